@@ -1,0 +1,42 @@
+# Postern's checks. `make test` is what CI runs; `make prove` is the long form.
+GO      ?= go
+PKGS    := ./...
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+
+.PHONY: build test packages lint vuln unit prove fuzz bench bare
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o postern ./cmd/postern
+
+test: packages lint vuln unit
+
+# The peers of the lab: Debian packages, installed when root.
+packages:
+	sh .ci/install
+
+lint:
+	@out=$$(gofmt -l cmd config internal zones); if [ -n "$$out" ]; then echo "gofmt: $$out"; exit 1; fi
+	$(GO) vet $(PKGS)
+	$(GO) tool staticcheck $(PKGS)
+
+# govulncheck needs its database; without it that is said, and the rest goes on.
+vuln:
+	sh .ci/vuln $(GO)
+
+unit:
+	$(GO) test -race -shuffle=on -timeout 20m $(PKGS)
+
+# Long proofs: every fuzz target for a while, the slow tests, a bare Debian.
+prove: test fuzz bare
+	POSTERN_PROVE=1 $(GO) test -race -shuffle=on -timeout 80m $(PKGS)
+
+FUZZTIME ?= 60s
+fuzz:
+	sh .ci/fuzz $(GO) $(FUZZTIME)
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem $(PKGS)
+
+# make test inside a debootstrap folder that holds only Go, git, make, gcc and libc6-dev.
+bare:
+	sh .ci/bare
