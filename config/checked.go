@@ -1,0 +1,208 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"postern/internal/secret"
+)
+
+// Checked is a configuration the program may use. Domain names in it are lower
+// case and without the final dot; paths are absolute; lists of prefixes hold
+// what the names of [networks] stand for. It is not changed once made.
+type Checked struct {
+	Path string // the file, absolute; "" when it was not read from one
+
+	Server   Server
+	Networks map[string][]netip.Prefix // as written, and the built-in any, loopback, self
+	Listen   []Listen
+	DNS      DNS
+	Views    []View // in the order in which they are tried
+	Zones    []Zone // by name
+	Resolver Resolver
+	Mail     Mail
+	Derived  Derived
+	Accounts Accounts
+	Limits   Limits
+	TLS      TLS
+
+	file *File // what was written, for Effective
+}
+
+// Server is who we are and where we keep things.
+type Server struct {
+	Hostname string
+	State    string // directory
+	Control  string // path of the control socket
+	Admins   []int  // uids besides root and our own
+}
+
+// Service is what a listener serves.
+type Service string
+
+// The services that can be listened for.
+const (
+	ServeDNS        Service = "dns"
+	ServeMX         Service = "mx"
+	ServeSubmission Service = "submission"
+	ServeRelay      Service = "relay"
+	ServeAdmin      Service = "admin"
+)
+
+// Listen is one entry of [[listen]].
+type Listen struct {
+	Serve      Service
+	Addrs      []netip.AddrPort
+	Transports []string       // dns: "udp", "tcp"; submission: exactly one of "tls", "starttls"; else empty
+	Views      []string       // dns: only these; empty: all
+	Clients    []netip.Prefix // who may connect; empty: anyone
+}
+
+// DNS is [dns].
+type DNS struct {
+	Apply  string // "auto"
+	Serial string // "keep", "counter", "unixtime", "date"
+	Lint   string // "serve", "strict"
+}
+
+// View is one entry of [[view]].
+type View struct {
+	Name      string
+	Clients   []netip.Prefix
+	Any       bool   // Clients hold the whole of IPv4 or IPv6
+	Zones     string // directory; "" when it has none of its own
+	Overlay   string // the view it lies over; ""
+	Hide      []string
+	HideTree  []string
+	Recursion bool
+}
+
+// Zone is what [zone."NAME"] says about one zone.
+type Zone struct {
+	Name  string
+	File  string // absolute, or relative to the zones directory of each view; "" for NAME.zone
+	Views []ZoneView
+}
+
+// ZoneView is [zone."NAME".view.VIEW].
+type ZoneView struct {
+	View      string
+	NoOverlay bool // overlay = "none": the zone of this view is a full copy
+}
+
+// Resolver is [resolver].
+type Resolver struct {
+	Validate          bool   // always false: validation is not available yet
+	RootHints         string // path; "" for the built-in ones
+	Source            []netip.Addr
+	CacheSize         int64  // bytes
+	QNAMEMinimisation string // "off", "relaxed", "strict"
+	Test              ResolverTest
+}
+
+// ResolverTest is [resolver.test]: knobs that no normal server has.
+type ResolverTest struct {
+	Written              bool // the table stands in the file
+	UpstreamMap          map[netip.Addr]netip.AddrPort
+	AllowPrivateUpstream bool
+	Timeout              time.Duration // per try; 0: the resolver's own
+	IPv4, IPv6           bool
+	EDNSSize             int
+	Priming              bool
+	CaseRandomisation    bool
+	SpecialUse           bool
+}
+
+// Mail is [mail].
+type Mail struct {
+	Domains  []string
+	Routes   []Route // by domain
+	Inbound  Inbound
+	Relays   []Relay // in the order written
+	Outbound Outbound
+	DKIM     DKIM
+}
+
+// Route is [mail.route."DOMAIN"].
+type Route struct {
+	Domain     string
+	NextHops   []NextHop // tried in order
+	TLS        string    // "opportunistic", "required"
+	Name       string    // the name its certificate must bear; "": that of the hop
+	CA         string    // path of a PEM file; "": the system's
+	User       string
+	Secret     secret.Value
+	Recipients string // "any"
+}
+
+// NextHop is one place to hand mail to.
+type NextHop struct {
+	Scheme string // "smtp", "smtps", "lmtp", "maildir"
+	Host   string // name or address, without brackets; "" for maildir
+	Port   int
+	Path   string // maildir: absolute
+}
+
+// Inbound is [mail.inbound].
+type Inbound struct {
+	MaxSize    int64
+	SPF        bool
+	DKIM       bool
+	DMARC      bool
+	Enforce    bool   // dmarc = "enforce"; else "monitor"
+	Quarantine string // "hold", "tag"
+}
+
+// Relay is one entry of [[mail.relay]].
+type Relay struct {
+	Name        string
+	Clients     []netip.Prefix
+	Senders     []string // address, "@domain", or "<>"
+	Recipients  []string // address or "@domain"; empty: anyone
+	ForeignFrom string   // "refuse", "keep"
+	Rate        Rate
+}
+
+// Outbound is [mail.outbound].
+type Outbound struct {
+	Mode             string // "deliver", "hold"
+	Source           []netip.Addr
+	PerAccountPerDay int
+}
+
+// DKIM is [mail.dkim].
+type DKIM struct {
+	Algorithms []string // "rsa2048", "ed25519"
+}
+
+// Derived is [derived]: the records Postern may make itself.
+type Derived struct {
+	DKIM bool
+}
+
+// Accounts is [accounts].
+type Accounts struct {
+	MinLength int
+	Lockout   Rate
+}
+
+// Limits is [limits].
+type Limits struct {
+	Exempt      []netip.Prefix
+	Connections Rate // of one address, on each mail listener
+	Errors      Rate // of one address
+}
+
+// TLS is [tls].
+type TLS struct {
+	Issuer     string // "local", "files"
+	Cert       string // path of a PEM chain, for "files"
+	Key        secret.Value
+	MinVersion string // "1.2", "1.3"
+}
+
+// Rate is so many in a window of time. The zero value is no limit.
+type Rate struct {
+	Count  int
+	Window time.Duration
+}
