@@ -20,8 +20,7 @@ func ParseDomain(s string) (string, error) {
 			return parseULabels(s)
 		}
 	}
-	s = strings.ToLower(s)
-	return s, checkHost(s)
+	return checkHost(strings.ToLower(s))
 }
 
 func parseULabels(s string) (string, error) {
@@ -29,31 +28,31 @@ func parseULabels(s string) (string, error) {
 	if err != nil {
 		return "", syntax("domain %q: %v", s, err)
 	}
-	ascii = strings.ToLower(ascii)
-	return ascii, checkHost(ascii)
+	return checkHost(strings.ToLower(ascii))
 }
 
 // checkHost applies the letter-digit-hyphen rule (RFC 5321, Section 4.1.2;
 // RFC 1035, Section 2.3.4 for the lengths). The underscore is let through, for
 // hosts that really carry one. A last label of digits alone would be an
 // address without its brackets.
-func checkHost(s string) error {
+func checkHost(s string) (string, error) {
 	if s == "" {
-		return syntax("empty domain")
+		return "", syntax("empty domain")
 	}
 	if len(s) > 253 {
-		return syntax("domain longer than 253 octets")
+		return "", syntax("domain longer than 253 octets")
 	}
 	last := ""
-	for last = range strings.SplitSeq(s, ".") {
-		if !isLabel(last) {
-			return syntax("domain %q", s)
+	for label := range strings.SplitSeq(s, ".") {
+		if !isLabel(label) {
+			return "", syntax("domain %q", s)
 		}
+		last = label
 	}
 	if strings.Trim(last, "0123456789") == "" {
-		return syntax("domain %q ends in a number", s)
+		return "", syntax("domain %q ends in a number", s)
 	}
-	return nil
+	return s, nil
 }
 
 func isLabel(s string) bool {
