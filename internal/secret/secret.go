@@ -12,17 +12,23 @@ import (
 )
 
 // Value is a secret. Every way of printing it gives a placeholder; Reveal is
-// the one way to its bytes.
-type Value struct{ b []byte }
+// the one way to its bytes. They hide behind a function, since package fmt
+// prints the unexported fields of a struct without asking their methods.
+type Value struct{ reveal func() []byte }
 
 // New wraps b, which the caller gives up.
-func New(b []byte) Value { return Value{b} }
+func New(b []byte) Value { return Value{func() []byte { return b }} }
 
 // Reveal returns the secret itself. The caller must not log or change it.
-func (v Value) Reveal() []byte { return v.b }
+func (v Value) Reveal() []byte {
+	if v.reveal == nil {
+		return nil
+	}
+	return v.reveal()
+}
 
 // IsZero reports whether there is no secret.
-func (v Value) IsZero() bool { return len(v.b) == 0 }
+func (v Value) IsZero() bool { return len(v.Reveal()) == 0 }
 
 const placeholder = "[secret]"
 
