@@ -1,0 +1,274 @@
+package wire
+
+import (
+	"encoding/binary"
+	"unsafe"
+
+	"postern/internal/dns/name"
+)
+
+// Verdict is what a message turned out to be.
+type Verdict uint8
+
+// Verdicts of Parse.
+const (
+	// Drop: not a query at all (too short, or itself a response): answering
+	// it could start a loop or serve a reflection attack.
+	Drop Verdict = iota
+	// FormErr: gets FORMERR and no more.
+	FormErr
+	// Other: a well-formed header with an opcode other than QUERY; nothing
+	// after the header was read.
+	Other
+	// OK: one question, ready to be answered.
+	OK
+)
+
+// Query is one parsed query. It is filled again and again by Parse and holds
+// no memory of its own besides itself.
+type Query struct {
+	Msg   []byte // the message as received; lent by the caller
+	End   int    // offset after the question; 0 where the question was not read
+	ID    uint16
+	Flags uint16 // the second word of the header, as received
+	Type  uint16
+	Class uint16
+
+	EDNS    bool   // there was an OPT record; what follows is from it
+	DO      bool   // RFC 3225
+	NSID    bool   // RFC 5001
+	Version uint8  // of EDNS
+	Size    uint16 // the requester's payload size
+
+	TSIG bool // the last record was a TSIG
+
+	nameLen uint8
+	labels  uint8
+	offsets [maxLabels + 1]uint8 // where each label of name begins; the root's last
+	name    [maxName + 1]byte    // QNAME in lower case
+}
+
+// Parse reads msg, which must stay unchanged as long as q is used.
+func (q *Query) Parse(msg []byte) Verdict {
+	q.Msg, q.End = msg, 0
+	q.EDNS, q.DO, q.NSID, q.TSIG, q.Version, q.Size = false, false, false, false, 0, 0
+	if len(msg) < HeaderLen {
+		return Drop
+	}
+	q.ID, q.Flags = binary.BigEndian.Uint16(msg), binary.BigEndian.Uint16(msg[2:])
+	switch {
+	case q.Flags&QR != 0:
+		return Drop
+	case q.Flags&opcodeMask != 0:
+		return Other
+	// RFC 9619, Section 4: a QUERY with more than one question is malformed.
+	// One without any has no use until cookies are read (RFC 7873, Section 5.4).
+	case binary.BigEndian.Uint16(msg[4:]) != 1:
+		return FormErr
+	}
+	if !q.question() {
+		q.End = 0
+		return FormErr
+	}
+	if !q.rest() {
+		return FormErr
+	}
+	return OK
+}
+
+// question reads QNAME, QTYPE and QCLASS.
+func (q *Query) question() bool {
+	msg, off, n, labels := q.Msg, HeaderLen, 0, 0
+	for {
+		if off >= len(msg) {
+			return false
+		}
+		c := int(msg[off])
+		q.offsets[labels] = uint8(n)
+		if c == 0 {
+			q.name[n] = 0
+			n, off = n+1, off+1
+			break
+		}
+		// A pointer has nothing before it to point to but the header (RFC 1035,
+		// Section 4.1.4); the other two kinds of label do not exist.
+		if c > 63 || off+1+c >= len(msg) || n+1+c >= maxName {
+			return false
+		}
+		q.name[n] = byte(c)
+		lowerInto(q.name[n+1:n+1+c], msg[off+1:off+1+c])
+		n, off, labels = n+1+c, off+1+c, labels+1
+	}
+	if off+4 > len(msg) {
+		return false
+	}
+	q.nameLen, q.labels = uint8(n), uint8(labels)
+	q.Type, q.Class = binary.BigEndian.Uint16(msg[off:]), binary.BigEndian.Uint16(msg[off+2:])
+	q.End = off + 4
+	return true
+}
+
+// lowerInto copies src to dst, of the same length, with A to Z in lower case
+// (RFC 4343, Section 3).
+func lowerInto(dst, src []byte) {
+	dst = dst[:len(src)]
+	for len(src) >= 8 {
+		binary.LittleEndian.PutUint64(dst, lower8(binary.LittleEndian.Uint64(src)))
+		dst, src = dst[8:], src[8:]
+	}
+	for i, b := range src {
+		if b-'A' < 26 {
+			b |= 0x20
+		}
+		dst[i] = b
+	}
+}
+
+// lower8 lowers eight octets at once: the high bit of each octet of is says
+// whether that octet is a letter from A to Z.
+func lower8(w uint64) uint64 {
+	const ones = 0x0101010101010101
+	low := w & (0x7F * ones)
+	is := (low + (0x80-'A')*ones) &^ (low + (0x80-'Z'-1)*ones) &^ w & (0x80 * ones)
+	return w | is>>2
+}
+
+// rest steps over the records after the question. Only OPT and TSIG mean
+// anything in a query; a query must end where its counts say.
+func (q *Query) rest() bool {
+	msg := q.Msg
+	answers := binary.BigEndian.Uint16(msg[6:])
+	authority := binary.BigEndian.Uint16(msg[8:])
+	additional := int(binary.BigEndian.Uint16(msg[10:]))
+	off := q.End
+	if answers != 0 {
+		return false
+	}
+	if authority != 0 {
+		// RFC 1995, Section 3: the SOA the client has stands in the authority section.
+		if q.Type != typeIXFR || authority != 1 {
+			return false
+		}
+		r, ok := readRecord(msg, off)
+		if !ok {
+			return false
+		}
+		off = r.end
+	}
+	for i := range additional {
+		r, ok := readRecord(msg, off)
+		if !ok {
+			return false
+		}
+		switch r.typ {
+		case typeOPT:
+			// RFC 6891, Section 6.1.1: one OPT, owned by the root.
+			if q.EDNS || msg[off] != 0 || !q.opt(r) {
+				return false
+			}
+		case typeTSIG:
+			// RFC 8945, Section 5.1: TSIG is the last record.
+			if i != additional-1 {
+				return false
+			}
+			q.TSIG = true
+		}
+		off = r.end
+	}
+	return off == len(msg)
+}
+
+// record is what is needed to step over one, or to read an OPT.
+type record struct {
+	typ, class uint16
+	ttl        uint32
+	data, end  int // where RDATA begins and ends
+}
+
+func readRecord(msg []byte, off int) (record, bool) {
+	off, ok := skipName(msg, off)
+	if !ok || off+10 > len(msg) {
+		return record{}, false
+	}
+	r := record{
+		typ:   binary.BigEndian.Uint16(msg[off:]),
+		class: binary.BigEndian.Uint16(msg[off+2:]),
+		ttl:   binary.BigEndian.Uint32(msg[off+4:]),
+		data:  off + 10,
+	}
+	r.end = r.data + int(binary.BigEndian.Uint16(msg[off+8:]))
+	return r, r.end <= len(msg)
+}
+
+// skipName returns the offset after the name at off. It ends at the first
+// pointer: what that leads to is of no interest.
+func skipName(msg []byte, off int) (int, bool) {
+	for start := off; off < len(msg) && off-start < maxName; {
+		c := int(msg[off])
+		switch c & 0xC0 {
+		case 0x00:
+			if off += 1 + c; c == 0 {
+				return off, true
+			}
+		case 0xC0:
+			return off + 2, off+2 <= len(msg)
+		default:
+			return 0, false
+		}
+	}
+	return 0, false
+}
+
+// opt reads an OPT record (RFC 6891, Section 6.1.2). Options not known are
+// skipped.
+func (q *Query) opt(r record) bool {
+	q.EDNS, q.Size = true, r.class
+	q.Version, q.DO = uint8(r.ttl>>16), r.ttl&(1<<15) != 0
+	data := q.Msg[r.data:r.end]
+	for len(data) > 0 {
+		if len(data) < 4 {
+			return false
+		}
+		size := 4 + int(binary.BigEndian.Uint16(data[2:]))
+		if size > len(data) {
+			return false
+		}
+		if binary.BigEndian.Uint16(data) == optionNSID {
+			q.NSID = true
+		}
+		data = data[size:]
+	}
+	return true
+}
+
+// Name returns QNAME in lower case. It is lent: it changes with the next
+// Parse, so whoever keeps it clones it.
+func (q *Query) Name() name.Name {
+	return name.Name(unsafe.String(&q.name[0], int(q.nameLen)))
+}
+
+// Wire returns QNAME in lower case as octets; lent like Name.
+func (q *Query) Wire() []byte { return q.name[:q.nameLen] }
+
+// Labels returns the number of labels of QNAME, the root not counted.
+func (q *Query) Labels() int { return int(q.labels) }
+
+// Label returns where in Wire label i begins, counted from the left; label
+// number Labels is the root.
+func (q *Query) Label(i int) int { return int(q.offsets[i]) }
+
+// Opcode returns the opcode.
+func (q *Query) Opcode() int { return Opcode(q.Flags) }
+
+// Limit returns how long a reply may be: over UDP what the client says it
+// takes, within our own bounds, else what TCP can frame.
+func (q *Query) Limit(udp bool) int {
+	switch {
+	case !udp:
+		return MaxTCP
+	case !q.EDNS:
+		return MinUDP
+	}
+	// RFC 6891, Section 6.2.5: values below 512 mean 512.
+	return int(min(max(q.Size, MinUDP), MaxUDP))
+}
