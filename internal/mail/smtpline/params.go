@@ -3,6 +3,8 @@ package smtpline
 import (
 	"strconv"
 	"strings"
+
+	"postern/internal/mail/envelope"
 )
 
 // Body is the BODY parameter (RFC 6152).
@@ -22,13 +24,13 @@ type MailParams struct {
 	UTF8  bool   // RFC 6531
 	Auth  string // RFC 4954, Section 5, decoded; "<>" or an address; never trusted
 	Ret   string // RFC 3461, Section 4.3: "", "FULL" or "HDRS"
-	EnvID string // RFC 3461, Section 4.4, decoded
+	EnvID string // RFC 3461, Section 4.4, checked and still in xtext
 }
 
 // RcptParams are the parameters of RCPT.
 type RcptParams struct {
-	Notify []string // RFC 3461, Section 4.1: nil, {"NEVER"}, or some of "SUCCESS" "FAILURE" "DELAY"
-	Orcpt  string   // RFC 3461, Section 4.2: "rfc822;user@example.org", decoded
+	Notify envelope.Notify // RFC 3461, Section 4.1
+	ORcpt  string          // RFC 3461, Section 4.2: "rfc822;user@example.org", checked and still in xtext
 }
 
 type param struct {
@@ -156,11 +158,10 @@ func (m *MailParams) setRet(p param) *Reply {
 }
 
 func (m *MailParams) setEnvID(p param) *Reply {
-	v, ok := decodeXtext(p.value)
-	if !ok || len(p.value) > 100 { // RFC 3461, Section 4.4
+	if _, ok := decodeXtext(p.value); !ok || len(p.value) > 100 { // RFC 3461, Section 4.4
 		return badParam("malformed ENVID parameter")
 	}
-	m.EnvID = v
+	m.EnvID = p.value
 	return nil
 }
 
@@ -175,7 +176,7 @@ func parseRcptParams(s string, ext Extensions) (RcptParams, *Reply) {
 		case p.name == "NOTIFY" && ext.DSN:
 			out.Notify, refusal = parseNotify(p.value)
 		case p.name == "ORCPT" && ext.DSN:
-			out.Orcpt, refusal = parseOrcpt(p.value)
+			out.ORcpt, refusal = parseOrcpt(p.value)
 		default:
 			refusal = unknownParam(p)
 		}
@@ -186,19 +187,27 @@ func parseRcptParams(s string, ext Extensions) (RcptParams, *Reply) {
 	return out, nil
 }
 
-func parseNotify(v string) ([]string, *Reply) {
-	words := strings.Split(strings.ToUpper(v), ",")
-	seen := make(map[string]bool, len(words))
-	for _, w := range words {
-		switch {
-		case seen[w], w == "NEVER" && len(words) > 1: // RFC 3461, Section 4.1: NEVER stands alone
-			return nil, badParam("malformed NOTIFY parameter")
-		case w != "NEVER" && w != "SUCCESS" && w != "FAILURE" && w != "DELAY":
-			return nil, badParam("malformed NOTIFY parameter")
+func parseNotify(v string) (envelope.Notify, *Reply) {
+	var all envelope.Notify
+	for word := range strings.SplitSeq(strings.ToUpper(v), ",") {
+		var one envelope.Notify
+		switch word {
+		case "NEVER":
+			one = envelope.Never
+		case "SUCCESS":
+			one = envelope.Success
+		case "FAILURE":
+			one = envelope.Failure
+		case "DELAY":
+			one = envelope.Delay
 		}
-		seen[w] = true
+		// RFC 3461, Section 4.1: NEVER stands alone.
+		if one == 0 || all&one != 0 || all&envelope.Never != 0 || all != 0 && one == envelope.Never {
+			return 0, badParam("malformed NOTIFY parameter")
+		}
+		all |= one
 	}
-	return words, nil
+	return all, nil
 }
 
 func parseOrcpt(v string) (string, *Reply) {
@@ -206,11 +215,10 @@ func parseOrcpt(v string) (string, *Reply) {
 	if !ok || !isKeyword(strings.ToUpper(kind)) || len(v) > 500 { // RFC 3461, Section 4.2
 		return "", badParam("malformed ORCPT parameter")
 	}
-	text, ok := decodeXtext(addr)
-	if !ok {
+	if _, ok := decodeXtext(addr); !ok {
 		return "", badParam("malformed ORCPT parameter")
 	}
-	return strings.ToLower(kind) + ";" + text, nil
+	return v, nil
 }
 
 // decodeXtext undoes RFC 3461, Section 4. What decodes to a control or to
