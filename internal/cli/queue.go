@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/manage"
+)
+
+func (e *env) queue() *cobra.Command {
+	return group("queue", "Messages that are not delivered yet",
+		e.queueList(), e.queueShow(),
+		e.queueAct("retry", "Try messages now", manage.VerbQueueRetry, "will be tried now"),
+		e.queueAct("hold", "Keep messages from being tried", manage.VerbQueueHold, "held"),
+		e.queueAct("release", "Let held messages go", manage.VerbQueueRelease, "released"),
+		e.queueAct("drop", "Throw messages away, without telling the sender", manage.VerbQueueDrop, "dropped"))
+}
+
+// selectors adds the flags that choose messages.
+func selectors(c *cobra.Command, a *manage.QueueArgs) {
+	c.Flags().StringVar(&a.Account, "account", "", "submitted by this `login`")
+	c.Flags().StringVar(&a.Domain, "domain", "", "with a recipient in this `domain`")
+	c.Flags().StringVar(&a.From, "from", "", "with this envelope sender `address`; <> for bounces")
+	c.Flags().StringVar(&a.Reason, "reason", "", "waiting or held for this `reason` word")
+}
+
+func (e *env) queueList() *cobra.Command {
+	var a manage.QueueArgs
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List the queue",
+		Args:  exactly(0, "no arguments; flags select"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			messages := []manage.Message{}
+			if err := e.call(c.Context(), manage.VerbQueueList, a, &messages); err != nil {
+				return err
+			}
+			return e.print(messages, func(w io.Writer) { printQueue(w, messages) })
+		},
+	}
+	selectors(c, &a)
+	return c
+}
+
+func printQueue(w io.Writer, messages []manage.Message) {
+	if len(messages) == 0 {
+		fmt.Fprintln(w, "the queue is empty")
+	}
+	table(w, "", "ID\tRECEIVED\tSIZE\tSTATE\tNEXT TRY\tFROM\tTO", len(messages), func(w io.Writer) {
+		for _, m := range messages {
+			to := ""
+			for i, r := range m.Recipients {
+				if i == 2 {
+					to += fmt.Sprintf(" and %d more", len(m.Recipients)-2)
+					break
+				}
+				to += " " + r.Address
+			}
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", m.ID, m.Received.Format(time.DateTime), m.Size, m.State, when(m.Next), sender(m.From), to[min(1, len(to)):])
+		}
+	})
+}
+
+func when(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Format(time.DateTime)
+}
+
+func sender(from string) string {
+	if from == "" {
+		return "<>"
+	}
+	return from
+}
+
+func (e *env) queueShow() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show ID",
+		Short: "Show one message: where it stands for each recipient, and why",
+		Args:  exactly(1, "a queue id"),
+		RunE: func(c *cobra.Command, args []string) error {
+			var m manage.Message
+			if err := e.call(c.Context(), manage.VerbQueueShow, manage.QueueArgs{IDs: args}, &m); err != nil {
+				return err
+			}
+			return e.print(m, func(w io.Writer) { printMessage(w, m) })
+		},
+	}
+}
+
+func printMessage(w io.Writer, m manage.Message) {
+	fmt.Fprintf(w, "id        %s\nfrom      %s\nreceived  %s\nsize      %d\nstate     %s\n", m.ID, sender(m.From), m.Received.Format(time.DateTime), m.Size, m.State)
+	if m.Account != "" {
+		fmt.Fprintf(w, "account   %s\n", m.Account)
+	}
+	if m.Reason != "" {
+		fmt.Fprintf(w, "reason    %s\n", m.Reason)
+	}
+	fmt.Fprintf(w, "next try  %s\n", when(m.Next))
+	for _, r := range m.Recipients {
+		fmt.Fprintf(w, "to        %s: %s after %d tries", r.Address, r.State, r.Tries)
+		if r.Last != "" {
+			fmt.Fprintf(w, ": %s", r.Last)
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+func (e *env) queueAct(name, short, verb, past string) *cobra.Command {
+	var a manage.QueueArgs
+	c := &cobra.Command{
+		Use:   name + " [ID…]",
+		Short: short,
+		Args:  between(0, -1, "queue ids, or flags that select"),
+		RunE: func(c *cobra.Command, args []string) error {
+			a.IDs = args
+			if len(args) == 0 && !a.All && a.Account+a.Domain+a.From+a.Reason == "" {
+				return usageError{errors.New("say which messages: ids, a selector, or --all")}
+			}
+			var done manage.Done
+			if err := e.call(c.Context(), verb, a, &done); err != nil {
+				return err
+			}
+			if err := e.print(done, func(w io.Writer) {
+				for _, id := range done.IDs {
+					fmt.Fprintf(w, "%s %s\n", id, past)
+				}
+			}); err != nil {
+				return err
+			}
+			if len(done.IDs) == 0 {
+				return errors.New("no such message")
+			}
+			return nil
+		},
+	}
+	selectors(c, &a)
+	c.Flags().BoolVar(&a.All, "all", false, "every message")
+	return c
+}

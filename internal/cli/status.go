@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/manage"
+)
+
+func (e *env) status() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show the running server on one screen",
+		Args:  exactly(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			var s manage.Status
+			if err := e.call(c.Context(), manage.VerbStatus, nil, &s); err != nil {
+				return err
+			}
+			if err := e.print(s, func(w io.Writer) { printStatus(w, s) }); err != nil {
+				return err
+			}
+			if !s.Ready {
+				return errFound
+			}
+			return nil
+		},
+	}
+}
+
+func printStatus(w io.Writer, s manage.Status) {
+	state := "ready"
+	if !s.Ready {
+		state = "NOT READY: " + s.NotReady
+	}
+	if s.Test {
+		state += "  TEST: test knobs are on"
+	}
+	fmt.Fprintf(w, "%s  postern %s  config %s  up since %s  %s\n", s.Hostname, s.Version, s.Config, s.Started.Format(time.DateTime), state)
+	table(w, "\nLISTENERS", "SERVE\tTRANSPORT\tADDRESS", len(s.Listeners), func(w io.Writer) {
+		for _, l := range s.Listeners {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", l.Serve, l.Transport, l.Address)
+		}
+	})
+	printZones(w, s.Zones)
+	fmt.Fprintf(w, "\nQUEUE  mode %s, %d active, %d deferred, %d held\n", s.Queue.Mode, s.Queue.Active, s.Queue.Deferred, s.Queue.Held)
+	for _, c := range s.Certificates {
+		fmt.Fprintf(w, "\nCERTIFICATE  %s, from %s, until %s\n", strings.Join(c.Names, " "), c.Issuer, c.Until.Format(time.DateOnly))
+	}
+	if len(s.Failures) > 0 {
+		fmt.Fprintf(w, "\nLAST FAILURES\n")
+	}
+	for _, f := range s.Failures {
+		fmt.Fprintf(w, "%s %s %s\n", f.At.Format(time.DateTime), f.Level, f.Text)
+	}
+}
+
+func printZones(w io.Writer, zones []manage.Zone) {
+	table(w, "\nZONES", "ZONE\tVIEW\tFILE SERIAL\tSERVED\tRECORDS\tSTATE\tSINCE", len(zones), func(w io.Writer) {
+		for _, z := range zones {
+			state := z.State
+			if z.Reason != "" {
+				state += " (" + z.Reason + ")"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\n", z.Zone, z.View, z.FileSerial, z.Serial, z.Records, state, z.Since.Format(time.DateTime))
+		}
+	})
+	for _, z := range zones {
+		for _, p := range z.Problems {
+			fmt.Fprintf(w, "  %s\n", p)
+		}
+	}
+}
+
+// table prints a title and aligned columns; nothing when there are no rows.
+func table(w io.Writer, title, head string, rows int, body func(io.Writer)) {
+	if rows == 0 {
+		return
+	}
+	if title != "" {
+		fmt.Fprintln(w, title)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, head)
+	body(t)
+	_ = t.Flush() // w reports its own errors
+}
+
+func (e *env) reload() *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload",
+		Short: "Read the configuration and the zones again",
+		Long:  "Read the configuration and the zones again. Everything new is prepared first, then swapped; if anything is wrong nothing changes and it says why.",
+		Args:  exactly(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			var r manage.ReloadReport
+			if err := e.call(c.Context(), manage.VerbReload, nil, &r); err != nil {
+				return err
+			}
+			if err := e.print(r, func(w io.Writer) { printReload(w, r) }); err != nil {
+				return err
+			}
+			if len(r.Kept) > 0 {
+				return errFound
+			}
+			return nil
+		},
+	}
+}
+
+func printReload(w io.Writer, r manage.ReloadReport) {
+	for _, c := range r.Changes {
+		fmt.Fprintln(w, c)
+	}
+	for _, k := range r.Kept {
+		fmt.Fprintln(w, k)
+	}
+	if len(r.Changes)+len(r.Kept) == 0 {
+		fmt.Fprintln(w, "nothing changed")
+	}
+}

@@ -1,0 +1,130 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"postern/internal/manage"
+)
+
+func (e *env) user() *cobra.Command {
+	return group("user", "Accounts that may submit mail",
+		e.userWithPassword("add", "Make an account", manage.VerbUserAdd),
+		e.userWithPassword("passwd", "Set an account's password", manage.VerbUserPasswd),
+		e.userPlain("disable", "Stop an account at once; its open sessions end", manage.VerbUserDisable, "disabled"),
+		e.userPlain("enable", "Let a disabled account in again", manage.VerbUserEnable, "enabled"),
+		e.userPlain("remove", "Remove an account", manage.VerbUserRemove, "removed"),
+		e.userList())
+}
+
+func (e *env) userWithPassword(name, short, verb string) *cobra.Command {
+	var fromStdin bool
+	var senders []string
+	c := &cobra.Command{
+		Use:   name + " ADDRESS",
+		Short: short,
+		Long:  short + ". The password is asked for, or read from standard input with --password-stdin; it never stands on the command line.",
+		Args:  exactly(1, "an account's address"),
+		RunE: func(c *cobra.Command, args []string) error {
+			password, err := e.password(args[0], fromStdin)
+			if err != nil {
+				return err
+			}
+			var u manage.User
+			if err := e.call(c.Context(), verb, manage.UserArgs{Login: args[0], Password: password, Senders: senders}, &u); err != nil {
+				return err
+			}
+			return e.print(u, func(w io.Writer) { fmt.Fprintf(w, "%s may submit as %s\n", u.Login, strings.Join(u.Senders, ", ")) })
+		},
+	}
+	c.Flags().BoolVar(&fromStdin, "password-stdin", false, "read the password from standard input")
+	if verb == manage.VerbUserAdd {
+		c.Flags().StringSliceVar(&senders, "sender", nil, "another `address` it may send from; @domain for all of a domain")
+	}
+	return c
+}
+
+// password reads one line from standard input, or asks twice at the terminal.
+func (e *env) password(login string, fromStdin bool) (string, error) {
+	if fromStdin {
+		line, err := bufio.NewReader(io.LimitReader(e.in, 4096)).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return "", fmt.Errorf("read the password: %w", err)
+		}
+		return strings.TrimRight(line, "\r\n"), nil
+	}
+	f, ok := e.in.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return "", usageError{errors.New("no terminal to ask for the password (hint: --password-stdin)")}
+	}
+	var read [2]string
+	for i, prompt := range []string{"Password for " + login + ": ", "Again: "} {
+		fmt.Fprint(e.err, prompt)
+		b, err := term.ReadPassword(int(f.Fd()))
+		fmt.Fprintln(e.err)
+		if err != nil {
+			return "", fmt.Errorf("read the password: %w", err)
+		}
+		read[i] = string(b)
+	}
+	if read[0] != read[1] {
+		return "", errors.New("the two passwords differ; nothing was changed")
+	}
+	return read[0], nil
+}
+
+func (e *env) userPlain(name, short, verb, past string) *cobra.Command {
+	return &cobra.Command{
+		Use:   name + " ADDRESS",
+		Short: short,
+		Args:  exactly(1, "an account's address"),
+		RunE: func(c *cobra.Command, args []string) error {
+			var u manage.User
+			if err := e.call(c.Context(), verb, manage.UserArgs{Login: args[0]}, &u); err != nil {
+				return err
+			}
+			return e.print(u, func(w io.Writer) { fmt.Fprintf(w, "%s is %s\n", u.Login, past) })
+		},
+	}
+}
+
+func (e *env) userList() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the accounts",
+		Args:  exactly(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			users := []manage.User{}
+			if err := e.call(c.Context(), manage.VerbUserList, nil, &users); err != nil {
+				return err
+			}
+			return e.print(users, func(w io.Writer) { printUsers(w, users) })
+		},
+	}
+}
+
+func printUsers(w io.Writer, users []manage.User) {
+	if len(users) == 0 {
+		fmt.Fprintln(w, "no accounts (hint: postern user add ADDRESS)")
+	}
+	table(w, "", "LOGIN\tSTATE\tCREATED\tLAST LOGIN\tSENDERS", len(users), func(w io.Writer) {
+		for _, u := range users {
+			state, last := "enabled", "never"
+			if u.Disabled {
+				state = "disabled"
+			}
+			if !u.LastLogin.IsZero() {
+				last = u.LastLogin.Format(time.DateTime)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", u.Login, state, u.Created.Format(time.DateOnly), last, strings.Join(u.Senders, " "))
+		}
+	})
+}

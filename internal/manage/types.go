@@ -1,0 +1,160 @@
+package manage
+
+import "time"
+
+// The verbs of the Desk. Arguments and results are the types named beside.
+const (
+	VerbStatus       = "status"        // nothing -> Status
+	VerbReload       = "reload"        // nothing -> ReloadReport
+	VerbZoneList     = "zone list"     // nothing -> []Zone
+	VerbZoneExport   = "zone export"   // ZoneRef -> Text
+	VerbUserAdd      = "user add"      // UserArgs -> User
+	VerbUserPasswd   = "user passwd"   // UserArgs -> User
+	VerbUserDisable  = "user disable"  // UserArgs -> User
+	VerbUserEnable   = "user enable"   // UserArgs -> User
+	VerbUserRemove   = "user remove"   // UserArgs -> User
+	VerbUserList     = "user list"     // nothing -> []User
+	VerbQueueList    = "queue list"    // QueueArgs -> []Message
+	VerbQueueShow    = "queue show"    // QueueArgs -> Message
+	VerbQueueRetry   = "queue retry"   // QueueArgs -> Done
+	VerbQueueHold    = "queue hold"    // QueueArgs -> Done
+	VerbQueueRelease = "queue release" // QueueArgs -> Done
+	VerbQueueDrop    = "queue drop"    // QueueArgs -> Done
+	VerbExplainQuery = "explain query" // QueryArgs -> Text
+)
+
+// Status is one screen about the running server.
+type Status struct {
+	Version      string        `json:"version"`
+	Hostname     string        `json:"hostname"`
+	Config       string        `json:"config"` // path, or "demo"
+	Test         bool          `json:"test,omitempty"`
+	Started      time.Time     `json:"started"`
+	Ready        bool          `json:"ready"`
+	NotReady     string        `json:"not_ready,omitempty"`
+	Listeners    []Listener    `json:"listeners"`
+	Zones        []Zone        `json:"zones"`
+	Queue        Queue         `json:"queue"`
+	Certificates []Certificate `json:"certificates"`
+	Failures     []Failure     `json:"failures"` // newest last
+}
+
+// Listener is one open socket.
+type Listener struct {
+	Serve     string `json:"serve"`
+	Transport string `json:"transport"`
+	Address   string `json:"address"`
+}
+
+// Zone is one zone in one view.
+type Zone struct {
+	Zone       string    `json:"zone"`
+	View       string    `json:"view"`
+	File       string    `json:"file"`
+	FileSerial uint32    `json:"file_serial"`
+	Serial     uint32    `json:"serial"` // as served
+	Records    int       `json:"records"`
+	State      string    `json:"state"`
+	Reason     string    `json:"reason,omitempty"`
+	Problems   []string  `json:"problems,omitempty"` // FILE:LINE:COL: SEVERITY CODE message (hint)
+	Since      time.Time `json:"since"`
+}
+
+// Queue is the queue in numbers.
+type Queue struct {
+	Mode     string `json:"mode"` // deliver, hold
+	Active   int    `json:"active"`
+	Deferred int    `json:"deferred"`
+	Held     int    `json:"held"`
+}
+
+// Certificate is one that a door shows.
+type Certificate struct {
+	Names  []string  `json:"names"`
+	Issuer string    `json:"issuer"`
+	Until  time.Time `json:"until"`
+}
+
+// Failure is a warning or an error of the program log.
+type Failure struct {
+	At    time.Time `json:"at"`
+	Level string    `json:"level"`
+	Text  string    `json:"text"`
+}
+
+// ReloadReport says what a reload changed. When it failed, nothing did.
+type ReloadReport struct {
+	Changes []string `json:"changes"`
+	Kept    []string `json:"kept"` // zones whose last good version serves on, and why
+}
+
+// ZoneRef names a zone in a view.
+type ZoneRef struct {
+	Zone string `json:"zone"`
+	View string `json:"view,omitempty"` // may be left out where one view has the zone
+}
+
+// Text is a result for reading.
+type Text struct {
+	Text string `json:"text"`
+}
+
+// UserArgs names an account, and what it is to become.
+type UserArgs struct {
+	Login    string   `json:"login"`
+	Password string   `json:"password,omitempty"`
+	Senders  []string `json:"senders,omitempty"` // besides the login itself
+}
+
+// User is an account without its secrets.
+type User struct {
+	Login     string    `json:"login"`
+	Senders   []string  `json:"senders"`
+	Disabled  bool      `json:"disabled"`
+	Created   time.Time `json:"created"`
+	LastLogin time.Time `json:"last_login,omitzero"`
+}
+
+// QueueArgs selects messages: by id, or by every field that is not empty.
+type QueueArgs struct {
+	IDs     []string `json:"ids,omitempty"`
+	All     bool     `json:"all,omitempty"` // without any selector: every message
+	Account string   `json:"account,omitempty"`
+	Domain  string   `json:"domain,omitempty"` // of a recipient
+	From    string   `json:"from,omitempty"`
+	Reason  string   `json:"reason,omitempty"`
+}
+
+// Message is one message of the queue.
+type Message struct {
+	ID         string      `json:"id"`
+	From       string      `json:"from"` // "" for a bounce
+	Account    string      `json:"account,omitempty"`
+	Received   time.Time   `json:"received"`
+	Size       int64       `json:"size"`
+	State      string      `json:"state"`
+	Reason     string      `json:"reason,omitempty"`
+	Next       time.Time   `json:"next,omitzero"`
+	Recipients []Recipient `json:"recipients"`
+}
+
+// Recipient is where a message stands for one recipient.
+type Recipient struct {
+	Address string `json:"address"`
+	State   string `json:"state"`
+	Tries   int    `json:"tries"`
+	Last    string `json:"last,omitempty"` // the last reply or error
+}
+
+// Done says what an action touched.
+type Done struct {
+	IDs []string `json:"ids"`
+}
+
+// QueryArgs is a question as if a client at From asked it.
+type QueryArgs struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+	From string `json:"from"`
+	Via  string `json:"via,omitempty"` // a listener's address, where it matters
+}
