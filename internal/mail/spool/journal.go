@@ -92,7 +92,9 @@ type Journal struct {
 	size    int64      // octets known to be whole records
 	records int        // in the file
 	dirty   bool
+	stale   bool                    // the file misses records: to be written anew
 	live    map[envelope.ID][]State // by Rcpt
+	states  int                     // in live
 }
 
 // Append records states. When it fails they still count in memory: only a
@@ -119,6 +121,7 @@ func (j *Journal) Append(states ...State) error {
 	})
 	if err != nil {
 		// What was written in part is cut off, or else skipped at replay.
+		j.stale = true
 		return errors.Join(fmt.Errorf("journal: %w", full(err)), j.file.Truncate(j.size))
 	}
 	j.size += int64(len(lines))
@@ -134,6 +137,7 @@ func (j *Journal) setLocked(st State) {
 		return
 	}
 	j.live[st.ID] = slices.Insert(of, i, st)
+	j.states++
 }
 
 // States returns the latest states of a message, by recipient; recipients that
@@ -147,6 +151,7 @@ func (j *Journal) States(id envelope.ID) []State {
 func (j *Journal) forget(id envelope.ID) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.states -= len(j.live[id])
 	delete(j.live, id)
 }
 
@@ -157,7 +162,7 @@ func (j *Journal) Sync() error {
 	defer j.syncing.Unlock()
 	j.mu.Lock()
 	file, dirty := j.file, j.dirty
-	anew := dirty && file == nil || j.records > 4*len(j.live)+compactAbove
+	anew := j.stale || dirty && file == nil || j.records > 4*j.states+compactAbove
 	j.dirty = false
 	j.mu.Unlock()
 	if anew {
@@ -218,7 +223,8 @@ func (j *Journal) adoptLocked(size int64, records int) error {
 	if err != nil {
 		return err
 	}
-	j.file, j.size, j.records, j.dirty = f, size, records, false
+	j.file, j.size, j.records = f, size, records
+	j.dirty, j.stale = false, false
 	if old != nil {
 		_ = old.Close() // it holds nothing that the new one does not
 	}
@@ -282,9 +288,8 @@ func cut(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	s = s[:n]
-	for len(s) > 0 && !utf8.RuneStart(s[len(s)-1]) {
-		s = s[:len(s)-1]
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
 	}
-	return s[:max(len(s)-1, 0)]
+	return s[:n]
 }

@@ -39,9 +39,9 @@ import (
 
 // What callers branch on.
 var (
-	ErrFull           = errors.New("not enough disk space")            // 452 4.3.1
+	ErrFull           = errors.New("not enough disk space")             // 452 4.3.1
 	ErrReadOnly       = errors.New("spool takes no mail after a fault") // 451 4.3.0
-	ErrHeaderTooLarge = errors.New("header too large")                 // 552 5.3.4
+	ErrHeaderTooLarge = errors.New("header too large")                  // 552 5.3.4
 	ErrNotFound       = errors.New("no such message")
 	ErrBroken         = errors.New("broken spool file")
 )
