@@ -46,6 +46,7 @@ type Query struct {
 	labels  uint8
 	offsets [maxLabels + 1]uint8 // where each label of name begins; the root's last
 	name    [maxName + 1]byte    // QNAME in lower case
+	spare   [maxName]byte
 }
 
 // Parse reads msg, which must stay unchanged as long as q is used.
@@ -249,6 +250,10 @@ func (q *Query) Name() name.Name {
 
 // Wire returns QNAME in lower case as octets; lent like Name.
 func (q *Query) Wire() []byte { return q.name[:q.nameLen] }
+
+// Spare returns room for one more name. Who answers the query may use it until
+// the next Parse.
+func (q *Query) Spare() []byte { return q.spare[:] }
 
 // Labels returns the number of labels of QNAME, the root not counted.
 func (q *Query) Labels() int { return int(q.labels) }

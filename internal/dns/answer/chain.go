@@ -1,0 +1,135 @@
+package answer
+
+import (
+	"encoding/binary"
+	"unsafe"
+
+	"github.com/miekg/dns"
+
+	"postern/internal/dns/name"
+	"postern/internal/dns/wire"
+)
+
+// cname appends the CNAME of the name at hand and goes on with its target.
+func (w *walk) cname(s *set) bool {
+	base := len(w.msg)
+	if !w.put(s, w.at, &w.res.Counts.Answer) {
+		return false
+	}
+	// A CNAME is alone (RFC 2181, Section 10.1): its RDATA follows twelve octets.
+	return w.follow(base + 12)
+}
+
+// dname appends the DNAME of node n, above the name at hand, with the CNAME
+// made from it, and goes on with the target (RFC 6672, Section 3.1).
+func (w *walk) dname(n int) bool {
+	z := w.zone
+	s := z.find(n, dns.TypeDNAME)
+	prefix := w.name[:len(w.name)-int(z.nodes[n].nameLen)]
+	base := len(w.msg)
+	if !w.put(s, w.suffix(len(prefix)), &w.res.Counts.Answer) {
+		return false
+	}
+	rr := w.msg[base:]
+	// One DNAME an owner (RFC 6672, Section 2.4); it is not compressed.
+	target := rr[12 : 12+int(binary.BigEndian.Uint16(rr[10:]))]
+	size := len(prefix) + len(target)
+	if size > 255 {
+		w.res.Kind, w.res.Rcode = TooLong, wire.YXDomain
+		return false
+	}
+	at := len(w.msg) + 12
+	if at+size > w.limit || at > maxPointer {
+		w.truncate()
+		return false
+	}
+	w.msg = append(w.msg, 0xC0|byte(w.at>>8), byte(w.at), 0, byte(dns.TypeCNAME), 0, dns.ClassINET)
+	// RFC 6672, Section 3.1: the TTL of the CNAME is that of the DNAME.
+	w.msg = append(w.msg, rr[6:10]...)
+	w.msg = append(w.msg, 0, byte(size))
+	w.msg = append(w.msg, prefix...)
+	w.msg = append(w.msg, target...)
+	w.res.Counts.Answer++
+	return w.follow(at)
+}
+
+// follow makes the name spelled at off the name at hand. It reports whether
+// the chain goes on: not where it came by before, nor where it is too long,
+// nor where the name is in none of the zones to be had.
+func (w *walk) follow(off int) bool {
+	w.owners[w.res.Hops] = uint16(w.at)
+	w.res.Hops++
+	buf := w.q.Spare()
+	target, ok := spell(w.msg, off, buf)
+	if !ok {
+		return false
+	}
+	for _, owner := range w.owners[:w.res.Hops] {
+		if w.spells(int(owner), target) {
+			return false
+		}
+	}
+	w.name, w.at = target, w.pointed(off)
+	if w.res.Hops > maxHops || w.at > maxPointer {
+		w.res.Kind, w.res.Next = Left, off
+		return false
+	}
+	return w.enter(off)
+}
+
+// enter moves to the zone of the name at hand.
+func (w *walk) enter(off int) bool {
+	next := w.zone
+	if w.find != nil {
+		next = w.find.Find(lent(w.name), w.q.Type)
+	} else if !w.below(next.origin) {
+		next = nil
+	}
+	if next == nil {
+		w.res.Kind, w.res.Next = Left, off
+		return false
+	}
+	if next != w.zone {
+		w.zone = next
+		w.origin = w.suffix(len(w.name) - len(next.origin))
+	}
+	return true
+}
+
+// spell writes the name at off into buf, without pointers and in lower case.
+func spell(msg []byte, off int, buf []byte) ([]byte, bool) {
+	n := 0
+	for {
+		c := int(msg[off])
+		if c&0xC0 == 0xC0 {
+			off = int(binary.BigEndian.Uint16(msg[off:])) & maxPointer
+			continue
+		}
+		if n+1+c > len(buf) {
+			return nil, false
+		}
+		buf[n] = byte(c)
+		for i, b := range msg[off+1 : off+1+c] {
+			if b-'A' < 26 {
+				b |= 0x20
+			}
+			buf[n+1+i] = b
+		}
+		n, off = n+1+c, off+1+c
+		if c == 0 {
+			return buf[:n], true
+		}
+	}
+}
+
+// spells reports whether the name at off is n, which is in lower case.
+func (w *walk) spells(off int, n []byte) bool {
+	var buf [255]byte
+	at, ok := spell(w.msg, off, buf[:])
+	return ok && string(at) == string(n)
+}
+
+// lent returns b as a name that lives as long as b stays unchanged.
+func lent(b []byte) name.Name {
+	return name.Name(unsafe.String(unsafe.SliceData(b), len(b)))
+}
