@@ -3,8 +3,6 @@ package config
 import (
 	"net/netip"
 	"time"
-
-	"postern/internal/secret"
 )
 
 // Checked is a configuration the program may use. Domain names in it are lower
@@ -108,7 +106,6 @@ type ResolverTest struct {
 	Timeout              time.Duration // per try; 0: the resolver's own
 	IPv4, IPv6           bool
 	EDNSSize             int
-	Priming              bool
 	CaseRandomisation    bool
 	SpecialUse           bool
 }
@@ -130,9 +127,7 @@ type Route struct {
 	TLS        string    // "opportunistic", "required"
 	Name       string    // the name its certificate must bear; "": that of the hop
 	CA         string    // path of a PEM file; "": the system's
-	User       string
-	Secret     secret.Value
-	Recipients string // "any"
+	Recipients string    // "any"
 }
 
 // NextHop is one place to hand mail to.
@@ -186,18 +181,22 @@ type Accounts struct {
 	Lockout   Rate
 }
 
-// Limits is [limits].
+// Limits is [limits]: of each mail listener.
 type Limits struct {
-	Exempt      []netip.Prefix
-	Connections Rate // of one address, on each mail listener
-	Errors      Rate // of one address
+	Exempt                []netip.Prefix // outside what counts by address
+	Connections           int            // at once
+	ConnectionsPerAddress int            // at once
+	ConnectionsPerMinute  int            // new ones of one address
+	ErrorsPerMinute       int            // refused commands of one address
+	RecipientsPerMessage  int
+	MessagesPerConnection int
 }
 
 // TLS is [tls].
 type TLS struct {
 	Issuer     string // "local", "files"
 	Cert       string // path of a PEM chain, for "files"
-	Key        secret.Value
+	Key        string // path of its PEM key, which only its owner can read
 	MinVersion string // "1.2", "1.3"
 }
 

@@ -69,6 +69,8 @@ type node struct {
 	names  []string
 	fields map[string]*node
 	made   made
+
+	bad bool // a problem of it is known
 }
 
 func newTable(at int, made made) *node {
@@ -219,7 +221,7 @@ func (t *treeReader) enter(parent *node, name string, key int, path []string, li
 
 func (t *treeReader) twice(at int, path []string, old *node) {
 	line, _ := t.file.position(old.key)
-	t.file.errorAt(at, fmt.Sprintf("%q is written twice", dotted(path)), fmt.Sprintf("first in line %d", line))
+	t.file.errorAt(at, dotted(path)+" is written twice", fmt.Sprintf("first in line %d", line))
 }
 
 // keyValue adds one line, or one pair of an inline table, to a table.
@@ -320,15 +322,3 @@ func (f *File) problem(s Severity, at int, message, hint string) {
 func (f *File) errorAt(at int, message, hint string) { f.problem(Error, at, message, hint) }
 
 func (f *File) warnAt(at int, message, hint string) { f.problem(Warning, at, message, hint) }
-
-// dotted writes a path of keys as TOML does.
-func dotted(path []string) string {
-	var b strings.Builder
-	for i, p := range path {
-		if i > 0 {
-			b.WriteByte('.')
-		}
-		b.WriteString(bareOrQuoted(p))
-	}
-	return b.String()
-}

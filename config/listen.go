@@ -1,0 +1,164 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+func (b *builder) listeners() {
+	for _, t := range b.root.each("listen") {
+		l := Listen{Serve: Service(t.text("serve")), Clients: b.clients(t, "clients")}
+		for _, n := range t.list("address") {
+			a, err := netip.ParseAddrPort(n.text)
+			if err != nil {
+				continue
+			}
+			a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+			if a.Port() == 0 && !b.opts.TestKnobs {
+				b.file.errorAt(n.at, fmt.Sprintf("no port in %q", n.text), "port 0 is for tests")
+			}
+			b.checkAddress(l.Serve, a.Addr(), n)
+			l.Addrs = append(l.Addrs, a)
+		}
+		if len(l.Addrs) == 0 && t.written("address") != nil && len(t.written("address").items) == 0 {
+			b.file.errorAt(t.where("address"), "a listener without an address", "drop the entry, or name one")
+		}
+		l.Transports = b.transports(t, l)
+		l.Views = t.texts("views")
+		if n := t.written("views"); n != nil && l.Serve != ServeDNS {
+			b.file.errorAt(n.key, fmt.Sprintf("views has no meaning for serve = %q", l.Serve), "")
+		}
+		b.checked.Listen = append(b.checked.Listen, l)
+	}
+}
+
+// transports returns what an entry speaks, with the defaults of its service.
+func (b *builder) transports(t table, l Listen) []string {
+	written := t.written("transport")
+	said := t.texts("transport")
+	if written != nil && len(written.items) == 0 {
+		b.file.errorAt(written.at, "transport is empty", "leave it out for the usual ones")
+	}
+	switch l.Serve {
+	case ServeDNS:
+		for _, n := range t.list("transport") {
+			switch n.text {
+			case "tls":
+				b.file.errorAt(n.at, `transport "tls" for dns is not available yet`, `today "udp" or "tcp"`)
+			case "starttls":
+				b.file.errorAt(n.at, `transport "starttls" has no meaning for dns`, `want "udp" or "tcp"`)
+			}
+		}
+		if written == nil {
+			return []string{"udp", "tcp"}
+		}
+	case ServeSubmission:
+		return b.submissionTLS(t, l)
+	default:
+		if written != nil && l.Serve != "" {
+			b.file.errorAt(written.key, fmt.Sprintf("transport has no meaning for serve = %q", l.Serve), "")
+		}
+		return nil
+	}
+	return said
+}
+
+// submissionTLS is the one kind of TLS of a submission entry. Port 465 is
+// implicit TLS (RFC 8314, Section 7.3) and 587 STARTTLS (RFC 6409, Section
+// 3.1); on other ports it must be written.
+func (b *builder) submissionTLS(t table, l Listen) []string {
+	if n := t.written("transport"); n != nil {
+		for _, e := range t.list("transport") {
+			if e.text == "udp" || e.text == "tcp" {
+				b.file.errorAt(e.at, fmt.Sprintf("transport %q has no meaning for submission", e.text), `want "tls" or "starttls"`)
+				return nil
+			}
+		}
+		if len(n.items) > 1 {
+			b.file.errorAt(n.at, "more than one kind of TLS for submission", "write an entry for each")
+			return nil
+		}
+		return t.texts("transport")
+	}
+	kind := ""
+	for _, a := range l.Addrs {
+		k := map[uint16]string{465: "tls", 587: "starttls"}[a.Port()]
+		if k == "" || kind != "" && k != kind {
+			b.file.errorAt(t.at, "the submission listener does not say which TLS", `add transport = ["tls"] or ["starttls"]`)
+			return nil
+		}
+		kind = k
+	}
+	if kind == "" {
+		return nil
+	}
+	return []string{kind}
+}
+
+// checkAddress keeps the doors that trust addresses off addresses the world
+// can reach.
+func (b *builder) checkAddress(serve Service, a netip.Addr, n *node) {
+	if serve != ServeRelay && serve != ServeAdmin {
+		return
+	}
+	switch {
+	case a.IsUnspecified():
+		b.file.errorAt(n.at, fmt.Sprintf("the %s listener on every address", serve), "name a private or loopback address")
+	case routable(a) && !holds(b.checked.Networks["internal"], a):
+		b.file.errorAt(n.at, fmt.Sprintf("the %s listener on the public address %s", serve, a), "name a private address, or list it in [networks] internal")
+	}
+}
+
+// checkListeners looks at all listeners together.
+func (b *builder) checkListeners() {
+	c, seen := b.checked, map[string]int{}
+	entries := b.root.each("listen")
+	if len(entries) == 0 {
+		b.file.warnAt(0, "nothing is listened for", "add [[listen]]")
+	}
+	serves := func(s Service) bool {
+		return slices.ContainsFunc(c.Listen, func(l Listen) bool { return l.Serve == s })
+	}
+	for i, t := range entries {
+		for _, n := range t.list("address") {
+			for _, proto := range protocols(c.Listen[i]) {
+				a, _ := netip.ParseAddrPort(n.text)
+				at, twice := seen[proto+a.String()]
+				if twice && a.Port() != 0 {
+					line, _ := b.file.position(at)
+					b.file.errorAt(n.at, fmt.Sprintf("%s %s is listened on twice", proto, a), fmt.Sprintf("first in line %d", line))
+					break
+				}
+				seen[proto+a.String()] = n.at
+			}
+		}
+	}
+	s := b.root.sub("server")
+	if (serves(ServeMX) || serves(ServeSubmission) || serves(ServeRelay)) && s.n.field("hostname") == nil {
+		b.file.errorAt(s.at, "mail needs server.hostname", `like hostname = "edge.example.net"`)
+	}
+	if serves(ServeDNS) && len(c.Views) == 0 {
+		b.file.warnAt(entries[0].at, "dns is listened for, but there is no view: every question is refused", "add [[view]]")
+	}
+	if serves(ServeMX) && len(c.Mail.Domains) == 0 {
+		b.file.warnAt(b.root.sub("mail").where("domains"), "mx is listened for, but mail.domains is empty: all mail is refused", "")
+	}
+	if serves(ServeRelay) != (len(c.Mail.Relays) > 0) {
+		b.file.warnAt(0, "a relay listener and [[mail.relay]] need each other: one of them is missing", "")
+	}
+}
+
+// protocols returns what an entry binds.
+func protocols(l Listen) []string {
+	if l.Serve != ServeDNS {
+		return []string{"tcp"}
+	}
+	var all []string
+	for _, t := range l.Transports {
+		if t == "udp" || t == "tcp" {
+			all = append(all, t)
+		}
+	}
+	return all
+}

@@ -1,0 +1,141 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+func (b *builder) mail() {
+	s := b.root.sub("mail")
+	m := &b.checked.Mail
+	for _, n := range s.list("domains") {
+		d := canonical(n.text)
+		if slices.Contains(m.Domains, d) {
+			b.file.errorAt(n.at, fmt.Sprintf("the domain %s stands twice", d), "")
+			continue
+		}
+		m.Domains = append(m.Domains, d)
+	}
+	b.routes(s.sub("route"))
+	for _, n := range s.list("domains") {
+		if !slices.ContainsFunc(m.Routes, func(r Route) bool { return r.Domain == canonical(n.text) }) && !b.routeRefused(s, n.text) {
+			b.file.errorAt(n.at, fmt.Sprintf("mail for %s has nowhere to go", n.text), fmt.Sprintf("add [mail.route.%s]", quoted(canonical(n.text))))
+		}
+	}
+	b.inbound(s.sub("inbound"))
+	b.relays(s)
+	o := s.sub("outbound")
+	m.Outbound = Outbound{Mode: o.text("mode"), Source: o.addresses("source"), PerAccountPerDay: o.count("per_account_per_day")}
+	m.DKIM.Algorithms = s.sub("dkim").texts("algorithms")
+}
+
+// routeRefused reports whether a route of the domain is written, if not well.
+func (b *builder) routeRefused(mail table, domain string) bool {
+	routes := mail.n.field("route")
+	if routes == nil || routes.shape != isTable {
+		return routes != nil
+	}
+	return slices.ContainsFunc(routes.names, func(name string) bool { return canonical(name) == canonical(domain) })
+}
+
+func (b *builder) routes(s table) {
+	m := &b.checked.Mail
+	for _, name := range s.names() {
+		t := s.sub(name)
+		if hint, ok := checkHostname(name); !ok {
+			if hint == "" {
+				hint = `like [mail.route."example.test"]`
+			}
+			b.file.errorAt(t.at, fmt.Sprintf("bad domain %q in mail.route", name), hint)
+			continue
+		}
+		r := Route{
+			Domain:     canonical(name),
+			TLS:        t.text("tls"),
+			Name:       canonical(t.text("name")),
+			CA:         b.filePath(t, "ca"),
+			Recipients: t.text("recipients"),
+		}
+		if slices.ContainsFunc(m.Routes, func(o Route) bool { return o.Domain == r.Domain }) {
+			b.file.errorAt(t.at, fmt.Sprintf("the route of %s is written twice", r.Domain), "case and a final dot make no difference")
+			continue
+		}
+		if n := t.written("next_hop"); n != nil && len(n.items) == 0 {
+			b.file.errorAt(n.at, fmt.Sprintf("the route of %s has no next hop", r.Domain), `like ["smtp://10.0.0.5:25"]`)
+		}
+		for _, n := range t.list("next_hop") {
+			hop, _, _ := parseNextHop(n.text)
+			hop.Path = absolute(hop.Path, b.file.Dir)
+			if b.leadsHome(hop) {
+				b.file.errorAt(n.at, fmt.Sprintf("the route of %s leads back to our own listener", r.Domain), "name the inner server")
+			}
+			r.NextHops = append(r.NextHops, hop)
+		}
+		m.Routes = append(m.Routes, r)
+	}
+	slices.SortFunc(m.Routes, func(a, c Route) int { return strings.Compare(a.Domain, c.Domain) })
+}
+
+// leadsHome reports whether a hop is one of our own mail listeners.
+func (b *builder) leadsHome(hop NextHop) bool {
+	a, err := netip.ParseAddr(hop.Host)
+	if err != nil {
+		return hop.Host != "" && hop.Host == b.checked.Server.Hostname && hop.Port == 25
+	}
+	return slices.ContainsFunc(b.checked.Listen, func(l Listen) bool {
+		mail := l.Serve == ServeMX || l.Serve == ServeSubmission || l.Serve == ServeRelay
+		return mail && slices.Contains(l.Addrs, netip.AddrPortFrom(a, uint16(hop.Port)))
+	})
+}
+
+func (b *builder) inbound(s table) {
+	checks := s.texts("checks")
+	in := Inbound{
+		MaxSize:    s.size("max_size"),
+		SPF:        slices.Contains(checks, "spf"),
+		DKIM:       slices.Contains(checks, "dkim"),
+		DMARC:      slices.Contains(checks, "dmarc"),
+		Enforce:    s.text("dmarc") == "enforce",
+		Quarantine: s.text("quarantine"),
+	}
+	// RFC 9989: alignment rests on both; with one alone, good mail would fail.
+	if in.DMARC && !(in.SPF && in.DKIM) {
+		b.file.errorAt(s.where("checks"), "dmarc needs spf and dkim", `checks = ["spf", "dkim", "dmarc"]`)
+	}
+	b.checked.Mail.Inbound = in
+}
+
+func (b *builder) relays(s table) {
+	for _, t := range s.each("relay") {
+		r := Relay{
+			Name:        t.text("name"),
+			Clients:     b.clients(t, "clients"),
+			Recipients:  canonicalMailboxes(t.texts("recipients")),
+			Senders:     canonicalMailboxes(t.texts("senders")),
+			ForeignFrom: t.text("foreign_from"),
+			Rate:        t.rate("rate"),
+		}
+		if wholeFamily(r.Clients) {
+			b.file.errorAt(t.where("clients"), fmt.Sprintf("the relay %q would be open to anyone", r.Name), "name the hosts")
+		}
+		for _, name := range []string{"clients", "senders"} {
+			if n := t.written(name); n != nil && len(n.items) == 0 {
+				b.file.errorAt(n.at, fmt.Sprintf("the relay %q has no %s", r.Name, name), "it could never be used")
+			}
+		}
+		if slices.ContainsFunc(b.checked.Mail.Relays, func(o Relay) bool { return o.Name == r.Name }) {
+			b.file.errorAt(t.where("name"), fmt.Sprintf("the relay %q is written twice", r.Name), "")
+		}
+		b.checked.Mail.Relays = append(b.checked.Mail.Relays, r)
+	}
+}
+
+func canonicalMailboxes(all []string) []string {
+	var folded []string
+	for _, s := range all {
+		folded = append(folded, canonicalMailbox(s))
+	}
+	return folded
+}

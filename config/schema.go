@@ -1,0 +1,120 @@
+package config
+
+// section is a table of the file. In its path "*" stands for a name that the
+// admin chooses.
+type section struct {
+	path string
+	list bool   // [[path]]
+	doc  string // one line
+	soon bool   // known, but not available yet
+	knob bool   // only on a server that runs with test knobs
+	eg   string // what "*" is in the reference
+	keys []key
+}
+
+// key is one key of a section. This table is the only place that knows a key:
+// checks, defaults, hints, the reference and the effective configuration are
+// made from it.
+type key struct {
+	name  string
+	kind  kind
+	list  bool     // a list of such values
+	def   any      // string, bool, int, or []string; nil: none
+	eg    any      // what the reference shows where there is no default
+	doc   string   // one line
+	words []string // what a word may be
+	later []string // words that are known, but not available yet
+	only  any      // the one value that is available today: string, bool or []string
+	soon  bool     // not available yet at all
+	need  bool
+	min   int64 // of a count or a size
+	max   int64 // 0: none
+}
+
+// schema is the whole file, in the order of the reference.
+func schema() []section {
+	return append(append(namesSchema(), mailSchema()...), restSchema()...)
+}
+
+func namesSchema() []section {
+	return []section{
+		{path: "server", doc: "Who this server is, and where it keeps things.", keys: []key{
+			{name: "hostname", kind: kindHostname(), eg: "edge.example.net", doc: "EHLO and MX name, certificate subject; needed as soon as mail is listened for"},
+			{name: "state", kind: kindPath(), def: "/var/lib/postern", doc: "directory of keys, spool, certificates and last good zones; one process at a time"},
+			{name: "control", kind: kindPath(), def: "/run/postern/control.sock", doc: "socket of the commands; its directory is made 0700"},
+			{name: "admins", kind: kindCount(), list: true, def: []string{}, max: 1<<32 - 2, doc: "uids besides root and Postern's own that may use the control socket"},
+		}},
+		{path: "networks", doc: `Named client sets. Built in: "any", "loopback", and "self", which is loopback and the addresses listened on.`, keys: []key{
+			{name: "*", kind: kindPrefix(), list: true, eg: []string{"10.0.0.0/8", "fd00::/8"}, doc: "the name internal also says which addresses are not public"},
+		}},
+		{path: "listen", list: true, doc: "Listeners switch parts on. Every transport on every address; several entries for different mixes.", keys: []key{
+			{name: "serve", kind: kindWord(), need: true, eg: "dns", words: []string{"dns", "mx", "submission", "relay", "admin"}, later: []string{"web"}, doc: "what it serves"},
+			{name: "address", kind: kindAddressPort(), list: true, need: true, eg: []string{"127.0.0.1:53", "[::1]:53"}, doc: "where"},
+			{name: "transport", kind: kindWord(), list: true, eg: []string{"udp", "tcp"}, words: []string{"udp", "tcp", "tls", "starttls"}, later: []string{"https", "quic"}, doc: "dns: udp, tcp (both unless given); submission: tls or starttls (unless given tls on port 465, starttls on 587)"},
+			{name: "views", kind: kindName(), list: true, eg: []string{"external"}, doc: "dns: only these views; needed on a public address when any view recurses"},
+			{name: "clients", kind: kindClient(), list: true, eg: []string{"any"}, doc: "who may connect at all; anyone unless given"},
+			{name: "proxy", kind: kindFlag(), only: false, doc: "PROXY protocol"},
+		}},
+		{path: "dns", doc: "Our zones.", keys: []key{
+			{name: "apply", kind: kindWord(), def: "auto", words: []string{"auto"}, later: []string{"manual"}, doc: "auto: an edited zone is published as soon as it is sound"},
+			{name: "serial", kind: kindWord(), def: "keep", words: []string{"keep", "counter", "unixtime", "date"}, doc: "keep: the file's if it is ahead, else the last one + 1"},
+			{name: "lint", kind: kindWord(), def: "serve", words: []string{"serve", "strict"}, doc: "serve: only what makes a zone unservable blocks it; strict: every ERR blocks"},
+			{name: "max_change", kind: kindText(), soon: true, doc: "how large a change waits for a person"},
+			{name: "rrl", kind: kindLimit(), def: "off", only: "off", doc: "response rate limit"},
+			{name: "cookies", kind: kindFlag(), def: false, only: false, doc: "DNS cookies"},
+			{name: "source", kind: kindAddress(), list: true, def: []string{}, only: []string{}, doc: "own addresses for NOTIFY, SOA polls and transfers"},
+		}},
+		{path: "view", list: true, doc: "Who sees what. A listener narrows the views; of these the first whose clients match is taken.", keys: []key{
+			{name: "name", kind: kindName(), need: true, eg: "internal", doc: "how others refer to it"},
+			{name: "clients", kind: kindClient(), list: true, need: true, eg: []string{"loopback"}, doc: "who belongs to it"},
+			{name: "keys", kind: kindText(), list: true, def: []string{}, only: []string{}, doc: "requests signed with these belong here"},
+			{name: "zones", kind: kindPath(), eg: "zones/internal", doc: "a directory: every NAME.zone is a zone"},
+			{name: "overlay", kind: kindName(), doc: "the view that its zones lie over"},
+			{name: "hide", kind: kindDomain(), list: true, def: []string{}, doc: "names of the overlaid view that do not exist here"},
+			{name: "hide_tree", kind: kindDomain(), list: true, def: []string{}, doc: "the same, with all below"},
+			{name: "recursion", kind: kindFlag(), def: false, doc: "resolve the names of others for these clients; never for any"},
+		}},
+		{path: "zone_default", soon: true, doc: "For all zones."},
+		{path: "zone.*", eg: "example.test", doc: "What one zone has in all its views. A zone needs no entry.", keys: []key{
+			{name: "file", kind: kindPath(), doc: "its file, where that is not NAME.zone; relative to the zones directory of the view"},
+			{name: "dnssec", kind: kindText(), soon: true, doc: "policy"},
+		}},
+		{path: "zone.*.view.*", eg: "internal", doc: "What one zone has in one view.", keys: []key{
+			{name: "overlay", kind: kindWord(), words: []string{"none"}, doc: "none: the zone of this view is a full copy, not laid over another"},
+			{name: "secondaries", kind: kindText(), list: true, soon: true, doc: "peers that are told and may transfer"},
+			{name: "primaries", kind: kindText(), list: true, soon: true, doc: "peers it is transferred from"},
+			{name: "dynamic", kind: kindText(), soon: true, doc: "who may update what"},
+		}},
+		{path: "peer.*", soon: true, doc: "Other name servers."},
+		{path: "key.*", soon: true, doc: "TSIG keys."},
+		{path: "dnssec.*", soon: true, doc: "DNSSEC policies."},
+		{path: "resolver", doc: "The resolver always exists, for mail; views open it to clients.", keys: []key{
+			{name: "validate", kind: kindFlag(), def: false, only: false, doc: "DNSSEC validation"},
+			{name: "root_hints", kind: kindPath(), doc: "a file in place of the built-in root servers"},
+			{name: "trust_anchor", kind: kindPath(), soon: true, doc: "a file in place of the built-in trust anchor"},
+			{name: "source", kind: kindAddress(), list: true, def: []string{}, doc: "own addresses to ask from"},
+			{name: "qname_minimisation", kind: kindWord(), def: "relaxed", words: []string{"off", "relaxed", "strict"}, doc: "how much of a name upper servers see"},
+			{name: "negative_trust_anchor", kind: kindDomain(), list: true, def: []string{}, only: []string{}, doc: "names below which nothing is validated"},
+			{name: "rpz", kind: kindPath(), list: true, def: []string{}, only: []string{}, doc: "response policy zones"},
+			{name: "cache_size", kind: kindSize(), def: "256MB", min: 1e6, doc: "bound of the cache"},
+		}},
+		{path: "resolver.forward", list: true, soon: true, doc: "Names that are asked of given resolvers."},
+		{path: "resolver.stub", list: true, soon: true, doc: "Names that are asked of given authorities."},
+		{path: "resolver.test", knob: true, doc: "For tests and benchmarks only: refused unless serve runs with --test-knobs.", keys: []key{
+			{name: "upstream_map", kind: kindPath(), doc: "a file of lines IP IP:PORT, applied when dialling"},
+			{name: "allow_private_upstream", kind: kindFlag(), def: false, doc: "dial private and loopback addresses"},
+			{name: "timeout", kind: kindDuration(), doc: "of one try"},
+			{name: "skew", kind: kindDuration(), def: "0s", only: "0s", doc: "clock skew allowed in signatures"},
+			{name: "ipv4", kind: kindFlag(), def: true, doc: "ask over IPv4"},
+			{name: "ipv6", kind: kindFlag(), def: true, doc: "ask over IPv6"},
+			{name: "edns_size", kind: kindCount(), def: 1232, min: 512, max: 4096, doc: "UDP size announced upstream"},
+			{name: "priming", kind: kindFlag(), def: false, only: false, doc: "ask a root server for the root servers first"},
+			{name: "case_randomisation", kind: kindFlag(), def: true, doc: "mix the case of questions"},
+			{name: "special_use", kind: kindFlag(), def: true, doc: "treat special-use names as the RFCs say"},
+			{name: "prefetch", kind: kindFlag(), def: false, only: false, doc: "renew popular entries early"},
+			{name: "stale", kind: kindFlag(), def: false, only: false, doc: "serve stale entries"},
+			{name: "aggressive_nsec", kind: kindFlag(), def: false, only: false, doc: "deny from cached proofs"},
+			{name: "signalling", kind: kindFlag(), def: false, only: false, doc: "key tag signalling"},
+		}},
+	}
+}

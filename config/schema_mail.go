@@ -1,0 +1,82 @@
+package config
+
+func mailSchema() []section {
+	return []section{
+		{path: "mail", doc: "The organisation's mail.", keys: []key{
+			{name: "domains", kind: kindHostname(), list: true, def: []string{}, doc: "what port 25 takes mail for; each needs a [mail.route]"},
+		}},
+		{path: "mail.route.*", eg: "example.test", doc: "Where mail for one domain goes, in place of its MX.", keys: []key{
+			{name: "next_hop", kind: kindNextHop(), list: true, need: true, eg: []string{"smtp://10.0.0.5:25"}, doc: "tried in order: smtp://HOST:PORT, smtps://, lmtp://, maildir:PATH"},
+			{name: "tls", kind: kindWord(), def: "opportunistic", words: []string{"opportunistic", "required"}, doc: "required: no TLS with the right name, no mail"},
+			{name: "name", kind: kindHostname(), doc: "the name in its certificate, where that is not the name of the hop"},
+			{name: "ca", kind: kindFilePath(), doc: "a PEM file of authorities, in place of the system's"},
+			{name: "user", kind: kindText(), soon: true, doc: "to log in with"},
+			{name: "secret", kind: kindSecret(), soon: true, doc: "its password"},
+			{name: "recipients", kind: kindRecipients(), def: "any", only: "any", doc: "who exists behind it; any: every recipient is taken, and the hop decides"},
+		}},
+		{path: "mail.inbound", doc: "What strangers bring to port 25.", keys: []key{
+			{name: "max_size", kind: kindSize(), def: "25MB", min: 64 << 10, max: 1 << 30, doc: "largest message, also for submission and relay"},
+			{name: "checks", kind: kindWord(), list: true, def: []string{"spf", "dkim", "dmarc"}, words: []string{"spf", "dkim", "dmarc"}, doc: "[] for none; dmarc needs the other two"},
+			{name: "dmarc", kind: kindWord(), def: "enforce", words: []string{"enforce", "monitor"}, doc: "enforce: do what the author domain's policy asks"},
+			{name: "quarantine", kind: kindWord(), def: "hold", words: []string{"hold", "tag"}, doc: "hold: keep until released; tag: deliver, marked"},
+			{name: "dnsbl", kind: kindText(), list: true, def: []string{}, only: []string{}, doc: "block lists"},
+			{name: "trusted_proxies", kind: kindClient(), list: true, def: []string{}, only: []string{}, doc: "who may speak the PROXY protocol"},
+			{name: "trusted_xclient", kind: kindClient(), list: true, def: []string{}, only: []string{}, doc: "who may use XCLIENT"},
+		}},
+		{path: "mail.inbound.exceptions", soon: true, doc: "Forwarders, lists and ARC sealers."},
+		{path: "mail.scanner", list: true, soon: true, doc: "clamd and rspamd."},
+		{path: "mail.relay", list: true, doc: "The third door: named hosts that cannot log in. It needs a relay listener on a private address.", keys: []key{
+			{name: "name", kind: kindName(), need: true, eg: "printers", doc: "what log and trace call it"},
+			{name: "clients", kind: kindClient(), list: true, need: true, eg: []string{"10.0.0.5/32"}, doc: "never any"},
+			{name: "client_cert", kind: kindFilePath(), soon: true, doc: "a client certificate in place of addresses"},
+			{name: "senders", kind: kindSender(), list: true, need: true, eg: []string{"@example.test", "<>"}, doc: "envelope senders it may use"},
+			{name: "recipients", kind: kindRecipient(), list: true, def: []string{}, doc: "whom it may write to; [] for anyone"},
+			{name: "foreign_from", kind: kindWord(), def: "refuse", words: []string{"refuse", "keep"}, later: []string{"srs"}, doc: "mail whose header From is not ours"},
+			{name: "rate", kind: kindRate(), def: "20000/h", doc: "messages"},
+		}},
+		{path: "mail.outbound", doc: "What goes out to the world.", keys: []key{
+			{name: "mode", kind: kindWord(), def: "deliver", words: []string{"deliver", "hold"}, doc: "hold: everything for the world waits in the queue"},
+			{name: "smarthost", kind: kindText(), soon: true, doc: "send all through one host"},
+			{name: "secret", kind: kindSecret(), soon: true, doc: "its password"},
+			{name: "source", kind: kindAddress(), list: true, def: []string{}, doc: "own addresses to send from"},
+			{name: "per_account_per_day", kind: kindCount(), def: 1000, min: 1, max: 1e9, doc: "recipients one account may write to in a day"},
+		}},
+		{path: "mail.dkim", doc: "Signatures of our own domains.", keys: []key{
+			{name: "algorithms", kind: kindWord(), list: true, def: []string{"rsa2048", "ed25519"}, words: []string{"rsa2048", "ed25519"}, doc: "one selector of each; [] signs nothing"},
+			{name: "rotate", kind: kindDuration(), soon: true, doc: "how often a selector is replaced"},
+		}},
+	}
+}
+
+func restSchema() []section {
+	return []section{
+		{path: "derived", doc: "Records that Postern makes itself. None ever overrides the admin's.", keys: []key{
+			{
+				name: "publish", kind: kindWord(), list: true, def: []string{"dkim"}, words: []string{"dkim"},
+				later: []string{"tlsa", "acme", "mta-sts", "tlsrpt", "dmarc", "spf", "mx", "autoconfig", "caa", "null-mx"}, doc: "the kinds that are published",
+			},
+		}},
+		{path: "accounts", doc: "Users of the submission listener.", keys: []key{
+			{name: "min_length", kind: kindCount(), def: 12, min: 8, max: 128, doc: "of a password"},
+			{name: "lockout", kind: kindLimit(), def: "10/10m", doc: "so many wrong passwords in that time lock an account for as long; off"},
+			{name: "max_age", kind: kindDuration(), soon: true, doc: "of a password"},
+			{name: "reuse", kind: kindCount(), soon: true, doc: "old passwords that are refused"},
+		}},
+		{path: "limits", doc: "Bounds of each mail listener.", keys: []key{
+			{name: "exempt", kind: kindClient(), list: true, def: []string{}, doc: "addresses outside the limits that count by address (monitoring, load tests)"},
+			{name: "connections", kind: kindCount(), def: 1000, min: 1, max: 1e5, doc: "at once"},
+			{name: "connections_per_address", kind: kindCount(), def: 50, min: 1, max: 1e5, doc: "at once from one address"},
+			{name: "connections_per_minute", kind: kindCount(), def: 60, min: 1, max: 1e6, doc: "new ones from one address"},
+			{name: "errors_per_minute", kind: kindCount(), def: 60, min: 1, max: 1e6, doc: "refused commands from one address"},
+			{name: "recipients_per_message", kind: kindCount(), def: 1000, min: 100, max: 1e5, doc: "RFC 5321 asks for at least 100"},
+			{name: "messages_per_connection", kind: kindCount(), def: 1000, min: 1, max: 1e6, doc: "then the client must connect again"},
+		}},
+		{path: "tls", doc: "Certificates.", keys: []key{
+			{name: "issuer", kind: kindWord(), def: "local", words: []string{"local", "files"}, later: []string{"acme"}, doc: "local: our own authority, kept in the state; files: cert and key below"},
+			{name: "cert", kind: kindFilePath(), doc: "PEM chain, for files"},
+			{name: "key", kind: kindSecret(), doc: "its PEM key, file:PATH or cred:NAME, readable by its owner alone"},
+			{name: "min_version", kind: kindWord(), def: "1.2", words: []string{"1.2", "1.3"}, doc: "oldest TLS offered"},
+		}},
+		{path: "tls.acme", soon: true, doc: "Certificates from an ACME authority."},
+	}
+}
