@@ -1,0 +1,235 @@
+package zonefile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"postern/internal/dns/name"
+)
+
+// Options bound and extend Parse. The zero value allows no $INCLUDE.
+type Options struct {
+	// Include returns the text that $INCLUDE path names, and the name it goes
+	// by in problems. It must refuse what lies outside the zone's directory.
+	// Nil refuses every $INCLUDE.
+	Include func(path string) (text []byte, file string, err error)
+
+	MaxSize     int // octets of all files together; default 256 MiB
+	MaxRecords  int // default 4 million
+	MaxProblems int // what is reported; default 100
+	MaxDepth    int // of $INCLUDE; default 8
+	MaxIncludes int // files included; default 1000
+}
+
+func (o Options) withDefaults() Options {
+	set := func(v *int, to int) {
+		if *v <= 0 {
+			*v = to
+		}
+	}
+	set(&o.MaxSize, 256<<20)
+	set(&o.MaxRecords, 4_000_000)
+	set(&o.MaxProblems, 100)
+	set(&o.MaxDepth, 8)
+	set(&o.MaxIncludes, 1000)
+	return o
+}
+
+// ErrOutside is what Options.Include returns for a path that leads out of the
+// zone's directory.
+var ErrOutside = errors.New("leads out of the zone's directory")
+
+// Parse reads the zone file of the zone origin. The records are normalised
+// and, as far as the file says, in the file's order. Where a problem blocks,
+// the records are those of the lines without one.
+func Parse(r io.Reader, file string, origin name.Name, opts Options) ([]Record, []Problem) {
+	p := &parser{zone: origin, opts: opts.withDefaults()}
+	p.size = p.opts.MaxSize
+	src, err := io.ReadAll(io.LimitReader(r, int64(p.size)+1))
+	if err != nil {
+		p.add(Problem{File: file, Severity: ERR, Code: "unreadable", Message: err.Error()})
+		return nil, p.problems
+	}
+	p.file(src, &scope{file: file, origin: origin})
+	p.settleTTLs()
+	return p.records, p.problems
+}
+
+// parser reads one zone: a file and what it includes.
+type parser struct {
+	zone     name.Name
+	opts     Options
+	records  []Record
+	problems []Problem
+	full     bool // a bound was reached: nothing more is read
+	size     int  // octets still allowed
+	includes int
+	depth    int
+
+	ttl       uint32 // $TTL, or the last TTL written
+	ttlKnown  bool
+	byDefault bool  // ttl comes from $TTL
+	noTTL     []int // records that came before any TTL
+	soaTTL    uint32
+	soaSeen   bool
+}
+
+// scope is what one file may change for itself: RFC 1035, Section 5.1 gives
+// the including file its origin back.
+type scope struct {
+	file   string
+	origin name.Name
+	owner  name.Name // of the entry before; "" at first
+	lost   bool      // that entry's owner could not be read: lines that carry it are passed over
+}
+
+func (p *parser) add(problem Problem) {
+	switch {
+	case len(p.problems) < p.opts.MaxProblems:
+		p.problems = append(p.problems, problem)
+	case !p.full:
+		p.full = true
+		p.problems = append(p.problems, Problem{File: problem.File, Line: problem.Line, Col: problem.Col, Severity: ERR, Code: "too-many", Message: "too many problems, the rest is not read"})
+	}
+}
+
+func (p *parser) fail(s *scope, t token, code, message, hint string) {
+	p.add(Problem{File: s.file, Line: t.line, Col: t.col, Severity: ERR, Code: code, Message: message, Hint: hint})
+}
+
+func (p *parser) warn(s *scope, t token, code, message, hint string) {
+	p.add(Problem{File: s.file, Line: t.line, Col: t.col, Severity: WARN, Code: code, Message: message, Hint: hint})
+}
+
+func (p *parser) file(src []byte, s *scope) {
+	if len(src) > p.size {
+		p.add(Problem{File: s.file, Severity: ERR, Code: "too-large", Message: fmt.Sprintf("zone is larger than %d octets", p.opts.MaxSize)})
+		p.full = true
+		return
+	}
+	p.size -= len(src)
+	lex := newLexer(src, func(line, col int, code, message, hint string) {
+		p.fail(s, token{line: line, col: col}, code, message, hint)
+		s.owner, s.lost = "", true
+	})
+	for !p.full {
+		e, ok := lex.next()
+		if !ok {
+			return
+		}
+		if !e.blank && strings.HasPrefix(e.tokens[0].text, "$") {
+			p.directive(e, s)
+		} else {
+			p.record(e, s)
+		}
+	}
+}
+
+func (p *parser) directive(e entry, s *scope) {
+	head := e.tokens[0]
+	args := e.tokens[1:]
+	word := strings.ToUpper(head.text)
+	switch word {
+	case "$ORIGIN", "$TTL":
+		if len(args) != 1 {
+			p.fail(s, head, "syntax", word+" takes one value", "")
+			return
+		}
+	}
+	switch word {
+	case "$ORIGIN":
+		p.setOrigin(args[0], s)
+	case "$TTL":
+		ttl, ok := parseTTL(args[0].text)
+		if !ok {
+			p.fail(s, args[0], "bad-ttl", fmt.Sprintf("%q is no TTL", args[0].text), ttlHint)
+			return
+		}
+		p.ttl, p.ttlKnown, p.byDefault = ttl, true, true
+	case "$INCLUDE":
+		p.include(head, args, s)
+	case "$GENERATE":
+		p.fail(s, head, "not-available", "$GENERATE is not available yet", "write the records out")
+	default:
+		p.fail(s, head, "syntax", fmt.Sprintf("unknown directive %q", head.text), "known are $ORIGIN, $TTL and $INCLUDE")
+	}
+}
+
+func (p *parser) setOrigin(t token, s *scope) {
+	n, err := absolute(t.text, s.origin)
+	if err != nil {
+		p.fail(s, t, "bad-name", fmt.Sprintf("$ORIGIN %s: %v", t.text, err), "")
+		return
+	}
+	if !n.IsBelow(p.zone) && !p.zone.IsBelow(n) {
+		p.warn(s, t, "origin-outside", fmt.Sprintf("%s is outside the zone %s", n, p.zone), "a name without its final dot is relative to the origin before")
+	}
+	s.origin = n
+}
+
+// include reads another file in place. Its owner and origin do not leak out.
+func (p *parser) include(head token, args []token, s *scope) {
+	if len(args) < 1 || len(args) > 2 {
+		p.fail(s, head, "syntax", "$INCLUDE takes a file and perhaps an origin", "")
+		return
+	}
+	inner := &scope{origin: s.origin, owner: s.owner, lost: s.lost}
+	if len(args) == 2 {
+		n, err := absolute(args[1].text, s.origin)
+		if err != nil {
+			p.fail(s, args[1], "bad-name", fmt.Sprintf("origin %s: %v", args[1].text, err), "")
+			return
+		}
+		inner.origin = n
+	}
+	path := strings.Trim(args[0].text, `"`)
+	p.includes++
+	switch {
+	case p.opts.Include == nil:
+		p.fail(s, args[0], "include", "$INCLUDE is not allowed here", "")
+		return
+	case p.depth >= p.opts.MaxDepth:
+		p.fail(s, args[0], "include", fmt.Sprintf("$INCLUDE is nested more than %d deep", p.opts.MaxDepth), "does the file include itself?")
+		return
+	case p.includes > p.opts.MaxIncludes:
+		p.fail(s, args[0], "include", fmt.Sprintf("more than %d files are included", p.opts.MaxIncludes), "")
+		p.full = true
+		return
+	}
+	text, file, err := p.opts.Include(path)
+	if err != nil {
+		p.fail(s, args[0], "include", fmt.Sprintf("$INCLUDE %s: %v", path, err), "paths are relative to the zone's directory and stay below it")
+		return
+	}
+	inner.file = file
+	p.depth++
+	p.file(text, inner)
+	p.depth--
+}
+
+// settleTTLs gives the records that came before any TTL the SOA's minimum, as
+// others do; RFC 2308, Section 4 asks for $TTL.
+func (p *parser) settleTTLs() {
+	if len(p.noTTL) == 0 {
+		return
+	}
+	ttl, from := uint32(3600), "an hour"
+	if p.soaSeen {
+		ttl, from = p.soaTTL, "the SOA's minimum"
+	}
+	for _, i := range p.noTTL {
+		p.records[i].RR.Header().Ttl = ttl
+	}
+	first := p.records[p.noTTL[0]]
+	p.add(first.At(WARN, "no-ttl", fmt.Sprintf("no TTL is given; %s, %d s, is used for %d records", from, ttl, len(p.noTTL)), "begin the file with $TTL"))
+}
+
+func (p *parser) sawSOA(rr dns.RR) {
+	if soa, ok := rr.(*dns.SOA); ok && !p.soaSeen {
+		p.soaSeen, p.soaTTL = true, soa.Minttl
+	}
+}

@@ -1,0 +1,67 @@
+// Package zonefile reads zone files (RFC 1035, Section 5; RFC 2308, Section
+// 4; RFC 3597, Section 5) and prints zones. Every record and every problem
+// has its file, line and column, and one bad line does not hide the next.
+//
+// A lexer of our own splits the text into entries; each record is then handed
+// alone to the DNS library's RDATA parser, with its owner, TTL and class
+// already settled, so no text can reach the library's file directives.
+//
+// It is pure: what $INCLUDE names is fetched through Options.Include. It
+// never writes a file and starts no goroutine.
+package zonefile
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+// The severities of a Problem.
+const (
+	ERR  = "ERR"
+	WARN = "WARN"
+)
+
+// Problem is one thing that is wrong with a zone file. Line and Col count
+// from one, Col in octets; Line 0 means the file as a whole.
+type Problem struct {
+	File      string
+	Line, Col int
+	Severity  string
+	Code      string // a stable reason word
+	Message   string
+	Hint      string // how to put it right; may be empty
+
+	// Tolerable marks an ERR that the zone can be served with all the same.
+	Tolerable bool
+}
+
+// Blocks reports whether the zone cannot be served.
+func (p Problem) Blocks() bool { return p.Severity == ERR && !p.Tolerable }
+
+// String is "FILE:LINE:COL: SEVERITY CODE message (hint)".
+func (p Problem) String() string {
+	var b strings.Builder
+	b.WriteString(p.File)
+	if p.Line > 0 {
+		b.WriteString(":" + strconv.Itoa(p.Line) + ":" + strconv.Itoa(max(p.Col, 1)))
+	}
+	b.WriteString(": " + p.Severity + " " + p.Code + " " + p.Message)
+	if p.Hint != "" {
+		b.WriteString(" (" + p.Hint + ")")
+	}
+	return b.String()
+}
+
+// Record is one record and where it was written.
+type Record struct {
+	RR        dns.RR // normalised, see zone.Normalise
+	File      string // empty for records that come from no file
+	Line, Col int
+}
+
+// At returns a problem at the record's place.
+func (r Record) At(severity, code, message, hint string) Problem {
+	return Problem{File: r.File, Line: r.Line, Col: r.Col, Severity: severity, Code: code, Message: message, Hint: hint}
+}
