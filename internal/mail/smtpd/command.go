@@ -1,0 +1,170 @@
+package smtpd
+
+import (
+	"context"
+	"strconv"
+
+	"postern/internal/mail/smtpline"
+)
+
+// command carries out one command line and returns its reply; nil when it has
+// been sent.
+func (c *conn) command(ctx context.Context, line []byte) *smtpline.Reply {
+	if c.commands++; c.commands > c.conf.Limits.Commands {
+		c.srv.Counters.Limited.Inc()
+		return tooManyCmds
+	}
+	cmd, refusal := smtpline.ParseCommand(line)
+	if refusal != nil {
+		return refusal
+	}
+	if r := c.outOfTurn(cmd.Verb); r != nil {
+		c.srv.Counters.Pipelining.Inc()
+		return r
+	}
+	if c.conf.RequireTLS && c.info.TLS == nil && !beforeTLS(cmd.Verb) {
+		return tlsFirst
+	}
+	switch cmd.Verb {
+	case smtpline.Ehlo, smtpline.Helo:
+		return c.hello(ctx, cmd)
+	case smtpline.StartTLS:
+		return c.startTLS(ctx)
+	case smtpline.Auth:
+		return c.auth(ctx, cmd.Arg)
+	case smtpline.Mail:
+		return c.mail(ctx, cmd.Arg)
+	case smtpline.Rcpt:
+		return c.rcpt(ctx, cmd.Arg)
+	case smtpline.Data:
+		return c.data(ctx)
+	case smtpline.Rset:
+		c.endTransaction()
+		return ok("forgotten")
+	case smtpline.Noop:
+		return ok("nothing done")
+	case smtpline.Vrfy:
+		return &smtpline.Reply{Code: 252, Enhanced: "2.5.0", Text: "send mail to find out"}
+	case smtpline.Help:
+		return &smtpline.Reply{Code: 214, Enhanced: "2.0.0", Text: "see RFC 5321"}
+	case smtpline.Quit:
+		return &smtpline.Reply{Code: 221, Enhanced: "2.0.0", Text: "bye", Close: true}
+	case smtpline.HTTP:
+		return notSMTP
+	}
+	return unknownCommand
+}
+
+// outOfTurn refuses input behind a command that must be the last of its group
+// (RFC 2920, Section 3.1; RFC 3207, Section 4.2; RFC 4954, Section 4). What the
+// client sent on it meant for another reader than us.
+func (c *conn) outOfTurn(v smtpline.Verb) *smtpline.Reply {
+	if !c.pipe.pending() {
+		return nil
+	}
+	switch v {
+	case smtpline.StartTLS:
+		return injected
+	case smtpline.Helo, smtpline.Ehlo, smtpline.Data, smtpline.Auth:
+		return pipelining
+	}
+	return nil
+}
+
+// beforeTLS lists what RFC 3207, Section 4 still allows where TLS is required.
+func beforeTLS(v smtpline.Verb) bool {
+	switch v {
+	case smtpline.Ehlo, smtpline.Helo, smtpline.StartTLS, smtpline.Noop, smtpline.Quit, smtpline.HTTP:
+		return true
+	}
+	return false
+}
+
+// hello begins anew (RFC 5321, Section 4.1.4): a transaction is forgotten, the
+// login is not.
+func (c *conn) hello(ctx context.Context, cmd smtpline.Command) *smtpline.Reply {
+	name, refusal := smtpline.ParseHelo(cmd.Arg)
+	if refusal != nil {
+		return refusal
+	}
+	c.endTransaction()
+	c.info.Helo, c.info.ESMTP = name, cmd.Verb == smtpline.Ehlo
+	if g, ok := c.session.(Greeter); ok {
+		g.Hello(ctx, name)
+	}
+	text := c.conf.Hostname
+	if c.info.ESMTP {
+		text += "\nPIPELINING\nSIZE " + strconv.FormatInt(c.conf.MaxSize, 10) +
+			"\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES"
+		if c.conf.DSN {
+			text += "\nDSN"
+		}
+		if c.conf.Mode == STARTTLS && c.info.TLS == nil {
+			text += "\nSTARTTLS"
+		}
+		if c.offersAuth() {
+			text += "\nAUTH PLAIN LOGIN"
+		}
+		text += "\nHELP"
+	}
+	return &smtpline.Reply{Code: 250, Text: text}
+}
+
+func (c *conn) extensions() smtpline.Extensions {
+	if !c.info.ESMTP {
+		return smtpline.Extensions{}
+	}
+	return smtpline.Extensions{Size: true, EightBit: true, UTF8: true, Auth: c.offersAuth(), DSN: c.conf.DSN}
+}
+
+func (c *conn) mail(ctx context.Context, arg string) *smtpline.Reply {
+	switch {
+	case c.info.Helo == "":
+		return helloFirst
+	case c.inMail:
+		return nestedMail
+	case c.messages >= c.conf.Limits.Messages:
+		c.srv.Counters.Limited.Inc()
+		return tooManyMsgs
+	}
+	from, params, refusal := smtpline.ParseMail(arg, c.extensions())
+	if refusal != nil {
+		return refusal
+	}
+	if params.Size > c.conf.MaxSize {
+		return largeMsg // RFC 1870, Section 6.1
+	}
+	r := c.session.Mail(ctx, from, params)
+	if !r.Positive() {
+		return r
+	}
+	c.inMail, c.params = true, params
+	return orElse(r, "2.1.0", "sender ok")
+}
+
+func (c *conn) rcpt(ctx context.Context, arg string) *smtpline.Reply {
+	switch {
+	case !c.inMail:
+		return mailFirst
+	case c.rcpts >= c.conf.Limits.Recipients:
+		return tooManyRcpts
+	}
+	to, params, refusal := smtpline.ParseRcpt(arg, c.extensions(), c.params.UTF8)
+	if refusal == nil {
+		refusal = c.session.Rcpt(ctx, to, params)
+	}
+	if !refusal.Positive() {
+		c.rcptsRefused++
+		return refusal
+	}
+	c.rcpts++
+	return orElse(refusal, "2.1.5", "recipient ok")
+}
+
+// orElse is the usual success where the session gave no reply of its own.
+func orElse(r *smtpline.Reply, enhanced, text string) *smtpline.Reply {
+	if r != nil {
+		return r
+	}
+	return &smtpline.Reply{Code: 250, Enhanced: enhanced, Text: text}
+}

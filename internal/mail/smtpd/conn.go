@@ -1,0 +1,187 @@
+package smtpd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"postern/internal/mail/smtpline"
+)
+
+// conn is one connection; all but pipe.interrupt and raw.Close happens in its
+// own goroutine.
+type conn struct {
+	srv     *Server
+	conf    *settled
+	raw     net.Conn
+	pipe    *pipe
+	info    Conn
+	log     *slog.Logger
+	session Session
+
+	inMail       bool // a transaction has begun
+	params       MailParams
+	rcpts        int
+	rcptsRefused int
+
+	commands  int // since the last accepted message
+	messages  int
+	errors    int
+	authFails int
+	broken    bool // nothing more can be said
+}
+
+func newConn(s *Server, conf *settled, raw net.Conn, info Conn) *conn {
+	end := time.Now().Add(conf.Limits.SessionTime)
+	return &conn{
+		srv: s, conf: conf, raw: raw, info: info, log: conf.logger(&info),
+		pipe: newPipe(raw, end, conf.Limits.Write),
+	}
+}
+
+// serve runs the dialogue until one side ends it.
+func (c *conn) serve(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if c.conf.Mode == ImplicitTLS && !c.handshake(ctx) {
+		return
+	}
+	if !c.greet(ctx) {
+		return
+	}
+	defer c.session.Close()
+	for !c.broken {
+		line, err := c.pipe.line(c.conf.Limits.Command, false)
+		if err != nil {
+			c.hangUp(err)
+			return
+		}
+		if !c.answer(c.command(ctx, line)) {
+			break
+		}
+	}
+	if !c.broken {
+		_ = c.pipe.w.Flush() // the client may be gone
+	}
+}
+
+// greet makes the session and sends the greeting, after the silence that is
+// asked for. A client that talks first is not one that speaks SMTP, or one
+// that does not listen.
+func (c *conn) greet(ctx context.Context) bool {
+	session, refusal := c.conf.NewSession(ctx, &c.info)
+	if refusal != nil {
+		c.srv.Counters.RefusedClient.Inc()
+		closed := *refusal
+		closed.Close = true
+		c.answer(&closed)
+		return false
+	}
+	c.session = session
+	wait := c.conf.Limits.GreetWait
+	if c.conf.guard.isExempt(c.info.Remote.Addr()) {
+		wait = 0
+	}
+	quiet, err := c.pipe.silent(wait)
+	switch {
+	case err != nil:
+		c.hangUp(err)
+	case !quiet:
+		c.srv.Counters.EarlyTalkers.Inc()
+		c.answer(earlyTalker)
+	default:
+		c.write(&smtpline.Reply{Code: 220, Text: c.conf.Hostname + " ESMTP"})
+		return true
+	}
+	c.session.Close()
+	return false
+}
+
+// hangUp ends the connection over an error of reading, with a last word where
+// one can still be said.
+func (c *conn) hangUp(err error) {
+	var r *smtpline.Reply
+	var timeout net.Error
+	switch {
+	case errors.Is(err, errBareLine):
+		c.srv.Counters.BadFraming.Inc()
+		r = bareLine
+	case errors.Is(err, errLongLine):
+		r = longCommand
+	case errors.Is(err, errShutdown):
+		r = shutdown
+	case errors.Is(err, errOverTime):
+		c.srv.Counters.TimedOut.Inc()
+		r = overTime
+	case errors.As(err, &timeout) && timeout.Timeout():
+		c.srv.Counters.TimedOut.Inc()
+		r = timedOut
+	default: // io.EOF, a reset, an expired write
+		c.log.Debug("connection lost", "err", err)
+		return
+	}
+	c.answer(r)
+}
+
+// write puts a reply into the gathering buffer.
+func (c *conn) write(r *smtpline.Reply) {
+	if _, err := c.pipe.w.Write(r.Append(c.pipe.w.AvailableBuffer())); err != nil {
+		c.broken = true
+	}
+}
+
+// answer sends a command's reply, counts it, and reports whether the dialogue
+// goes on. A nil reply has been sent already.
+func (c *conn) answer(r *smtpline.Reply) bool {
+	if r == nil || c.broken {
+		return !c.broken
+	}
+	c.write(r)
+	if r.Code >= 400 {
+		c.srv.Counters.CommandsRefused.Inc()
+		c.log.Info("refused", "reason", r.Reason, "reply", r.String(), "err", r.Cause)
+	}
+	if r.Permanent() && c.blame() && !r.Close {
+		c.srv.Counters.Limited.Inc()
+		r = tooManyErrs
+		c.write(r)
+	}
+	if !r.Close {
+		return true
+	}
+	if err := c.pipe.w.Flush(); err == nil && r.Code >= 500 {
+		c.linger()
+	}
+	c.broken = true
+	return false
+}
+
+// blame counts a refusal against the connection and its address, and reports
+// whether it was one too many.
+func (c *conn) blame() bool {
+	c.errors++
+	over := c.conf.guard.blame(c.info.Remote.Addr(), time.Now())
+	return over || c.errors >= c.conf.Limits.Errors
+}
+
+// linger reads for a moment what the client was still sending: closing over
+// unread input makes the kernel throw away our last reply.
+func (c *conn) linger() {
+	half, ok := c.raw.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	if c.raw.SetReadDeadline(time.Now().Add(time.Second)) == nil {
+		_, _ = io.CopyN(io.Discard, c.raw, 1<<18) // only to empty the socket
+	}
+}
+
+func (c *conn) endTransaction() {
+	if c.inMail {
+		c.session.Reset()
+	}
+	c.inMail, c.params, c.rcpts, c.rcptsRefused = false, MailParams{}, 0, 0
+}
