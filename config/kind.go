@@ -16,6 +16,7 @@ type kind struct {
 	noun  string
 	like  string
 	check func(s string) (hint string, ok bool) // strings only; hint "" stands for like
+	final func(s, dir string) string            // the text as Effective shows it; nil: as written
 }
 
 func kindText() kind { return kind{shape: isString, noun: "a text", like: `"a text"`} }
@@ -27,72 +28,100 @@ func kindFlag() kind { return kind{shape: isBool, noun: "true or false", like: "
 func kindCount() kind { return kind{shape: isInt, noun: "a number", like: "10"} }
 
 func kindPath() kind {
-	return kind{isString, "path", `"a/path"`, func(s string) (string, bool) {
+	return kind{shape: isString, noun: "path", like: `"a/path"`, final: absolute, check: func(s string) (string, bool) {
 		return "", s != "" && !strings.ContainsRune(s, 0)
 	}}
 }
 
+// kindZoneFile is a path that is not relative to the configuration.
+func kindZoneFile() kind {
+	k := kindPath()
+	k.final = nil
+	return k
+}
+
 func kindFilePath() kind {
-	return kind{isString, "file", `"file:PATH"`, func(s string) (string, bool) {
+	return kind{shape: isString, noun: "file", like: `"file:PATH"`, final: finalFile, check: func(s string) (string, bool) {
 		return "", strings.TrimPrefix(s, "file:") != "" && !strings.ContainsRune(s, 0)
 	}}
 }
 
+func finalFile(s, dir string) string {
+	return "file:" + absolute(strings.TrimPrefix(s, "file:"), dir)
+}
+
+// finalSecret shows a reference, never what is behind it.
+func finalSecret(s, dir string) string {
+	if path, ok := strings.CutPrefix(s, "file:"); ok {
+		return finalFile(path, dir)
+	}
+	return s
+}
+
+func finalName(s, _ string) string { return canonical(s) }
+
+func finalHop(s, dir string) string {
+	if path, ok := strings.CutPrefix(s, "maildir:"); ok {
+		return "maildir:" + absolute(path, dir)
+	}
+	return s
+}
+
 func kindSecret() kind {
-	return kind{isString, "secret reference", `"file:PATH", "cred:NAME" or "env:NAME"`, func(s string) (string, bool) {
+	return kind{shape: isString, noun: "secret reference", final: finalSecret, like: `"file:PATH", "cred:NAME" or "env:NAME"`, check: func(s string) (string, bool) {
 		scheme, rest, _ := strings.Cut(s, ":")
 		return "", rest != "" && slices.Contains([]string{"file", "cred", "env"}, scheme)
 	}}
 }
 
 func kindDuration() kind {
-	return kind{isString, "duration", `"12h" or "90d"`, func(s string) (string, bool) {
+	return kind{shape: isString, noun: "duration", like: `"12h" or "90d"`, check: func(s string) (string, bool) {
 		_, ok := parseDuration(s)
 		return "", ok
 	}}
 }
 
 func kindSize() kind {
-	return kind{isString, "size", `"25MB" or "1GiB"`, func(s string) (string, bool) {
+	return kind{shape: isString, noun: "size", like: `"25MB" or "1GiB"`, check: func(s string) (string, bool) {
 		_, ok := parseSize(s)
 		return "", ok
 	}}
 }
 
 func kindRate() kind {
-	return kind{isString, "rate", `"20000/h" or "10/10m"`, func(s string) (string, bool) {
+	return kind{shape: isString, noun: "rate", like: `"20000/h" or "10/10m"`, check: func(s string) (string, bool) {
 		_, ok := parseRate(s)
 		return "", ok
 	}}
 }
 
 func kindLimit() kind {
-	return kind{isString, "rate", `"60/m", or "off"`, func(s string) (string, bool) {
+	return kind{shape: isString, noun: "rate", like: `"60/m", or "off"`, check: func(s string) (string, bool) {
 		_, ok := parseRate(s)
 		return "", ok || s == "off"
 	}}
 }
 
 func kindAddress() kind {
-	return kind{isString, "address", `"192.0.2.1" or "2001:db8::1"`, func(s string) (string, bool) {
+	return kind{shape: isString, noun: "address", like: `"192.0.2.1" or "2001:db8::1"`, check: func(s string) (string, bool) {
 		a, err := netip.ParseAddr(s)
 		return "", err == nil && a.Zone() == "" && !a.IsUnspecified() && !a.IsMulticast()
 	}}
 }
 
 func kindAddressPort() kind {
-	return kind{isString, "address", `"192.0.2.1:53" or "[2001:db8::1]:53"`, func(s string) (string, bool) {
+	return kind{shape: isString, noun: "address", like: `"192.0.2.1:53" or "[2001:db8::1]:53"`, check: func(s string) (string, bool) {
 		a, err := netip.ParseAddrPort(s)
 		return "", err == nil && a.Addr().Zone() == "" && !a.Addr().IsMulticast()
 	}}
 }
 
 func kindPrefix() kind {
-	return kind{isString, "prefix", `"10.0.0.0/8", "fd00::/8" or an address`, checkPrefix}
+	return kind{shape: isString, noun: "prefix", like: `"10.0.0.0/8", "fd00::/8" or an address`, check: checkPrefix}
 }
 
 func kindClient() kind {
-	return kind{isString, "client set", `a name of [networks], "any", "loopback", "self", or a prefix`, func(s string) (string, bool) {
+	return kind{shape: isString, noun: "client set", like: `a name of [networks], "any", "loopback", "self", or a prefix`, check: func(s string) (string, bool) {
 		if isNetworkName(s) {
 			return "", true
 		}
@@ -101,40 +130,36 @@ func kindClient() kind {
 }
 
 func kindName() kind {
-	return kind{isString, "name", "letters, digits, - and _", func(s string) (string, bool) { return "", isPlainName(s) }}
+	return kind{shape: isString, noun: "name", like: "letters, digits, - and _", check: func(s string) (string, bool) { return "", isPlainName(s) }}
 }
 
 func kindHostname() kind {
-	return kind{isString, "host name", `"edge.example.net"`, func(s string) (string, bool) { return checkHostname(s) }}
+	return kind{shape: isString, noun: "host name", final: finalName, like: `"edge.example.net"`, check: func(s string) (string, bool) { return checkHostname(s) }}
 }
 
 func kindDomain() kind {
-	return kind{isString, "domain name", `"example.net"`, checkDomain}
-}
-
-func kindZoneName() kind {
-	return kind{isString, "zone name", `"example.net"`, checkZoneName}
+	return kind{shape: isString, noun: "domain name", final: finalName, like: `"example.net"`, check: checkDomain}
 }
 
 func kindNextHop() kind {
-	return kind{isString, "next hop", `"smtp://10.0.0.5:25", "smtps://…", "lmtp://…" or "maildir:PATH"`, func(s string) (string, bool) {
+	return kind{shape: isString, noun: "next hop", final: finalHop, like: `"smtp://10.0.0.5:25", "smtps://…", "lmtp://…" or "maildir:PATH"`, check: func(s string) (string, bool) {
 		_, hint, ok := parseNextHop(s)
 		return hint, ok
 	}}
 }
 
 func kindSender() kind {
-	return kind{isString, "sender", `"user@example.net", "@example.net" or "<>"`, func(s string) (string, bool) {
+	return kind{shape: isString, noun: "sender", like: `"user@example.net", "@example.net" or "<>"`, check: func(s string) (string, bool) {
 		return "", s == "<>" || isMailbox(s)
 	}}
 }
 
 func kindRecipient() kind {
-	return kind{isString, "recipient", `"user@example.net" or "@example.net"`, func(s string) (string, bool) { return "", isMailbox(s) }}
+	return kind{shape: isString, noun: "recipient", like: `"user@example.net" or "@example.net"`, check: func(s string) (string, bool) { return "", isMailbox(s) }}
 }
 
 func kindRecipients() kind {
-	return kind{isString, "recipients", `"any"`, func(s string) (string, bool) {
+	return kind{shape: isString, noun: "recipients", like: `"any"`, check: func(s string) (string, bool) {
 		return "", s == "any" || s == "verify" || strings.HasPrefix(s, "file:") || strings.HasPrefix(s, "ldap:")
 	}}
 }

@@ -69,14 +69,14 @@ func namesSchema() []section {
 			{name: "clients", kind: kindClient(), list: true, need: true, eg: []string{"loopback"}, doc: "who belongs to it"},
 			{name: "keys", kind: kindText(), list: true, def: []string{}, only: []string{}, doc: "requests signed with these belong here"},
 			{name: "zones", kind: kindPath(), eg: "zones/internal", doc: "a directory: every NAME.zone is a zone"},
-			{name: "overlay", kind: kindName(), doc: "the view that its zones lie over"},
+			{name: "overlay", kind: kindName(), eg: "external", doc: "the view that its zones lie over"},
 			{name: "hide", kind: kindDomain(), list: true, def: []string{}, doc: "names of the overlaid view that do not exist here"},
 			{name: "hide_tree", kind: kindDomain(), list: true, def: []string{}, doc: "the same, with all below"},
 			{name: "recursion", kind: kindFlag(), def: false, doc: "resolve the names of others for these clients; never for any"},
 		}},
 		{path: "zone_default", soon: true, doc: "For all zones."},
 		{path: "zone.*", eg: "example.test", doc: "What one zone has in all its views. A zone needs no entry.", keys: []key{
-			{name: "file", kind: kindPath(), doc: "its file, where that is not NAME.zone; relative to the zones directory of the view"},
+			{name: "file", kind: kindZoneFile(), eg: "rev-64-26.zone", doc: "its file, where that is not NAME.zone; relative to the zones directory of the view"},
 			{name: "dnssec", kind: kindText(), soon: true, doc: "policy"},
 		}},
 		{path: "zone.*.view.*", eg: "internal", doc: "What one zone has in one view.", keys: []key{
@@ -90,7 +90,7 @@ func namesSchema() []section {
 		{path: "dnssec.*", soon: true, doc: "DNSSEC policies."},
 		{path: "resolver", doc: "The resolver always exists, for mail; views open it to clients.", keys: []key{
 			{name: "validate", kind: kindFlag(), def: false, only: false, doc: "DNSSEC validation"},
-			{name: "root_hints", kind: kindPath(), doc: "a file in place of the built-in root servers"},
+			{name: "root_hints", kind: kindPath(), eg: "root.hints", doc: "a file in place of the built-in root servers"},
 			{name: "trust_anchor", kind: kindPath(), soon: true, doc: "a file in place of the built-in trust anchor"},
 			{name: "source", kind: kindAddress(), list: true, def: []string{}, doc: "own addresses to ask from"},
 			{name: "qname_minimisation", kind: kindWord(), def: "relaxed", words: []string{"off", "relaxed", "strict"}, doc: "how much of a name upper servers see"},
@@ -101,9 +101,9 @@ func namesSchema() []section {
 		{path: "resolver.forward", list: true, soon: true, doc: "Names that are asked of given resolvers."},
 		{path: "resolver.stub", list: true, soon: true, doc: "Names that are asked of given authorities."},
 		{path: "resolver.test", knob: true, doc: "For tests and benchmarks only: refused unless serve runs with --test-knobs.", keys: []key{
-			{name: "upstream_map", kind: kindPath(), doc: "a file of lines IP IP:PORT, applied when dialling"},
+			{name: "upstream_map", kind: kindPath(), eg: "upstream.map", doc: "a file of lines IP IP:PORT, applied when dialling"},
 			{name: "allow_private_upstream", kind: kindFlag(), def: false, doc: "dial private and loopback addresses"},
-			{name: "timeout", kind: kindDuration(), doc: "of one try"},
+			{name: "timeout", kind: kindDuration(), eg: "200ms", doc: "of one try"},
 			{name: "skew", kind: kindDuration(), def: "0s", only: "0s", doc: "clock skew allowed in signatures"},
 			{name: "ipv4", kind: kindFlag(), def: true, doc: "ask over IPv4"},
 			{name: "ipv6", kind: kindFlag(), def: true, doc: "ask over IPv6"},
