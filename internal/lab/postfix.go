@@ -1,0 +1,263 @@
+package lab
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// PostfixConfig describes one Postfix.
+type PostfixConfig struct {
+	// Host is its name in EHLO, banner and Received; it names the peer too.
+	Host string
+	// Address is where it listens on port 25 and what it sends from.
+	Address string
+	// Domains are those it takes mail for, any local part, into Mailbox.
+	Domains []string
+	// Relayhost is where all other mail goes, "[198.51.100.25]:25" say; empty
+	// means the MX of the recipient's domain.
+	Relayhost string
+	// Networks may send through it to anywhere, besides itself.
+	Networks []string
+	// Settings are further lines for main.cf, and win over ours.
+	Settings map[string]string
+}
+
+// Postfix is a running Postfix with STARTTLS on offer and a certificate that
+// nobody knows.
+type Postfix struct {
+	*Mailbox
+	Log     *Log
+	Host    string
+	Address string
+
+	l       *Lab
+	process *Process
+	dir     string
+}
+
+// Postfix starts a Postfix with its own configuration and queue.
+func (l *Lab) Postfix(cfg PostfixConfig) *Postfix {
+	l.t.Helper()
+	master := l.program("master", "postfix")
+	p := &Postfix{Host: cfg.Host, Address: cfg.Address, l: l, dir: l.place(cfg.Host)}
+	p.Mailbox = &Mailbox{l: l, owner: cfg.Host, dir: filepath.Join(p.dir, "mail", "all")}
+	p.makeQueue()
+	p.makeConfig(cfg)
+	// Postfix ends at once when inet_interfaces holds an address that no
+	// interface lists.
+	l.listAddresses(cfg.Address)
+	p.process = l.Start(cfg.Host, master, "-c", p.dir+"/etc", "-s")
+	p.Log = p.process.Log
+	l.awaitGreeting(p.process, cfg.Address+":25")
+	return p
+}
+
+// makeQueue makes the directories that "postfix check" would.
+func (p *Postfix) makeQueue() {
+	p.l.t.Helper()
+	queue := filepath.Join(p.dir, "queue")
+	owned := func(path, owner, group string, mode fs.FileMode) {
+		p.l.t.Helper()
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			p.l.t.Fatal(err)
+		}
+		if err := os.Chown(path, p.id(owner, false), p.id(group, true)); err != nil {
+			p.l.t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			p.l.t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved", "trace"} {
+		owned(filepath.Join(queue, name), "postfix", "root", 0o700)
+	}
+	owned(filepath.Join(queue, "pid"), "root", "root", 0o755)
+	owned(filepath.Join(queue, "maildrop"), "postfix", "postdrop", 0o730)
+	owned(filepath.Join(queue, "public"), "postfix", "postdrop", 0o710)
+	owned(filepath.Join(p.dir, "data"), "postfix", "root", 0o700)
+	owned(filepath.Join(p.dir, "mail"), "nobody", "nogroup", 0o755)
+	for _, sub := range []string{"new", "cur", "tmp"} {
+		owned(filepath.Join(p.dir, "mail", "all", sub), "nobody", "nogroup", 0o700)
+	}
+	owned(filepath.Join(p.dir, "mail", "all"), "nobody", "nogroup", 0o700)
+}
+
+func (p *Postfix) id(name string, group bool) int {
+	p.l.t.Helper()
+	var text string
+	if group {
+		g, err := user.LookupGroup(name)
+		if err != nil {
+			p.l.t.Fatal(err)
+		}
+		text = g.Gid
+	} else {
+		u, err := user.Lookup(name)
+		if err != nil {
+			p.l.t.Fatal(err)
+		}
+		text = u.Uid
+	}
+	id, err := strconv.Atoi(text)
+	if err != nil {
+		p.l.t.Fatal(err)
+	}
+	return id
+}
+
+// makeConfig writes main.cf and master.cf.
+func (p *Postfix) makeConfig(cfg PostfixConfig) {
+	p.l.t.Helper()
+	certificate(p.l, filepath.Join(p.dir, "tls.pem"), cfg.Host)
+	settings := map[string]string{
+		"compatibility_level":  "3.6",
+		"queue_directory":      p.dir + "/queue",
+		"data_directory":       p.dir + "/data",
+		"command_directory":    "/usr/sbin",
+		"daemon_directory":     "/usr/lib/postfix/sbin",
+		"shlib_directory":      "/usr/lib/postfix",
+		"meta_directory":       "/etc/postfix",
+		"mail_owner":           "postfix",
+		"setgid_group":         "postdrop",
+		"maillog_file":         "/dev/stdout",
+		"alias_maps":           "",
+		"alias_database":       "",
+		"mydestination":        "",
+		"local_recipient_maps": "",
+
+		"myhostname":        cfg.Host,
+		"myorigin":          "$myhostname",
+		"inet_interfaces":   cfg.Address,
+		"smtp_bind_address": cfg.Address,
+		"smtp_host_lookup":  "dns",
+		"relayhost":         cfg.Relayhost,
+		"mynetworks":        strings.Join(append([]string{cfg.Address + "/32"}, cfg.Networks...), " "),
+
+		"virtual_mailbox_domains": strings.Join(cfg.Domains, " "),
+		"virtual_mailbox_base":    p.dir + "/mail",
+		"virtual_mailbox_maps":    "static:all/",
+		"virtual_uid_maps":        "static:" + strconv.Itoa(p.id("nobody", false)),
+		"virtual_gid_maps":        "static:" + strconv.Itoa(p.id("nogroup", true)),
+
+		"smtpd_tls_chain_files":              p.dir + "/tls.pem",
+		"smtpd_tls_security_level":           "may",
+		"smtpd_tls_received_header":          "yes",
+		"smtp_tls_security_level":            "may",
+		"smtpd_client_connection_rate_limit": "0",
+
+		// A deferred mail is tried again while a test still waits.
+		"queue_run_delay":      "1s",
+		"minimal_backoff_time": "1s",
+		"maximal_backoff_time": "2s",
+	}
+	for key, value := range cfg.Settings {
+		settings[key] = value
+	}
+	var main strings.Builder
+	for _, key := range sortedKeys(settings) {
+		fmt.Fprintf(&main, "%s = %s\n", key, settings[key])
+	}
+	p.l.Write(p.dir+"/etc/main.cf", main.String())
+	p.l.Write(p.dir+"/etc/master.cf", services)
+}
+
+// services is master.cf: what an SMTP server, an SMTP client and mailboxes
+// need, nothing in a chroot.
+const services = `
+	smtp      inet  n  -  n  -     -  smtpd
+	pickup    unix  n  -  n  60    1  pickup
+	cleanup   unix  n  -  n  -     0  cleanup
+	qmgr      unix  n  -  n  300   1  qmgr
+	tlsmgr    unix  -  -  n  1000? 1  tlsmgr
+	rewrite   unix  -  -  n  -     -  trivial-rewrite
+	bounce    unix  -  -  n  -     0  bounce
+	defer     unix  -  -  n  -     0  bounce
+	trace     unix  -  -  n  -     0  bounce
+	verify    unix  -  -  n  -     1  verify
+	flush     unix  n  -  n  1000? 0  flush
+	proxymap  unix  -  -  n  -     -  proxymap
+	proxywrite unix -  -  n  -     1  proxymap
+	smtp      unix  -  -  n  -     -  smtp
+	relay     unix  -  -  n  -     -  smtp
+	showq     unix  n  -  n  -     -  showq
+	error     unix  -  -  n  -     -  error
+	retry     unix  -  -  n  -     -  error
+	discard   unix  -  -  n  -     -  discard
+	virtual   unix  -  n  n  -     -  virtual
+	lmtp      unix  -  -  n  -     -  lmtp
+	anvil     unix  -  -  n  -     1  anvil
+	scache    unix  -  -  n  -     1  scache
+	postlog   unix-dgram n - n -   1  postlogd
+	`
+
+// Send hands a whole message to this Postfix as a local program would; from ""
+// is the null sender.
+func (p *Postfix) Send(from, to, message string) {
+	p.l.t.Helper()
+	if from == "" {
+		from = "<>"
+	}
+	sendmail := p.l.program("sendmail", "postfix")
+	p.l.ExecInput(dedent(message), sendmail, "-C", p.dir+"/etc", "-i", "-f", from, to).Want(0)
+}
+
+// Queue is what its queue holds.
+func (p *Postfix) Queue() string {
+	p.l.t.Helper()
+	return p.l.Exec(p.l.program("postqueue", "postfix"), "-c", p.dir+"/etc", "-p").Stdout
+}
+
+// Kill9 ends it as a power cut would.
+func (p *Postfix) Kill9() { p.process.Kill9() }
+
+// certificate writes a key and a self-signed certificate in one file.
+func certificate(l *Lab, path, host string) {
+	l.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()),
+		Subject:      pkix.Name{CommonName: host},
+		DNSNames:     []string{host},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(24 * time.Hour),
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	text := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})) +
+		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}))
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func sortedKeys(m map[string]string) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
