@@ -131,11 +131,11 @@ func (c *compiler) pack(src *zone.Node, number int) {
 }
 
 func (c *compiler) packSet(owner name.Name, number int, t uint16, rrs []dns.RR, as int) set {
-	// A name below the cut it names is shortest with a pointer to the cut. Not
-	// at a wildcard, where QNAME is not the owner.
-	cut := c.nodes[number].flags&isCut != 0 && t == dns.TypeNS && !owner.IsWildcard()
+	cut := c.nodes[number].flags&isCut != 0 && t == dns.TypeNS
 	p := packer{origin: c.origin, block: c.scratch[:0], reloc: len(c.relocs), relocs: c.relocs}
-	if cut {
+	// A name below the cut it belongs to is shortest with a pointer to the cut.
+	// Not at a wildcard, where QNAME is not the owner.
+	if cut && !owner.IsWildcard() {
 		p.owner = owner
 	}
 	for _, rr := range rrs {

@@ -1,0 +1,228 @@
+package answer
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+// oracle is the second opinion: RFC 1034, Section 4.3.2 taken literally, label
+// by label over plain records. It shares nothing with the code it judges.
+type oracle struct {
+	zones map[string]records // by origin, in lower case
+}
+
+type records map[string][]dns.RR // by owner, in lower case
+
+// opinion is what a reply must hold.
+type opinion struct {
+	rcode             int
+	aa                bool
+	left              bool
+	answer, authority []string
+	glue              []string // must be there, or TC
+	extra             []string // may be there
+}
+
+func newOracle(zones map[string][]dns.RR) *oracle {
+	o := &oracle{zones: map[string]records{}}
+	for origin, rrs := range zones {
+		r := records{}
+		for _, rr := range rrs {
+			owner := strings.ToLower(rr.Header().Name)
+			r[owner] = append(r[owner], rr)
+		}
+		o.zones[strings.ToLower(origin)] = r
+	}
+	return o
+}
+
+func (o *oracle) zoneOf(qname string, qtype uint16) (string, bool) {
+	best, found := "", false
+	for origin := range o.zones {
+		if !dns.IsSubDomain(origin, qname) || found && len(origin) < len(best) {
+			continue
+		}
+		if qtype == dns.TypeDS && origin == qname && o.hasParent(origin) {
+			continue
+		}
+		best, found = origin, true
+	}
+	return best, found
+}
+
+func (o *oracle) hasParent(origin string) bool {
+	for other := range o.zones {
+		if other != origin && dns.IsSubDomain(other, origin) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r records) exists(n string) bool {
+	for owner := range r {
+		if owner == n || dns.IsSubDomain(n, owner) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r records) get(n string, t uint16) []dns.RR {
+	var out []dns.RR
+	for _, rr := range r[n] {
+		if rr.Header().Rrtype == t {
+			out = append(out, rr)
+		}
+	}
+	return out
+}
+
+func (o *oracle) ask(qname string, qtype uint16) opinion {
+	op := opinion{aa: true}
+	seen := []string{}
+	for name := strings.ToLower(qname); ; {
+		origin, ok := o.zoneOf(name, qtype)
+		if !ok || len(seen) > maxHops {
+			op.left = true
+			return op
+		}
+		next := o.zones[origin].ask(&op, origin, name, qtype, len(seen) == 0)
+		if next == "" {
+			return op
+		}
+		if seen = append(seen, name); slices.Contains(seen, next) {
+			return op
+		}
+		name = next
+	}
+}
+
+// ask walks down from origin to name; it returns where a chain goes on.
+func (r records) ask(op *opinion, origin, name string, qtype uint16, first bool) string {
+	labels := dns.SplitDomainName(name)
+	at, depth := origin, dns.CountLabel(origin)
+	for {
+		cut := at != origin && len(r.get(at, dns.TypeNS)) > 0
+		if cut && (at != name || qtype != dns.TypeDS) {
+			r.refer(op, at, first)
+			return ""
+		}
+		if at == name {
+			return r.match(op, origin, name, r[at], qtype)
+		}
+		if d := r.get(at, dns.TypeDNAME); len(d) > 0 {
+			return r.dname(op, d[0].(*dns.DNAME), at, name)
+		}
+		child := strings.ToLower(dns.Fqdn(strings.Join(labels[len(labels)-depth-1:], ".")))
+		if r.exists(child) {
+			at, depth = child, depth+1
+			continue
+		}
+		star := "*." + strings.TrimPrefix(at, ".")
+		if r.exists(star) {
+			return r.match(op, origin, name, r[star], qtype)
+		}
+		op.rcode = dns.RcodeNameError
+		op.authority = append(op.authority, r.negative(origin))
+		return ""
+	}
+}
+
+func (r records) negative(origin string) string {
+	soa := dns.Copy(r.get(origin, dns.TypeSOA)[0]).(*dns.SOA)
+	soa.Hdr.Ttl = min(soa.Hdr.Ttl, soa.Minttl)
+	return text(soa, origin)
+}
+
+func (r records) match(op *opinion, origin, name string, set []dns.RR, qtype uint16) string {
+	var hits []dns.RR
+	for _, rr := range set {
+		if rr.Header().Rrtype == qtype {
+			hits = append(hits, rr)
+		}
+	}
+	if qtype == dns.TypeANY && len(set) > 0 {
+		// RFC 8482 leaves the choice open: the smallest type number here.
+		least := slices.MinFunc(set, func(a, b dns.RR) int { return int(a.Header().Rrtype) - int(b.Header().Rrtype) })
+		return r.match(op, origin, name, slices.DeleteFunc(slices.Clone(set), func(rr dns.RR) bool {
+			return rr.Header().Rrtype != least.Header().Rrtype
+		}), least.Header().Rrtype)
+	}
+	for _, rr := range hits {
+		op.answer = append(op.answer, text(rr, name))
+		op.extra = append(op.extra, r.addresses(pointsTo(rr))...)
+	}
+	if len(hits) > 0 {
+		return ""
+	}
+	for _, rr := range set {
+		if c, ok := rr.(*dns.CNAME); ok {
+			op.answer = append(op.answer, text(rr, name))
+			return strings.ToLower(c.Target)
+		}
+	}
+	op.authority = append(op.authority, r.negative(origin))
+	return ""
+}
+
+func (r records) refer(op *opinion, cut string, first bool) {
+	op.aa = op.aa && !first
+	for _, rr := range r.get(cut, dns.TypeNS) {
+		op.authority = append(op.authority, text(rr, cut))
+		ns := strings.ToLower(rr.(*dns.NS).Ns)
+		if dns.IsSubDomain(cut, ns) {
+			op.glue = append(op.glue, r.addresses(ns)...)
+		}
+		op.extra = append(op.extra, r.addresses(ns)...)
+	}
+}
+
+func (r records) dname(op *opinion, d *dns.DNAME, owner, name string) string {
+	op.answer = append(op.answer, text(d, owner))
+	prefix := strings.TrimSuffix(name, owner)
+	if owner == "." {
+		prefix = name
+	}
+	to := strings.ToLower(strings.TrimSuffix(prefix+d.Target, "."))
+	to = dns.Fqdn(to)
+	buf := make([]byte, 300)
+	if n, err := dns.PackDomainName(to, buf, 0, nil, false); err != nil || n > 255 {
+		op.rcode = dns.RcodeYXDomain
+		return ""
+	}
+	c := &dns.CNAME{Hdr: dns.RR_Header{Rrtype: dns.TypeCNAME, Class: dns.ClassINET, Ttl: d.Hdr.Ttl}, Target: to}
+	op.answer = append(op.answer, text(c, name))
+	return to
+}
+
+func (r records) addresses(n string) []string {
+	var out []string
+	for _, t := range []uint16{dns.TypeA, dns.TypeAAAA} {
+		for _, rr := range r.get(n, t) {
+			out = append(out, text(rr, n))
+		}
+	}
+	return out
+}
+
+func pointsTo(rr dns.RR) string {
+	switch rr := rr.(type) {
+	case *dns.NS:
+		return strings.ToLower(rr.Ns)
+	case *dns.MX:
+		return strings.ToLower(rr.Mx)
+	case *dns.SRV:
+		return strings.ToLower(rr.Target)
+	}
+	return ""
+}
+
+// text prints rr as owned by owner, in lower case.
+func text(rr dns.RR, owner string) string {
+	rr = dns.Copy(rr)
+	rr.Header().Name, rr.Header().Rdlength = owner, 0
+	return strings.ToLower(rr.String())
+}
