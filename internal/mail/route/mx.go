@@ -100,8 +100,8 @@ func (r *Router) shuffle(n int, swap func(i, j int)) {
 type search struct {
 	hops   []Hop
 	prefs  []uint16 // of hops
-	inside int   // hosts with only addresses we do not dial
-	failed error // the first look-up that may succeed later
+	inside int      // hosts with only addresses we do not dial
+	failed error    // the first look-up that may succeed later
 }
 
 // find looks up the addresses of sorted hosts.
