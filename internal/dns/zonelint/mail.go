@@ -34,12 +34,12 @@ func (l *lint) targets(o *owner) {
 	l.twice(o)
 	for _, r := range o.types[dns.TypeMX] {
 		if mx, ok := r.RR.(*dns.MX); ok {
-			l.host(r, "mx", mx.Mx)
+			l.host(r, "mx", mx.Mx, l.origin)
 		}
 	}
 	for _, r := range o.types[dns.TypeNS] {
 		if ns, ok := r.RR.(*dns.NS); ok {
-			l.host(r, "ns", ns.Ns)
+			l.host(r, "ns", ns.Ns, o.name)
 		}
 	}
 }
@@ -86,8 +86,9 @@ func target(rr dns.RR) string {
 }
 
 // host looks at the name an MX or NS points to: it must be a name with an
-// address, not a CNAME (RFC 2181, Section 10.3) and not an address.
-func (l *lint) host(r zonefile.Record, kind, text string) {
+// address, not a CNAME (RFC 2181, Section 10.3) and not an address. cut is
+// where an NS stands: its own servers need their glue here.
+func (l *lint) host(r zonefile.Record, kind, text string, cut name.Name) {
 	n, err := name.Parse(text)
 	if err != nil || n == name.Root || !n.IsBelow(l.origin) {
 		return
@@ -101,18 +102,18 @@ func (l *lint) host(r zonefile.Record, kind, text string) {
 	case o != nil && len(o.types[dns.TypeCNAME]) > 0:
 		l.report(r, zonefile.WARN, kind+"-cname", fmt.Sprintf("%s is a CNAME", n), "RFC 2181, Section 10.3: point to the canonical name")
 	case o != nil && (len(o.types[dns.TypeA]) > 0 || len(o.types[dns.TypeAAAA]) > 0):
-	case l.elsewhere(n):
+	case l.elsewhere(n, cut):
 	default:
 		l.tolerate(r, kind+"-lame", fmt.Sprintf("%s has no address in this zone", n), "add an A or AAAA record")
 	}
 }
 
 // elsewhere reports whether an address for n may come from a wildcard, a
-// DNAME or another zone: the owner is delegated. The cut's own NS need glue.
-func (l *lint) elsewhere(n name.Name) bool {
+// DNAME or, but for cut, another zone.
+func (l *lint) elsewhere(n, cut name.Name) bool {
 	for up := n; up != l.origin; {
 		up = up.Parent()
-		if o := l.owners[up]; o != nil && (len(o.types[dns.TypeDNAME]) > 0 || up != l.origin && len(o.types[dns.TypeNS]) > 0) {
+		if o := l.owners[up]; o != nil && (len(o.types[dns.TypeDNAME]) > 0 || up != l.origin && up != cut && len(o.types[dns.TypeNS]) > 0) {
 			return true
 		}
 		if w, ok := up.Child("*"); ok && l.owners[w] != nil {

@@ -7,7 +7,10 @@
 package zonelint
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/miekg/dns"
 
@@ -35,6 +38,9 @@ func Check(records []zonefile.Record, origin name.Name, c Context) []zonefile.Pr
 		l.texts(o)
 		l.targets(o)
 	}
+	slices.SortStableFunc(l.problems, func(a, b zonefile.Problem) int {
+		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Col-b.Col, strings.Compare(a.Code, b.Code))
+	})
 	return l.problems
 }
 

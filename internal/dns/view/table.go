@@ -1,0 +1,151 @@
+// Package view decides who sees what: which view a client belongs to, which
+// of the view's zones answers a name, and how an internal zone is made from
+// the external one and a file that holds only the differences (the overlay).
+//
+// It is pure: tables are built, never changed, and an overlay is merged when
+// zones are built, never while a question is answered. RFC 1034, Section
+// 4.3.2, step 2; RFC 4035, Section 3.1.4.1; RFC 4592.
+package view
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/miekg/dns"
+
+	"postern/internal/dns/answer"
+	"postern/internal/dns/name"
+)
+
+// View is one set of clients and what exists for them.
+type View struct {
+	Name      string
+	Clients   []netip.Prefix
+	Recursion bool
+
+	// Zones holds what this view answers with authority. A nil zone is one
+	// without a good state: its names get SERVFAIL, never another zone's
+	// answer and never recursion.
+	Zones map[name.Name]*answer.Zone
+}
+
+// Table is an immutable set of views in their order of precedence.
+type Table struct {
+	views []Selected
+}
+
+// Selected is the view a request belongs to.
+type Selected struct {
+	View
+}
+
+// NewTable returns the table of these views. The caller gives up the maps.
+func NewTable(views []View) *Table {
+	t := &Table{views: make([]Selected, len(views))}
+	for i, v := range views {
+		t.views[i].View = v
+	}
+	return t
+}
+
+// Select returns the first view among listenerViews (none named: all) whose
+// clients hold the address; nil where there is none, and where the address
+// belongs to a view that the listener does not serve: an internal source
+// address that arrives outside is forged, see Forged.
+func (t *Table) Select(listenerViews []string, client netip.Addr) *Selected {
+	client = client.Unmap().WithZone("")
+	for i := range t.views {
+		v := &t.views[i]
+		p, ok := v.holds(client)
+		switch {
+		case !ok:
+		case len(listenerViews) == 0 || slices.Contains(listenerViews, v.Name):
+			return v
+		case p.Bits() > 0:
+			return nil
+		}
+	}
+	return nil
+}
+
+// Forged reports whether Select refuses the client because its address
+// belongs to a view the listener does not serve. Such a request gets no
+// reply: the reply would go to somebody else.
+func (t *Table) Forged(listenerViews []string, client netip.Addr) bool {
+	if len(listenerViews) == 0 || t.Select(listenerViews, client) != nil {
+		return false
+	}
+	client = client.Unmap().WithZone("")
+	for i := range t.views {
+		if p, ok := t.views[i].holds(client); ok && p.Bits() > 0 {
+			return !slices.Contains(listenerViews, t.views[i].Name)
+		}
+	}
+	return false
+}
+
+// Named returns the view of that name, or nil.
+func (t *Table) Named(view string) *Selected {
+	for i := range t.views {
+		if t.views[i].Name == view {
+			return &t.views[i]
+		}
+	}
+	return nil
+}
+
+// Views returns the views in their order of precedence. The caller must not
+// change them.
+func (t *Table) Views() []Selected { return t.views }
+
+func (v *View) holds(client netip.Addr) (netip.Prefix, bool) {
+	for _, p := range v.Clients {
+		if p.Contains(client) {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// Zone returns the zone that answers the question: the longest match. It
+// reports false where none of the view's zones holds the name. A nil zone
+// with true is a zone without a good state: SERVFAIL.
+//
+// A DS belongs to the parent's side of a cut (RFC 4035, Section 3.1.4.1): the
+// question at a zone's apex goes to the zone above, if that is ours too; in a
+// view with recursion else to the resolver; and without recursion the zone
+// itself says that it has none.
+func (s *Selected) Zone(q name.Name, qtype uint16) (*answer.Zone, bool) {
+	origin, ok := s.find(q)
+	if !ok {
+		return nil, false
+	}
+	if qtype == dns.TypeDS && origin == q && q != name.Root {
+		above, ok := s.find(q.Parent())
+		switch {
+		case ok:
+			origin = above
+		case s.Recursion:
+			return nil, false
+		}
+	}
+	return s.Zones[origin], true
+}
+
+// Find makes a Selected an answer.Finder: chains that leave a zone go on in
+// the zones of the same view only.
+func (s *Selected) Find(q name.Name, qtype uint16) *answer.Zone {
+	z, _ := s.Zone(q, qtype)
+	return z
+}
+
+func (s *Selected) find(q name.Name) (name.Name, bool) {
+	for ; ; q = q.Parent() {
+		if _, ok := s.Zones[q]; ok {
+			return q, true
+		}
+		if q == name.Root {
+			return "", false
+		}
+	}
+}
