@@ -176,10 +176,6 @@ func (m *Machine) ownChain(msg *dns.Msg) (name.Name, int) {
 	return at, n
 }
 
-func ownedBy(rrs []dns.RR, owner name.Name) []dns.RR {
-	return find(owned(rrs, owner), owner, dns.TypeNS)
-}
-
 func hasType(rrs []dns.RR, rtype uint16) bool { return len(only(rrs, rtype)) > 0 }
 
 func only(rrs []dns.RR, rtype uint16) []dns.RR {

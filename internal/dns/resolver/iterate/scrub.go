@@ -175,7 +175,7 @@ func (s *scrub) chain() (Reply, bool) {
 		return Reply{}, false
 	}
 	// RFC 6604, Section 3: the rcode is about the last name of the chain.
-	if d := s.denial(at); d.Kind == Denied {
+	if d := s.denial(at); d.Kind == Denied && len(d.Sets[0].RRs) > 0 {
 		d.Sets[0].Rank = Part
 		out.Sets = append(out.Sets, d.Sets...)
 	}
