@@ -1,0 +1,165 @@
+// Package dkim verifies the DKIM signatures of a message (RFC 6376, RFC 8301,
+// RFC 8463) with go-msgauth over lookup.Resolver, and reads from the signature
+// fields what a result is reported with: selector, algorithm and the first
+// characters of b= (RFC 6008).
+//
+// It reads the message once per signature, from a source that can be read
+// from several goroutines; those goroutines are the library's and have ended
+// when Verify returns. It keeps nothing. What the library leaves open is
+// closed here: the number of signatures and of names in h=, bodies of empty
+// lines, keys for other services, keys bound to the exact domain.
+package dkim
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-msgauth/dkim"
+
+	"postern/internal/lookup"
+	"postern/internal/mail/address"
+)
+
+// Bounds on what is verified.
+const (
+	MaxSignatures = 10   // topmost first; more are ignored
+	maxNames      = 256  // in h=; each costs a look through the header
+	maxTags       = 64   // in one signature field
+	maxFuture     = 3600 // seconds that t= may lie ahead
+)
+
+// Status is a result of RFC 8601, Section 2.7.1. The zero value is none.
+type Status uint8
+
+// The results. Policy: the signature may be valid but is not one to rely on.
+const (
+	None Status = iota
+	Pass
+	Fail
+	Policy
+	Neutral
+	TempError
+	PermError
+)
+
+var names = [...]string{"none", "pass", "fail", "policy", "neutral", "temperror", "permerror"}
+
+// String is the word of RFC 8601, Section 2.7.1.
+func (s Status) String() string {
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return names[None]
+}
+
+// Signature is the outcome for one DKIM-Signature field.
+type Signature struct {
+	Status    Status
+	Domain    string // d= as A-labels in lower case; "" where it cannot be read
+	Selector  string // s=
+	Algorithm string // a=
+	B         string // the first characters of b= that tell it from the others
+	Testing   bool   // the key says t=y (RFC 6376, Section 3.6.1)
+	Reason    string // why not pass, in the library's words or ours; "" for pass
+}
+
+// Result is the outcome for a message.
+type Result struct {
+	Signatures []Signature // topmost first
+	Ignored    int         // signature fields beyond MaxSignatures
+}
+
+// Verify checks the signatures of a message. header is its header block as
+// received, in CRLF lines without the empty line; body is read from where it
+// stands. An error means that the message could not be read; what is wrong
+// with a signature is in its Status.
+func Verify(ctx context.Context, r lookup.Resolver, now time.Time, header []byte, body io.Reader) (Result, error) {
+	out, fields := scan(header)
+	if len(out.Signatures) == 0 {
+		return out, nil
+	}
+	guarded := &guard{r: body}
+	keys := newKeys(ctx, r)
+	verifications, err := dkim.VerifyWithOptions(
+		io.MultiReader(bytes.NewReader(veil(header, fields)), strings.NewReader("\r\n"), guarded),
+		&dkim.VerifyOptions{LookupTXT: keys.lookup, MaxVerifications: MaxSignatures})
+	if err == nil {
+		err = guarded.err
+	}
+	if err != nil && !errors.Is(err, errBlank) {
+		return Result{}, err
+	}
+	i := 0
+	for j := range out.Signatures {
+		sig := &out.Signatures[j]
+		if fields[j].refused != "" {
+			sig.Status, sig.Reason = PermError, fields[j].refused
+			continue
+		}
+		if i < len(verifications) {
+			sig.judge(verifications[i], keys, now)
+			i++
+		}
+		if errors.Is(err, errBlank) {
+			sig.Status, sig.Reason = Policy, errBlank.Error()
+		}
+	}
+	return out, nil
+}
+
+// judge turns the library's verdict into ours.
+func (s *Signature) judge(v *dkim.Verification, keys *keys, now time.Time) {
+	key := keys.key(s.Selector, s.Domain)
+	s.Testing = key.testing
+	switch {
+	case v.Err == nil:
+		s.Status = Pass
+	case dkim.IsTempFail(v.Err):
+		s.Status = TempError
+	case dkim.IsPermFail(v.Err):
+		s.Status = PermError
+	case strings.Contains(v.Err.Error(), "body length tag"):
+		s.Status = Policy // RFC 6376, Section 8.2: what l= leaves out is unsigned
+	default:
+		s.Status = Fail
+	}
+	if v.Err != nil {
+		s.Reason = strings.TrimPrefix(v.Err.Error(), "dkim: ")
+		return
+	}
+	_, at, _ := strings.Cut(v.Identifier, "@")
+	switch {
+	case key.exact && !strings.EqualFold(strings.TrimSuffix(at, "."), strings.TrimSuffix(v.Domain, ".")):
+		s.Status, s.Reason = PermError, "key is for the exact domain" // t=s, RFC 6376, Section 3.6.1
+	case !v.Expiration.IsZero() && now.After(v.Expiration):
+		s.Status, s.Reason = PermError, "signature has expired"
+	case v.Time.After(now.Add(maxFuture * time.Second)):
+		s.Status, s.Reason = Policy, "signature is from the future"
+	case s.Domain == "":
+		s.Status, s.Reason = PermError, "d= is not a domain name"
+	case !strings.Contains(s.Domain, "."):
+		s.Status, s.Reason = Policy, "signed by a top-level domain"
+	}
+}
+
+// canonical is a domain as A-labels in lower case, "" if it is none.
+func canonical(s string) string {
+	d, err := address.ParseDomain(strings.TrimSuffix(strip(s), "."))
+	if err != nil || strings.HasPrefix(d, "[") {
+		return ""
+	}
+	return d
+}
+
+func strip(s string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(" \t\r\n", r) {
+			return -1
+		}
+		return r
+	}, s)
+}
