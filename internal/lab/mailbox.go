@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -160,9 +159,4 @@ func greeting(ctx context.Context, address string) error {
 // crlf gives a message the line ends of the wire.
 func crlf(text string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\n", "\r\n")
-}
-
-// hasLine tells whether data holds the line, for replies read raw.
-func hasLine(data []byte, line string) bool {
-	return bytes.Contains(data, []byte(line+"\r\n"))
 }

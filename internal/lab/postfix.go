@@ -171,8 +171,14 @@ func (p *Postfix) makeConfig(cfg PostfixConfig) {
 	for _, key := range sortedKeys(settings) {
 		fmt.Fprintf(&main, "%s = %s\n", key, settings[key])
 	}
-	p.l.Write(p.dir+"/etc/main.cf", main.String())
-	p.l.Write(p.dir+"/etc/master.cf", services)
+	// Postfix waits two seconds before it reads a file written just now.
+	past := time.Now().Add(-time.Hour)
+	for name, text := range map[string]string{"main.cf": main.String(), "master.cf": services} {
+		file := p.l.Write(filepath.Join(p.dir, "etc", name), text)
+		if err := os.Chtimes(file, past, past); err != nil {
+			p.l.t.Fatal(err)
+		}
+	}
 }
 
 // services is master.cf: what an SMTP server, an SMTP client and mailboxes

@@ -183,7 +183,7 @@ func (s *Sink) session(n int, conn net.Conn) {
 		}
 	}()
 	d.lines = bufio.NewReader(io.TeeReader(conn, recorder{d}))
-	if err := d.run(); err != nil && !errors.Is(err, errOver) {
+	if err := d.run(); !errors.Is(err, errOver) {
 		s.Log.Printf("[%d] ended: %v", n, err)
 	}
 }
@@ -198,6 +198,7 @@ func (r recorder) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// run ends with an error, errOver if nothing is wrong.
 func (d *dialogue) run() error {
 	if err := d.say(AtConnect, "220 "+d.sink.cfg.Name+" ESMTP"); err != nil {
 		return err
