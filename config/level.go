@@ -55,7 +55,7 @@ func (l *level) sub(name string) *level {
 // nearest returns the known name at this level that was probably meant, or "".
 func (l *level) nearest(name string) string {
 	var best string
-	least := max(1, len(name)/3) + 1
+	least := slips(name) + 1
 	for _, known := range l.known() {
 		if d := distance(strings.ToLower(name), known); d < least {
 			best, least = known, d
@@ -108,6 +108,15 @@ func bracket(path string, list bool) string {
 	return "[" + path + "]"
 }
 
+// slips is how many wrong letters a word of that length may have and still be
+// recognised.
+func slips(word string) int {
+	if len(word) < 3 {
+		return 0
+	}
+	return max(1, len(word)/3)
+}
+
 // distance is the number of letters to insert, drop, replace or swap with
 // their neighbour to make a of b.
 func distance(a, b string) int {
@@ -139,7 +148,7 @@ func closest(word string, words []string) string {
 		return ""
 	}
 	best := slices.MinFunc(words, func(a, b string) int { return cmp.Compare(distance(word, a), distance(word, b)) })
-	if distance(word, best) > max(1, len(word)/3) {
+	if distance(word, best) > slips(word) {
 		return ""
 	}
 	return best

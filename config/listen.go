@@ -44,8 +44,8 @@ func (b *builder) transports(t table, l Listen) []string {
 	case ServeDNS:
 		for _, n := range t.list("transport") {
 			switch n.text {
-			case "tls":
-				b.file.errorAt(n.at, `transport "tls" for dns is not available yet`, `today "udp" or "tcp"`)
+			case "tls", "https", "quic":
+				b.file.errorAt(n.at, fmt.Sprintf("transport %q for dns is not available yet", n.text), `today "udp" or "tcp"`)
 			case "starttls":
 				b.file.errorAt(n.at, `transport "starttls" has no meaning for dns`, `want "udp" or "tcp"`)
 			}
@@ -70,7 +70,7 @@ func (b *builder) transports(t table, l Listen) []string {
 func (b *builder) submissionTLS(t table, l Listen) []string {
 	if n := t.written("transport"); n != nil {
 		for _, e := range t.list("transport") {
-			if e.text == "udp" || e.text == "tcp" {
+			if e.text != "tls" && e.text != "starttls" {
 				b.file.errorAt(e.at, fmt.Sprintf("transport %q has no meaning for submission", e.text), `want "tls" or "starttls"`)
 				return nil
 			}
@@ -144,8 +144,14 @@ func (b *builder) checkListeners() {
 	if serves(ServeMX) && len(c.Mail.Domains) == 0 {
 		b.file.warnAt(b.root.sub("mail").where("domains"), "mx is listened for, but mail.domains is empty: all mail is refused", "")
 	}
-	if serves(ServeRelay) != (len(c.Mail.Relays) > 0) {
-		b.file.warnAt(0, "a relay listener and [[mail.relay]] need each other: one of them is missing", "")
+	relays := b.root.sub("mail").each("relay")
+	for i, l := range c.Listen {
+		if l.Serve == ServeRelay && len(relays) == 0 {
+			b.file.warnAt(entries[i].at, "relay is listened for, but no host may use it", "add [[mail.relay]]")
+		}
+	}
+	if len(relays) > 0 && !serves(ServeRelay) {
+		b.file.warnAt(relays[0].at, "hosts may relay, but no listener serves them", `add [[listen]] with serve = "relay"`)
 	}
 }
 

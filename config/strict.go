@@ -79,6 +79,10 @@ func (s strict) unknown(v *node, l *level, path []string, name string) {
 
 func (s strict) key(v *node, k key, path []string) {
 	name := dotted(path)
+	like := "like " + k.kind.like
+	if len(k.words) > 0 {
+		like = "want " + oneOf(k.words)
+	}
 	switch {
 	case k.soon:
 		s.soon(v, name)
@@ -89,14 +93,14 @@ func (s strict) key(v *node, k key, path []string) {
 		}
 		s.wrongType(v, name, "a list", hint)
 	case !k.list && v.shape != k.kind.shape:
-		s.wrongType(v, name, k.kind.shape.String(), "like "+k.kind.like)
+		s.wrongType(v, name, k.kind.shape.String(), like)
 	case !k.list:
 		s.value(v, k, name)
 	default:
 		seen := map[string]bool{}
 		for _, e := range v.items {
 			if e.shape != k.kind.shape {
-				s.wrongType(e, "an entry of "+name, k.kind.shape.String(), "like "+k.kind.like)
+				s.wrongType(e, "an entry of "+name, k.kind.shape.String(), like)
 				continue
 			}
 			s.value(e, k, name)
@@ -116,6 +120,7 @@ func (s strict) key(v *node, k key, path []string) {
 // value checks one value, which has the right shape.
 func (s strict) value(v *node, k key, name string) {
 	switch {
+	case v.bad: // the tree says why
 	case len(k.words) > 0 && slices.Contains(k.later, v.text):
 		s.refuse(v, fmt.Sprintf("%s = %q is not available yet", name, v.text), "today "+oneOf(k.words))
 	case len(k.words) > 0 && !slices.Contains(k.words, v.text):

@@ -221,7 +221,11 @@ func (t *treeReader) enter(parent *node, name string, key int, path []string, li
 
 func (t *treeReader) twice(at int, path []string, old *node) {
 	line, _ := t.file.position(old.key)
-	t.file.errorAt(at, dotted(path)+" is written twice", fmt.Sprintf("first in line %d", line))
+	hint := fmt.Sprintf("first in line %d", line)
+	if old.shape == isTables {
+		hint = fmt.Sprintf("it is a list since line %d: %s", line, bracket(dotted(path), true))
+	}
+	t.file.errorAt(at, dotted(path)+" is written twice", hint)
 }
 
 // keyValue adds one line, or one pair of an inline table, to a table.
@@ -262,6 +266,7 @@ func (t *treeReader) value(v *unstable.Node, at int) *node {
 	case unstable.String:
 		n.shape, n.text = isString, string(v.Data)
 		if !utf8.Valid(v.Data) {
+			n.bad = true
 			t.file.errorAt(at, "not TOML: the string is not UTF-8", "")
 		}
 	case unstable.Bool:
@@ -270,6 +275,7 @@ func (t *treeReader) value(v *unstable.Node, at int) *node {
 		n.shape = isInt
 		var ok bool
 		if n.number, ok = integer(string(v.Data)); !ok {
+			n.bad = true
 			t.file.errorAt(at, fmt.Sprintf("not TOML: bad number %q", v.Data), "")
 		}
 	case unstable.Array:

@@ -1,0 +1,143 @@
+package config
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestBad reads testdata/bad: cases of a name, a text, and every problem of it
+// in order. With -update the problems are written anew.
+func TestBad(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/bad/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no cases", err)
+	}
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var now bytes.Buffer
+		for i, c := range strings.Split("\n"+string(data), "\n=== ") {
+			if i == 0 {
+				continue
+			}
+			title, rest, _ := strings.Cut(c, "\n")
+			text, want, ok := strings.Cut(rest, "---\n")
+			if !ok {
+				t.Fatalf("%s: case %q has no line ---", name, title)
+			}
+			got := problemsOf(t, text)
+			now.WriteString("=== " + title + "\n" + text + "---\n" + got + "\n")
+			if strings.TrimSpace(got) != strings.TrimSpace(want) && !*update {
+				t.Errorf("%s: %s: problems of\n%s\n got\n%s\nwant\n%s", name, title, text, got, want)
+			}
+		}
+		if *update {
+			if err := os.WriteFile(name, now.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// problemsOf returns the problems without the name of the file, one a line.
+// Most cases listen for nothing, which alone is only worth a warning.
+func problemsOf(t *testing.T, text string) string {
+	t.Helper()
+	checked, problems := Parse([]byte(text), "postern.toml", t.TempDir())
+	if (checked == nil) != Failed(problems) {
+		t.Errorf("a configuration in spite of errors, or none without: %v", problems)
+	}
+	problems = slices.DeleteFunc(problems, func(p Problem) bool { return p.Message == "nothing is listened for" })
+	var b strings.Builder
+	for _, p := range problems {
+		b.WriteString(strings.TrimPrefix(p.String(), "postern.toml:") + "\n")
+	}
+	return b.String()
+}
+
+func TestBadBytes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, text, want string }{
+		{"control character", "[server]\nstate = \"a\x01b\"\n", "2:11: not TOML: basic strings cannot have control characters\n"},
+		{"not UTF-8", "[server]\nstate = \"a\xffb\"\n", "2:11: not TOML: invalid UTF-8 character in basic string\n"},
+		{"too large", strings.Repeat("#\n", maxFile/2+1), "1:1: the file is larger than 1048576 bytes\n"},
+	} {
+		if got := problemsOf(t, c.text); got != c.want {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// TestSecretThatOthersRead is refused where the reference stands.
+func TestSecretThatOthersRead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name string, mode os.FileMode) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("cert.pem", 0o644)
+	write("key.pem", 0o644)
+	text := []byte("[tls]\nissuer = \"files\"\ncert = \"cert.pem\"\nkey = \"file:key.pem\"\n")
+	_, problems := Parse(text, "postern.toml", dir)
+	path := filepath.Join(dir, "key.pem")
+	want := "postern.toml:4:7: secret file:" + path + ": others can read it (mode 0644) (chmod 600 " + path + ")"
+	if len(problems) != 2 || problems[1].String() != want {
+		t.Errorf("got %v, want %s", problems, want)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, problems := Parse(text, "postern.toml", dir)
+	if c == nil {
+		t.Fatal(problems)
+	}
+	if c.TLS.Key != path || c.TLS.Cert != filepath.Join(dir, "cert.pem") {
+		t.Errorf("got %+v", c.TLS)
+	}
+}
+
+func TestBadUpstreamMap(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "map")
+	if err := os.WriteFile(path, []byte("# comment\n198.41.0.4 127.0.0.1:5301\n198.41.0.4\n\nx 127.0.0.1:1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	text := []byte("[resolver.test]\nupstream_map = \"map\"\n")
+	_, problems := Options{TestKnobs: true}.Parse(text, "postern.toml", dir)
+	var got []string
+	for _, p := range problems {
+		got = append(got, p.String())
+	}
+	want := []string{
+		"postern.toml:1:1: warning: nothing is listened for (add [[listen]])",
+		path + `:3:1: bad line of the upstream map (want "IP IP:PORT")`,
+		path + `:5:1: bad line of the upstream map (want "IP IP:PORT")`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestUnreadable names the file and why.
+func TestUnreadable(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"/nonexistent/postern.toml": "/nonexistent/postern.toml:1:1: cannot read it: no such file or directory",
+		"/":                         "/:1:1: cannot read it: is a directory",
+	} {
+		c, problems := Load(path)
+		if c != nil || len(problems) != 1 || problems[0].String() != want {
+			t.Errorf("Load(%q) = %v", path, problems)
+		}
+	}
+}

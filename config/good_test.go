@@ -1,0 +1,198 @@
+package config
+
+import (
+	"bytes"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestCheckedWhole reads a file that writes nearly every key.
+func TestCheckedWhole(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, d := range []string{"zones/internal", "zones/external"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{"map": "198.41.0.4 127.0.0.1:5301\n", "ca.pem": "", "hints": ""} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile("testdata/whole.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, problems := Options{TestKnobs: true}.Parse(text, "whole.toml", dir)
+	if len(problems) > 0 || got == nil {
+		t.Fatal(problems)
+	}
+	want := wholeWanted(dir)
+	for i := range reflect.TypeFor[Checked]().NumField() {
+		f := reflect.TypeFor[Checked]().Field(i)
+		if !f.IsExported() {
+			continue
+		}
+		g, w := reflect.ValueOf(*got).Field(i).Interface(), reflect.ValueOf(*want).Field(i).Interface()
+		if !reflect.DeepEqual(g, w) {
+			t.Errorf("%s:\n got %+v\nwant %+v", f.Name, g, w)
+		}
+	}
+	again, problems := Options{TestKnobs: true}.Parse(Effective(got), "effective.toml", t.TempDir())
+	if again == nil {
+		t.Fatal(problems)
+	}
+	again.file, got.file = nil, nil
+	if !reflect.DeepEqual(got, again) {
+		t.Errorf("what is in force reads back as\n%+v\nnot\n%+v", again, got)
+	}
+}
+
+func wholeWanted(dir string) *Checked {
+	p := netip.MustParsePrefix
+	a := netip.MustParseAddrPort
+	return &Checked{
+		Server: Server{Hostname: "edge.example.test", State: filepath.Join(dir, "var"), Control: "/run/x.sock", Admins: []int{1000}},
+		Networks: map[string][]netip.Prefix{
+			"any":      {p("0.0.0.0/0"), p("::/0")},
+			"loopback": {p("127.0.0.0/8"), p("::1/128")},
+			"self":     {p("127.0.0.0/8"), p("::1/128"), p("192.0.2.1/32"), p("10.0.0.1/32")},
+			"internal": {p("10.0.0.0/8"), p("10.1.1.1/32")},
+		},
+		Listen: []Listen{
+			{Serve: ServeDNS, Addrs: []netip.AddrPort{a("192.0.2.1:53")}, Transports: []string{"udp", "tcp"}, Views: []string{"external"}},
+			{Serve: ServeDNS, Addrs: []netip.AddrPort{a("10.0.0.1:53")}, Transports: []string{"udp"}, Clients: []netip.Prefix{p("10.0.0.0/8"), p("10.1.1.1/32"), p("192.168.0.0/16")}},
+			{Serve: ServeSubmission, Addrs: []netip.AddrPort{a("192.0.2.1:465")}, Transports: []string{"tls"}},
+			{Serve: ServeSubmission, Addrs: []netip.AddrPort{a("192.0.2.1:587")}, Transports: []string{"starttls"}},
+			{Serve: ServeRelay, Addrs: []netip.AddrPort{a("10.0.0.1:0")}},
+		},
+		DNS: DNS{Apply: "auto", Serial: "date", Lint: "strict"},
+		Views: []View{
+			{
+				Name: "internal", Clients: []netip.Prefix{p("10.0.0.0/8"), p("10.1.1.1/32")}, Zones: filepath.Join(dir, "zones/internal"),
+				Overlay: "external", Hide: []string{"www.example.test"}, HideTree: []string{"old.example.test"}, Recursion: true,
+			},
+			{Name: "external", Clients: []netip.Prefix{p("0.0.0.0/0"), p("::/0")}, Any: true, Zones: filepath.Join(dir, "zones/external")},
+		},
+		Zones: []Zone{
+			{Name: "64/26.2.0.192.in-addr.arpa", File: "rev-64-26.zone"},
+			{Name: "example.test", Views: []ZoneView{{View: "internal", NoOverlay: true}}},
+		},
+		Resolver: Resolver{
+			RootHints: filepath.Join(dir, "hints"), Source: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
+			CacheSize: 64e6, QNAMEMinimisation: "strict",
+			Test: ResolverTest{
+				Written: true, UpstreamMap: map[netip.Addr]netip.AddrPort{netip.MustParseAddr("198.41.0.4"): a("127.0.0.1:5301")},
+				AllowPrivateUpstream: true, Timeout: 200 * time.Millisecond, IPv4: true, EDNSSize: 4096, SpecialUse: true,
+			},
+		},
+		Mail: Mail{
+			Domains: []string{"example.test"},
+			Routes: []Route{
+				{Domain: "example.test", NextHops: []NextHop{
+					{Scheme: "smtp", Host: "10.0.0.5", Port: 25}, {Scheme: "smtps", Host: "mail.inner.test", Port: 465},
+					{Scheme: "lmtp", Host: "fd00::5", Port: 2424}, {Scheme: "maildir", Path: filepath.Join(dir, "box")},
+				}, TLS: "required", Name: "mail.inner.test", CA: filepath.Join(dir, "ca.pem"), Recipients: "any"},
+			},
+			Inbound:  Inbound{MaxSize: 30 << 20, SPF: true, DKIM: true, Quarantine: "tag"},
+			Relays:   []Relay{{Name: "inner", Clients: []netip.Prefix{p("10.0.0.5/32")}, Senders: []string{"@example.test", "<>", "Root@host.test"}, Recipients: []string{"a@b.test"}, ForeignFrom: "keep", Rate: Rate{100, time.Minute}}},
+			Outbound: Outbound{Mode: "hold", Source: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, PerAccountPerDay: 5},
+			DKIM:     DKIM{Algorithms: []string{"ed25519"}},
+		},
+		Accounts: Accounts{MinLength: 16},
+		Limits:   Limits{Exempt: []netip.Prefix{p("10.9.0.0/16")}, Connections: 7, ConnectionsPerAddress: 50, ConnectionsPerMinute: 60, ErrorsPerMinute: 60, RecipientsPerMessage: 1000, MessagesPerConnection: 1000},
+		TLS:      TLS{Issuer: "local", MinVersion: "1.3"},
+	}
+}
+
+// TestNothingWritten gives every default.
+func TestNothingWritten(t *testing.T) {
+	t.Parallel()
+	c, problems := Parse(nil, "postern.toml", t.TempDir())
+	if c == nil {
+		t.Fatal(problems)
+	}
+	if !c.Mail.Inbound.DMARC || !c.Mail.Inbound.Enforce || c.Mail.Inbound.MaxSize != 25e6 {
+		t.Errorf("mail checks are not on by default: %+v", c.Mail.Inbound)
+	}
+	if want := (Rate{10, 10 * time.Minute}); c.Accounts.Lockout != want || c.Accounts.MinLength != 12 {
+		t.Errorf("accounts: %+v", c.Accounts)
+	}
+	if !c.Derived.DKIM || len(c.Mail.DKIM.Algorithms) != 2 || c.TLS.Issuer != "local" || c.Mail.Outbound.Mode != "deliver" {
+		t.Errorf("defaults: %+v", c)
+	}
+	if c.Resolver.Test.Written || !c.Resolver.Test.IPv6 || !c.Resolver.Test.CaseRandomisation {
+		t.Errorf("the resolver's protections are not on by default: %+v", c.Resolver.Test)
+	}
+}
+
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), `with "quotes" and \`)
+	c := Demo(filepath.Join(dir, "var"), filepath.Join(dir, "zones"))
+	if c == nil {
+		t.Fatal("no demo")
+	}
+	if c.Server.Control != filepath.Join(dir, "var", "control.sock") || c.Views[1].Zones != filepath.Join(dir, "zones", "external") {
+		t.Errorf("paths: %+v %+v", c.Server, c.Views)
+	}
+	if hop := c.Mail.Routes[0].NextHops[0]; hop.Path != filepath.Join(dir, "var", "maildir") {
+		t.Errorf("maildir: %+v", hop)
+	}
+	if c.Mail.Outbound.Mode != "hold" {
+		t.Error("the demo would send to the world")
+	}
+	for _, l := range c.Listen {
+		for _, a := range l.Addrs {
+			if !a.Addr().IsLoopback() {
+				t.Errorf("%s on %s", l.Serve, a)
+			}
+		}
+	}
+	if c := Demo("var", "zo\xffnes"); c == nil {
+		t.Error("no demo below a name that is not UTF-8")
+	}
+}
+
+func TestOwnPrefixViews(t *testing.T) {
+	t.Parallel()
+	text := "[networks]\nlan = [\"10.0.0.0/8\"]\ndmz = [\"192.0.2.0/24\"]\n" +
+		"[[view]]\nname = \"guest\"\nclients = [\"10.9.0.0/16\"]\n[[view]]\nname = \"internal\"\nclients = [\"lan\", \"loopback\"]\n"
+	c, problems := Parse([]byte(text), "postern.toml", t.TempDir())
+	if c == nil {
+		t.Fatal(problems)
+	}
+	var got []string
+	for _, p := range OwnPrefixViews(c) {
+		got = append(got, strings.TrimSpace(p.Network+" "+p.Prefix.String()+" "+p.View))
+	}
+	want := "dmz 192.0.2.0/24|lan 10.0.0.0/8 internal|loopback 127.0.0.0/8 internal|loopback ::1/128 internal|10.9.0.0/16 guest"
+	if strings.Join(got, "|") != want {
+		t.Errorf("got  %s\nwant %s", strings.Join(got, "|"), want)
+	}
+}
+
+// TestEffectiveKeepsSecrets shows references, never what is behind them.
+func TestEffectiveKeepsSecrets(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"cert.pem", "key.pem"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("hunter2"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, problems := Parse([]byte("[tls]\nissuer = \"files\"\ncert = \"cert.pem\"\nkey = \"file:key.pem\"\n"), "postern.toml", dir)
+	if c == nil {
+		t.Fatal(problems)
+	}
+	text := Effective(c)
+	if bytes.Contains(text, []byte("hunter2")) || !bytes.Contains(text, []byte(quoted("file:"+filepath.Join(dir, "key.pem")))) {
+		t.Errorf("%s", text)
+	}
+}
