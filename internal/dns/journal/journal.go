@@ -1,0 +1,190 @@
+// Package journal keeps the last good state of every (zone, view) on disk, so
+// that a broken or vanished zone file changes nothing, also after a restart.
+// Writing a snapshot is the commit point of a zone change.
+//
+// Each file begins with a magic word and a version and ends with a checksum;
+// it is replaced atomically. A file that does not check out is set aside,
+// loudly, and never read again. The highest serial each (zone, view) ever
+// served is kept apart, so that it survives the snapshot. The package starts
+// no goroutine and is not safe for concurrent use: authority owns it.
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"postern/internal/atomicfile"
+	"postern/internal/dns/zone"
+)
+
+// Snapshot is the state of one (zone, view) as it was published.
+type Snapshot struct {
+	Zone, View string    // the zone in presentation form
+	File       string    // the admin's file it came from; "" where there was none
+	FileSerial uint32    // the serial in that file; meaningless without a file
+	Saved      time.Time // when it was published
+
+	Content *zone.Zone // with the serial it was served with
+	Source  []dns.RR   // the records of File alone, before the overlay; nil without a file
+	Derived []dns.RR   // the records in Content that Postern made itself
+}
+
+// Derived is one set of TXT records that Postern publishes.
+type Derived struct {
+	Owner string   `json:"owner"`
+	Key   string   `json:"key"`
+	Texts []string `json:"texts"`
+}
+
+// Store is the directory of the files.
+type Store struct {
+	dir    string
+	writer atomicfile.Writer
+	high   map[string]uint32 // file name stem -> highest serial served
+}
+
+const (
+	snapshotExt = ".snapshot"
+	serialsFile = "serials"
+	derivedFile = "derived"
+	brokenExt   = ".broken"
+)
+
+// What makes a file unfit.
+var (
+	ErrMagic    = errors.New("not a file of this kind")
+	ErrVersion  = errors.New("written by a newer version")
+	ErrChecksum = errors.New("checksum does not match")
+	ErrContent  = errors.New("content does not make sense")
+)
+
+// Open returns the store in dir, which is made if absent. The writer's faults
+// are for tests.
+func Open(dir string, writer atomicfile.Writer) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open zone journal: %w", err)
+	}
+	return &Store{dir: dir, writer: writer, high: map[string]uint32{}}, nil
+}
+
+// Load reads everything. Files that do not check out are renamed to end in
+// .broken and named in the problems; the rest is returned all the same.
+func (s *Store) Load() (snapshots []Snapshot, derived []Derived, problems []error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, nil, []error{fmt.Errorf("read zone journal: %w", err)}
+	}
+	if err := s.loadJSON(serialsFile, &s.high); err != nil {
+		problems = append(problems, err)
+	}
+	if s.high == nil {
+		s.high = map[string]uint32{}
+	}
+	if err := s.loadJSON(derivedFile, &derived); err != nil {
+		problems = append(problems, err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") || !strings.HasSuffix(e.Name(), snapshotExt) {
+			continue
+		}
+		snap, err := s.loadSnapshot(e.Name())
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		s.raise(stem(snap.Zone, snap.View), snap.Content.Serial())
+		snapshots = append(snapshots, snap)
+	}
+	return snapshots, derived, problems
+}
+
+func (s *Store) loadSnapshot(file string) (Snapshot, error) {
+	data, err := os.ReadFile(filepath.Join(s.dir, file))
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("read %s: %w", file, err)
+	}
+	snap, err := decode(data)
+	if err == nil && stem(snap.Zone, snap.View)+snapshotExt != file {
+		err = fmt.Errorf("%w: it holds zone %s of view %s", ErrContent, snap.Zone, snap.View)
+	}
+	if err != nil {
+		return Snapshot{}, s.setAside(file, err)
+	}
+	return snap, nil
+}
+
+// setAside renames a broken file, so that nothing trusts it and a person can
+// look at it.
+func (s *Store) setAside(file string, why error) error {
+	path := filepath.Join(s.dir, file)
+	if errors.Is(why, ErrVersion) {
+		return fmt.Errorf("read %s: %w", path, why)
+	}
+	err := os.Rename(path, path+brokenExt)
+	return errors.Join(fmt.Errorf("read %s: %w; it is set aside as %s", path, why, file+brokenExt), err)
+}
+
+// HighWater returns the highest serial the (zone, view) ever served.
+func (s *Store) HighWater(zone, view string) (uint32, bool) {
+	serial, ok := s.high[stem(zone, view)]
+	return serial, ok
+}
+
+func (s *Store) raise(key string, serial uint32) bool {
+	if have, ok := s.high[key]; ok && !zone.SerialLess(have, serial) {
+		return false
+	}
+	s.high[key] = serial
+	return true
+}
+
+// Reserve notes the serials that are about to be served. It is called once
+// before a round of Save: a serial noted but never served does no harm, one
+// served but not noted could come twice.
+func (s *Store) Reserve(snapshots []Snapshot) error {
+	old := make(map[string]uint32, len(s.high))
+	for k, v := range s.high {
+		old[k] = v
+	}
+	raised := false
+	for _, snap := range snapshots {
+		raised = s.raise(stem(snap.Zone, snap.View), snap.Content.Serial()) || raised
+	}
+	if !raised {
+		return nil
+	}
+	if err := s.saveJSON(serialsFile, s.high); err != nil {
+		s.high = old
+		return err
+	}
+	return nil
+}
+
+// Save writes a snapshot and returns when it is durable: the commit point.
+func (s *Store) Save(snap Snapshot) error {
+	data, err := encode(snap)
+	if err != nil {
+		return err
+	}
+	return s.writer.Write(filepath.Join(s.dir, stem(snap.Zone, snap.View)+snapshotExt), data, 0o600)
+}
+
+// SaveDerived replaces the list of derived records.
+func (s *Store) SaveDerived(all []Derived) error { return s.saveJSON(derivedFile, all) }
+
+// Remove forgets the snapshot of a (zone, view). Its highest serial stays, so
+// that the zone, if it comes back, goes on from there.
+func (s *Store) Remove(zone, view string) error {
+	err := os.Remove(filepath.Join(s.dir, stem(zone, view)+snapshotExt))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove snapshot: %w", err)
+	}
+	return atomicfile.SyncDir(s.dir)
+}
