@@ -78,15 +78,12 @@ func CheckHELO(ctx context.Context, r lookup.Resolver, client netip.Addr, helo s
 	return check(ctx, r, client, domain, address.Address{Local: "postmaster", Domain: domain}, HELO)
 }
 
-// CheckMailFrom evaluates the MAIL FROM identity; for the null sender that is
-// postmaster at the HELO domain (RFC 7208, Section 2.4).
+// CheckMailFrom evaluates the MAIL FROM identity. For the null sender that is
+// postmaster at the HELO domain (RFC 7208, Section 2.4), and the result says
+// HELO.
 func CheckMailFrom(ctx context.Context, r lookup.Resolver, client netip.Addr, helo string, from address.Address) Result {
-	name, heloOK := host(helo)
 	if from.Domain == "" {
-		if !heloOK {
-			return Result{Identity: MailFrom, Explain: "null sender, and HELO is not a domain name"}
-		}
-		from = address.Address{Local: "postmaster", Domain: name}
+		return CheckHELO(ctx, r, client, helo)
 	}
 	if _, ok := host(from.Domain); !ok {
 		return Result{Identity: MailFrom, Domain: from.Domain, Explain: "not a domain name"}

@@ -54,8 +54,8 @@ func TestMailFrom(t *testing.T) {
 		helo string
 		want Result
 	}{
-		"null sender takes HELO (2.4)": {address.Address{}, "good.example", Result{MailFrom, Pass, "good.example", "matched ip"}},
-		"null sender, no HELO domain":  {address.Address{}, "x", Result{MailFrom, None, "", "null sender, and HELO is not a domain name"}},
+		"null sender takes HELO (2.4)": {address.Address{}, "good.example", Result{HELO, Pass, "good.example", "matched ip"}},
+		"null sender, no HELO domain":  {address.Address{}, "x", Result{HELO, None, "", "HELO is not a domain name"}},
 		"literal":                      {address.Address{Local: "a", Domain: "[192.0.2.1]"}, "good.example", Result{MailFrom, None, "[192.0.2.1]", "not a domain name"}},
 		"fail":                         {address.Address{Local: "a", Domain: "bad.example"}, "good.example", Result{MailFrom, Fail, "bad.example", "matched all"}},
 		"at sign in a quoted local part chooses no domain": {address.Address{Local: "a@good.example", Domain: "bad.example"}, "x",
