@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,8 +97,10 @@ func wholeWanted(dir string) *Checked {
 			Domains: []string{"example.test"},
 			Routes: []Route{
 				{Domain: "example.test", NextHops: []NextHop{
-					{Scheme: "smtp", Host: "10.0.0.5", Port: 25}, {Scheme: "smtps", Host: "mail.inner.test", Port: 465},
-					{Scheme: "lmtp", Host: "fd00::5", Port: 2424}, {Scheme: "maildir", Path: filepath.Join(dir, "box")},
+					{Scheme: "smtp", Host: "10.0.0.5", Port: 25},
+					{Scheme: "smtps", Host: "mail.inner.test", Port: 465},
+					{Scheme: "lmtp", Host: "fd00::5", Port: 2424},
+					{Scheme: "maildir", Path: filepath.Join(dir, "box")},
 				}, TLS: "required", Name: "mail.inner.test", CA: filepath.Join(dir, "ca.pem"), Recipients: "any"},
 			},
 			Inbound:  Inbound{MaxSize: 30 << 20, SPF: true, DKIM: true, Quarantine: "tag"},
@@ -168,13 +171,37 @@ func TestOwnPrefixViews(t *testing.T) {
 	if c == nil {
 		t.Fatal(problems)
 	}
-	var got []string
-	for _, p := range OwnPrefixViews(c) {
-		got = append(got, strings.TrimSpace(p.Network+" "+p.Prefix.String()+" "+p.View))
+	want := []string{
+		"192.0.2.0/24 (dmz): no view",
+		"10.0.0.0/8 (lan): view internal",
+		"127.0.0.0/8 (loopback): view internal",
+		"::1/128 (loopback): view internal",
+		"10.9.0.0/16: view guest",
 	}
-	want := "dmz 192.0.2.0/24|lan 10.0.0.0/8 internal|loopback 127.0.0.0/8 internal|loopback ::1/128 internal|10.9.0.0/16 guest"
-	if strings.Join(got, "|") != want {
-		t.Errorf("got  %s\nwant %s", strings.Join(got, "|"), want)
+	if got := OwnPrefixViews(c); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestControlPath finds the socket in a file that is otherwise refused.
+func TestControlPath(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "postern.toml")
+	for text, want := range map[string]string{
+		"":                               "/run/postern/control.sock",
+		"[server]\ncontrol = 5\n":        "/run/postern/control.sock",
+		"[server]\ncontrol = \"c\"\n[x]": filepath.Join(filepath.Dir(path), "c"),
+		"[resolver.test]\n[server]\ncontrol = \"/c\"\n=": "/c",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ControlPath(path); err != nil || got != want {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+	if _, err := ControlPath(filepath.Dir(path)); err == nil {
+		t.Error("a directory has a control socket")
 	}
 }
 

@@ -63,6 +63,21 @@ func (o Options) Parse(data []byte, file, dir string) (*Checked, []Problem) {
 	return b.checked, problems
 }
 
+// ControlPath says where the server of that file has its control socket, even
+// if the file has problems by now: the running server has its own, sound copy.
+func ControlPath(path string) (string, error) {
+	data, err := readFile(path)
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	f, root := readTree(data, path, filepath.Dir(path)), levels()
+	strict{file: f, root: root, opts: Options{TestKnobs: true}}.table(f.root, root, nil)
+	return section0(f, root).sub("server").path("control", f.Dir), nil
+}
+
 // readFile reads at most a little more than maxFile, so that a wrong path (a
 // device, a mail spool) does no harm.
 func readFile(path string) ([]byte, error) {

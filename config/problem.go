@@ -48,12 +48,15 @@ func (p Problem) String() string {
 	return b.String()
 }
 
+// Blocks reports whether the problem refuses the file.
+func (p Problem) Blocks() bool { return p.Severity == Error }
+
 // MarshalText lets a severity stand as a word in JSON.
 func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // Failed reports whether any of the problems refuses the file.
 func Failed(problems []Problem) bool {
-	return slices.ContainsFunc(problems, func(p Problem) bool { return p.Severity == Error })
+	return slices.ContainsFunc(problems, Problem.Blocks)
 }
 
 // arrange sorts problems by position, those of the main file first, and drops

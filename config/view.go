@@ -183,12 +183,7 @@ func (b *builder) checkReachable(t table, index int) {
 			continue
 		}
 		served = true
-		var before []netip.Prefix
-		for _, o := range b.checked.Views[:index] {
-			if len(l.Views) == 0 || slices.Contains(l.Views, o.Name) {
-				before = append(before, o.Clients...)
-			}
-		}
+		before := b.takenBefore(l, index)
 		if slices.ContainsFunc(v.Clients, func(p netip.Prefix) bool { return !covers(before, p) }) {
 			return
 		}
@@ -200,26 +195,36 @@ func (b *builder) checkReachable(t table, index int) {
 	b.file.errorAt(t.where("clients"), fmt.Sprintf("the view %q can never match: views before it take all its clients", v.Name), "put the narrower view first")
 }
 
-// PrefixView says which view a prefix of ours is in.
-type PrefixView struct {
-	Network string       `json:"network"` // the name of [networks], or ""
-	Prefix  netip.Prefix `json:"prefix"`
-	View    string       `json:"view"` // "" for none
+// takenBefore returns the clients that never get as far as the view: those of
+// the views before it that the listener serves, and those named by a view that
+// it does not serve, whose addresses are taken for forged there. A view for
+// any names nobody.
+func (b *builder) takenBefore(l Listen, index int) []netip.Prefix {
+	var before []netip.Prefix
+	for _, o := range b.checked.Views[:index] {
+		served := len(l.Views) == 0 || slices.Contains(l.Views, o.Name)
+		for _, p := range o.Clients {
+			if served || p.Bits() > 0 {
+				before = append(before, p)
+			}
+		}
+	}
+	return before
 }
 
 // OwnPrefixViews lists the view of each prefix of [networks] and of each that a
-// view names, by source address alone: what a listener's views would allow is
-// not looked at. Where a narrower prefix is in another view it has its own
-// line.
-func OwnPrefixViews(c *Checked) []PrefixView {
-	var list []PrefixView
+// view names, one a line, by source address alone: what a listener's views
+// would allow is not looked at. Where a narrower prefix is in another view it
+// has its own line.
+func OwnPrefixViews(c *Checked) []string {
+	var list []string
 	seen := map[netip.Prefix]bool{}
 	add := func(network string, p netip.Prefix) {
 		if seen[p] {
 			return
 		}
 		seen[p] = true
-		list = append(list, PrefixView{Network: network, Prefix: p, View: viewOf(c, p)})
+		list = append(list, p.String()+network+": "+viewOf(c, p))
 	}
 	names := make([]string, 0, len(c.Networks))
 	for name := range c.Networks {
@@ -230,7 +235,7 @@ func OwnPrefixViews(c *Checked) []PrefixView {
 	slices.Sort(names)
 	for _, name := range names {
 		for _, p := range c.Networks[name] {
-			add(name, p)
+			add(" ("+name+")", p)
 		}
 	}
 	for _, v := range c.Views {
@@ -241,12 +246,12 @@ func OwnPrefixViews(c *Checked) []PrefixView {
 	return list
 }
 
-// viewOf returns the first view that has all of p.
+// viewOf names the first view that has all of p.
 func viewOf(c *Checked, p netip.Prefix) string {
 	for _, v := range c.Views {
 		if covers(v.Clients, p) {
-			return v.Name
+			return "view " + v.Name
 		}
 	}
-	return ""
+	return "no view"
 }
