@@ -1,0 +1,172 @@
+package account
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"time"
+	"unicode/utf8"
+
+	"postern/internal/metrics"
+	"postern/internal/store"
+)
+
+// Config is what a Keeper needs. Zero values are the defaults named.
+type Config struct {
+	Store *store.Store // required
+	Log   *slog.Logger // required
+
+	MinLength       int              // of a password, in characters; 12
+	LockoutFailures int              // failures of a login from one host before it is locked there; 10
+	LockoutWindow   time.Duration    // how long failures count; 10m
+	LockoutTracked  int              // counts kept at once; 65536
+	Cost            Cost             // of a hash
+	HashSlots       int              // hashes at once; half the processors, at least 1
+	HashWait        time.Duration    // longest wait for a slot; 5s
+	HashQueue       int              // logins waiting for a slot; 64
+	Now             func() time.Time // time.Now
+	Rand            io.Reader        // crypto/rand
+}
+
+// maxPassword bounds what is hashed, in octets.
+const maxPassword = 1024
+
+// Counters are what a Keeper counts.
+type Counters struct {
+	LoginOK     metrics.Counter
+	LoginFailed metrics.Counter
+	LoginLocked metrics.Counter // not tried, after too many failures
+	LoginBusy   metrics.Counter // no slot for hashing came free
+	Forgotten   metrics.Counter // lockout entries thrown out by their bound
+}
+
+// Keeper reads and changes accounts. It is safe for concurrent use.
+type Keeper struct {
+	Counters Counters
+
+	c     Config
+	db    *sql.DB
+	hash  *hasher
+	locks *lockout
+}
+
+// New returns a Keeper over an open store.
+func New(c Config) (*Keeper, error) {
+	if c.Store == nil || c.Log == nil {
+		return nil, errors.New("accounts: store and log are required")
+	}
+	c = c.withDefaults()
+	h, err := newHasher(c)
+	if err != nil {
+		return nil, fmt.Errorf("accounts: %w", err)
+	}
+	k := &Keeper{c: c, db: c.Store.DB(), hash: h}
+	k.locks = newLockout(c.LockoutFailures, c.LockoutWindow, c.LockoutTracked, &k.Counters.Forgotten)
+	return k, nil
+}
+
+func (c Config) withDefaults() Config {
+	orInt := func(v *int, def int) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	orInt(&c.MinLength, 12)
+	orInt(&c.LockoutFailures, 10)
+	orInt(&c.LockoutTracked, 1<<16)
+	orInt(&c.HashSlots, max(1, runtime.GOMAXPROCS(0)/2))
+	orInt(&c.HashQueue, 64)
+	if c.LockoutWindow == 0 {
+		c.LockoutWindow = 10 * time.Minute
+	}
+	if c.HashWait == 0 {
+		c.HashWait = 5 * time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	return c
+}
+
+// Verify checks a login. ErrDenied, ErrLocked and ErrBusy are the client's
+// affair; any other error is ours, and the client may try again later.
+func (k *Keeper) Verify(ctx context.Context, login, password string, from netip.Addr) (Account, error) {
+	now := k.c.Now()
+	name, err := Normalise(login)
+	if err != nil {
+		name = "" // counted and hashed like any unknown login
+	}
+	if k.locks.locked(name, from, now) {
+		k.Counters.LoginLocked.Inc()
+		return Account{}, ErrLocked
+	}
+	acc, stored, err := k.load(ctx, name)
+	known := err == nil
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Account{}, err
+	}
+	p := k.hash.decoy
+	if known {
+		if p, err = parsePHC(stored); err != nil {
+			return Account{}, fmt.Errorf("account %s: %w", name, err)
+		}
+	}
+	right, err := k.hash.matches(ctx, p, bounded(password))
+	if errors.Is(err, ErrBusy) {
+		k.Counters.LoginBusy.Inc()
+	}
+	if err != nil {
+		return Account{}, err
+	}
+	if !right || !known || acc.Disabled || len(password) > maxPassword {
+		k.Counters.LoginFailed.Inc()
+		k.locks.failed(name, from, now)
+		return Account{}, ErrDenied
+	}
+	k.Counters.LoginOK.Inc()
+	k.locks.worked(name, from, now)
+	return acc, nil
+}
+
+func bounded(password string) string { return password[:min(len(password), maxPassword)] }
+
+// Active returns nil while what Verify returned still holds: the account exists,
+// is enabled and has the same password.
+func (k *Keeper) Active(ctx context.Context, acc Account) error {
+	now, _, err := k.load(ctx, acc.Login)
+	if errors.Is(err, ErrNotFound) || err == nil && (now.Disabled || now.ID != acc.ID || now.Generation != acc.Generation) {
+		return ErrSignedOut
+	}
+	return err
+}
+
+// Unlock forgets the failed logins of an account.
+func (k *Keeper) Unlock(login string) error {
+	name, err := Normalise(login)
+	if err == nil {
+		k.locks.unlock(name)
+	}
+	return err
+}
+
+// checkPassword applies the rules for a new one.
+func (k *Keeper) checkPassword(password string) error {
+	switch {
+	case len(password) > maxPassword:
+		return fmt.Errorf("%w: at most %d octets", ErrLong, maxPassword)
+	case !utf8.ValidString(password):
+		return errNoPassword
+	case utf8.RuneCountInString(password) < k.c.MinLength:
+		return fmt.Errorf("%w: at least %d characters", ErrShort, k.c.MinLength)
+	}
+	return nil
+}

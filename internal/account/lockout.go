@@ -1,0 +1,141 @@
+package account
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"postern/internal/metrics"
+)
+
+// lockout counts failed logins by who failed from where. Three counts run at
+// once: the login from one host, any login from one network, and the login from
+// anywhere. A host from which the login has worked before is outside the last
+// two: nobody can lock a user out of the user's own network.
+type lockout struct {
+	limit  int
+	window time.Duration
+	bound  int
+
+	mu    sync.Mutex // guards what follows
+	fails map[lockKey]*tally
+	known map[lockKey]time.Time
+	lost  *metrics.Counter // entries that the bound threw out
+}
+
+type lockKey struct {
+	login string       // "": any
+	from  netip.Prefix // zero: anywhere
+}
+
+type tally struct {
+	n     int
+	since time.Time
+}
+
+// How many times the limit the wider counts allow.
+const (
+	networkFactor  = 3
+	anywhereFactor = 10
+)
+
+// knownFor is how long a host counts as the user's own after a login.
+const knownFor = 30 * 24 * time.Hour
+
+func newLockout(limit int, window time.Duration, bound int, lost *metrics.Counter) *lockout {
+	return &lockout{
+		limit: limit, window: window, bound: bound, lost: lost,
+		fails: map[lockKey]*tally{}, known: map[lockKey]time.Time{},
+	}
+}
+
+// host is what one user commands: an address, or a /64 of IPv6.
+func host(a netip.Addr) netip.Prefix { return prefix(a, 32, 64) }
+
+// network is what one site commands.
+func network(a netip.Addr) netip.Prefix { return prefix(a, 24, 56) }
+
+func prefix(a netip.Addr, four, six int) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := six
+	if a.Is4() {
+		bits = four
+	}
+	p, _ := a.Prefix(bits) // fails only for the zero Addr, whose zero Prefix will do
+	return p
+}
+
+// locked reports whether a login from there is not even tried.
+func (l *lockout) locked(login string, from netip.Addr, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	mine := lockKey{login, host(from)}
+	if l.countLocked(mine, now) >= l.limit {
+		return true
+	}
+	if at, ok := l.known[mine]; ok && now.Sub(at) < knownFor {
+		return false
+	}
+	return l.countLocked(lockKey{from: network(from)}, now) >= networkFactor*l.limit ||
+		l.countLocked(lockKey{login: login}, now) >= anywhereFactor*l.limit
+}
+
+func (l *lockout) countLocked(k lockKey, now time.Time) int {
+	t, ok := l.fails[k]
+	if !ok {
+		return 0
+	}
+	if now.Sub(t.since) >= l.window {
+		delete(l.fails, k)
+		return 0
+	}
+	return t.n
+}
+
+func (l *lockout) failed(login string, from netip.Addr, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, k := range []lockKey{{login, host(from)}, {from: network(from)}, {login: login}} {
+		if l.countLocked(k, now) == 0 {
+			makeRoom(l.fails, l.bound, l.lost)
+			l.fails[k] = &tally{since: now}
+		}
+		l.fails[k].n++
+	}
+}
+
+// worked forgives the login's own failures from there. Those of the network
+// stay: an attacker's own account must not wash the others clean.
+func (l *lockout) worked(login string, from netip.Addr, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	mine := lockKey{login, host(from)}
+	delete(l.fails, mine)
+	if _, ok := l.known[mine]; !ok {
+		makeRoom(l.known, l.bound, l.lost)
+	}
+	l.known[mine] = now
+}
+
+// unlock forgets the failures of a login, from wherever.
+func (l *lockout) unlock(login string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k := range l.fails {
+		if k.login == login {
+			delete(l.fails, k)
+		}
+	}
+}
+
+// makeRoom throws out any one entry of a full map; ranging picks it at random.
+func makeRoom[V any](m map[lockKey]V, bound int, lost *metrics.Counter) {
+	if len(m) < bound {
+		return
+	}
+	for k := range m {
+		delete(m, k)
+		lost.Inc()
+		return
+	}
+}
