@@ -39,6 +39,7 @@ type Recipient struct {
 	RemoteMTA  string    // host that gave the reply, may be ""
 	LastTry    time.Time // zero: none
 	RetryUntil time.Time // for delayed
+	Note       string    // a sentence of ours for people, may be ""
 }
 
 // Report is everything a notification says.
@@ -185,6 +186,9 @@ func (w *writer) explain() string {
 				who = clean(r.RemoteMTA, false) + " said"
 			}
 			b.WriteString(wrap("    ", who+": "+said))
+		}
+		if r.Note != "" {
+			b.WriteString(wrap("    ", clean(r.Note, w.utf8)))
 		}
 	}
 	if w.QueueID != "" {

@@ -1,0 +1,430 @@
+package queue
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"postern/internal/mail/envelope"
+	"postern/internal/mail/spool"
+)
+
+// phase is where a message stands.
+type phase uint8
+
+const (
+	waiting phase = iota
+	active
+	held
+	parked
+)
+
+func (p phase) String() string {
+	return [...]string{"waiting", "active", "held", "parked"}[p&3]
+}
+
+// item is one message.
+type item struct {
+	id    envelope.ID
+	phase phase
+	next  time.Time // when waiting
+	index int       // in the heap, when waiting
+
+	force bool               // an operator asked: all open recipients are due
+	hold  bool               // an operator asked: held once no attempt runs
+	drop  bool               // an operator asked: gone once no attempt runs
+	env   *envelope.Envelope // while active, or fresh from Add
+	later time.Time          // some recipients found no room until then
+
+	jobs   int             // queued or running, when active
+	ctx    context.Context // of its attempts
+	cancel context.CancelFunc
+}
+
+// job is one attempt for some recipients of one message.
+type job struct {
+	item  *item
+	ctx   context.Context
+	env   *envelope.Envelope
+	dest  *destination
+	rcpts []int
+	force bool
+}
+
+// destination is a domain with work to do.
+type destination struct {
+	domain  string
+	jobs    []job // not begun
+	running int
+	ready   bool // stands in state.ready
+}
+
+// state is what the owner alone may touch.
+type state struct {
+	items    map[envelope.ID]*item
+	due      byTime // the waiting ones
+	dests    map[string]*destination
+	ready    []*destination // have jobs and room, in turn
+	active   int
+	running  int
+	hold     bool
+	stopping bool
+}
+
+func newState(hold bool) state {
+	return state{items: make(map[envelope.ID]*item), dests: make(map[string]*destination), hold: hold}
+}
+
+// recover lists what lies in the spool. When each message is really due shows
+// once its envelope is read; until then they are spread a little.
+func (q *Queue) recover() error {
+	ids, err := q.cfg.Spool.IDs()
+	if err != nil {
+		return err
+	}
+	now := q.cfg.Now()
+	spread := min(time.Duration(len(ids))*10*time.Millisecond, time.Minute)
+	for _, id := range ids {
+		it := &item{id: id, next: now.Add(time.Duration(q.cfg.Chance() * float64(spread)))}
+		q.items[id] = it
+		if q.isHeld(id) {
+			it.phase, it.hold = held, true
+			continue
+		}
+		heap.Push(&q.due, it)
+	}
+	q.count.Store(int64(len(q.items)))
+	if len(ids) > 0 {
+		q.cfg.Log.Info("queue taken up", "messages", len(ids))
+	}
+	return nil
+}
+
+func (q *Queue) isHeld(id envelope.ID) bool {
+	for _, st := range q.cfg.Spool.Journal().States(id) {
+		if st.Rcpt == spool.Whole {
+			return st.Status == spool.Held
+		}
+	}
+	return false
+}
+
+// loop is the owner.
+func (q *Queue) loop() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		q.turn()
+		if wait, ok := q.sleep(); ok {
+			timer.Reset(wait)
+		} else {
+			timer.Stop()
+		}
+		select {
+		case f := <-q.ops:
+			f()
+		case <-timer.C:
+		case <-q.quit:
+			return
+		}
+	}
+}
+
+// sleep is how long until the next message is due, if one may then be taken up.
+func (q *Queue) sleep() (time.Duration, bool) {
+	if len(q.due) == 0 || q.stopping || q.active >= q.cfg.Active {
+		return 0, false
+	}
+	// The cap lets a clock that was set forward be noticed.
+	return min(max(q.due[0].next.Sub(q.cfg.Now()), 0), time.Minute), true
+}
+
+// turn takes up what is due and begins what there is room for.
+func (q *Queue) turn() {
+	now := q.cfg.Now()
+	for !q.stopping && len(q.due) > 0 && !q.due[0].next.After(now) {
+		if q.active >= q.cfg.Active {
+			q.Counters.Busy.Inc()
+			break
+		}
+		it := heap.Pop(&q.due).(*item)
+		q.activate(it, now)
+	}
+	for !q.stopping && q.running < q.cfg.Workers && len(q.ready) > 0 {
+		d := q.ready[0]
+		q.ready = q.ready[1:]
+		d.ready = false
+		q.begin(d)
+	}
+}
+
+func (q *Queue) add(id envelope.ID, env *envelope.Envelope) {
+	if q.items[id] != nil {
+		return
+	}
+	it := &item{id: id, next: q.cfg.Now(), env: env}
+	if env.Received.IsZero() {
+		it.env = nil // the spool knows when; an age is counted from it
+	}
+	q.items[id] = it
+	q.count.Add(1)
+	heap.Push(&q.due, it)
+	q.cfg.Log.Info("message queued", "msg", id, "from", env.From.String(), "rcpts", len(env.To), "origin", env.Origin.String())
+	if len(q.due) > q.cfg.Active {
+		it.env = nil // it waits on disk
+	}
+}
+
+// activate reads the envelope and makes jobs for the recipients that are due.
+func (q *Queue) activate(it *item, now time.Time) {
+	if it.env == nil && !q.readEnvelope(it, now) {
+		return
+	}
+	it.phase, it.later = active, time.Time{}
+	q.active++
+	it.ctx, it.cancel = context.WithCancel(q.jobs.Context())
+	for domain, rcpts := range q.dueRecipients(it, now) {
+		d := q.dests[domain]
+		if d == nil {
+			d = &destination{domain: domain}
+			q.dests[domain] = d
+		}
+		// One slow domain must not fill all the room there is.
+		if len(d.jobs) >= max(q.cfg.Active/4, 1) {
+			q.Counters.Busy.Inc()
+			it.later = now.Add(busyWait)
+			continue
+		}
+		d.jobs = append(d.jobs, job{it, it.ctx, it.env, d, rcpts, it.force})
+		it.jobs++
+		q.makeReady(d)
+	}
+	it.force = false
+	if it.jobs == 0 {
+		q.rest(it)
+	}
+}
+
+// busyWait is how long a message waits that found its destination's line full.
+const busyWait = 30 * time.Second
+
+// readEnvelope reports whether the item can be worked on.
+func (q *Queue) readEnvelope(it *item, now time.Time) bool {
+	m, err := q.cfg.Spool.Load(it.id)
+	if err == nil {
+		env := m.Envelope()
+		it.env, err = &env, m.Close()
+	}
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, spool.ErrNotFound):
+		q.cfg.Log.Warn("message vanished from the spool", "msg", it.id, "reason", "vanished")
+		q.forget(it)
+	case errors.Is(err, spool.ErrBroken):
+		if err := q.cfg.Spool.Quarantine(it.id, err); err != nil {
+			q.cfg.Log.Error("broken message not moved aside", "msg", it.id, "err", err)
+		}
+		q.forget(it)
+	default:
+		q.cfg.Log.Error("message not readable", "msg", it.id, "reason", "spool-read", "err", err)
+		q.wait(it, now.Add(5*time.Minute))
+	}
+	return false
+}
+
+// dueRecipients groups the recipients to be tried now by domain.
+func (q *Queue) dueRecipients(it *item, now time.Time) map[string][]int {
+	groups := make(map[string][]int)
+	for i, st := range q.recipients(it) {
+		if st.Status.Final() || st.Next.After(now) && !it.force {
+			continue
+		}
+		domain := it.env.To[i].Domain
+		if q.hold && !q.cfg.Router.Static(domain) {
+			continue
+		}
+		groups[domain] = append(groups[domain], i)
+	}
+	return groups
+}
+
+// recipients returns the state of each recipient of a message whose envelope
+// is at hand.
+func (q *Queue) recipients(it *item) []spool.State {
+	return statesOf(q.cfg.Spool, it.env)
+}
+
+func statesOf(s *spool.Spool, env *envelope.Envelope) []spool.State {
+	out := make([]spool.State, len(env.To))
+	for i := range out {
+		out[i] = spool.State{ID: env.ID, Rcpt: i}
+	}
+	for _, st := range s.Journal().States(env.ID) {
+		if st.Rcpt >= 0 && st.Rcpt < len(out) {
+			out[st.Rcpt] = st
+		}
+	}
+	return out
+}
+
+func (q *Queue) makeReady(d *destination) {
+	if !d.ready && len(d.jobs) > 0 && d.running < q.cfg.PerDestination {
+		d.ready = true
+		q.ready = append(q.ready, d)
+	}
+}
+
+// begin starts the next job of a destination.
+func (q *Queue) begin(d *destination) {
+	j := d.jobs[0]
+	d.jobs = d.jobs[1:]
+	if j.item.drop || j.item.hold {
+		q.ended(j, false)
+		return
+	}
+	d.running++
+	q.running++
+	started := q.jobs.Go("delivery", func(context.Context) {
+		q.attempt(j)
+		// After the end nobody needs to know: the journal does.
+		select {
+		case q.ops <- func() { q.ended(j, true) }:
+		case <-q.quit:
+		}
+	})
+	if !started {
+		q.ended(j, true)
+		return
+	}
+	q.makeReady(d)
+}
+
+// ended takes back the room of a job.
+func (q *Queue) ended(j job, ran bool) {
+	d := j.dest
+	if ran {
+		d.running--
+		q.running--
+	}
+	q.makeReady(d)
+	if d.running == 0 && len(d.jobs) == 0 {
+		delete(q.dests, d.domain)
+	}
+	if j.item.jobs--; j.item.jobs == 0 {
+		q.rest(j.item)
+	}
+}
+
+// rest decides what an active message without jobs does next.
+func (q *Queue) rest(it *item) {
+	it.cancel()
+	it.ctx, it.cancel = nil, nil
+	q.active--
+	states := q.recipients(it)
+	if it.drop {
+		q.dropRecipients(states)
+		q.remove(it)
+		return
+	}
+	open, outside, next := 0, 0, time.Time{}
+	for i, st := range states {
+		if st.Status.Final() {
+			continue
+		}
+		open++
+		if q.hold && !q.cfg.Router.Static(it.env.To[i].Domain) {
+			outside++
+			continue
+		}
+		if next.IsZero() || st.Next.Before(next) {
+			next = st.Next
+		}
+	}
+	switch {
+	case open == 0:
+		q.remove(it)
+	case it.hold:
+		it.phase, it.env = held, nil
+	case open == outside:
+		it.phase, it.env = parked, nil
+	default:
+		it.env = nil
+		if it.force {
+			next = q.cfg.Now() // asked for while the attempt ran
+		}
+		q.wait(it, later(next, it.later))
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+func (q *Queue) wait(it *item, until time.Time) {
+	it.phase, it.next = waiting, until
+	heap.Push(&q.due, it)
+}
+
+// remove takes a finished message out of the spool.
+func (q *Queue) remove(it *item) {
+	if err := q.cfg.Spool.Remove(it.id); err != nil {
+		// Its recipients are final in the journal: it is only litter.
+		q.cfg.Log.Error("finished message not removed", "msg", it.id, "reason", "spool-remove", "err", err)
+	}
+	q.cfg.Log.Info("message done", "msg", it.id)
+	q.forget(it)
+}
+
+func (q *Queue) forget(it *item) {
+	delete(q.items, it.id)
+	q.count.Store(int64(len(q.items)))
+}
+
+// unpark takes up all parked messages anew.
+func (q *Queue) unpark() {
+	now := q.cfg.Now()
+	for _, it := range q.items {
+		if it.phase == parked {
+			q.wait(it, now)
+		}
+	}
+}
+
+// byTime is a heap of waiting items.
+type byTime []*item
+
+func (h byTime) Len() int { return len(h) }
+
+func (h byTime) Less(i, j int) bool {
+	if h[i].next.Equal(h[j].next) {
+		return h[i].id < h[j].id
+	}
+	return h[i].next.Before(h[j].next)
+}
+
+func (h byTime) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// Push implements heap.Interface.
+func (h *byTime) Push(x any) {
+	it := x.(*item)
+	it.index = len(*h)
+	*h = append(*h, it)
+}
+
+// Pop implements heap.Interface.
+func (h *byTime) Pop() any {
+	last := len(*h) - 1
+	it := (*h)[last]
+	(*h)[last] = nil
+	*h = slices.Delete(*h, last, last+1)
+	return it
+}
