@@ -42,7 +42,7 @@
 //
 // # What is missing
 //
-// Without root, on another system, or without a peer's Debian package the test
+// The package is for Linux. Without root or a peer's Debian package the test
 // skips and says why; with CI=true in the environment it fails instead.
 // Top-level names are .lab and .net and the like: a proper resolver refuses
 // special-use names such as .test.

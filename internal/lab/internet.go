@@ -83,8 +83,7 @@ func (l *Lab) Internet(zones ...Zone) *Internet {
 		}
 		in.zones = append(in.zones, at)
 	}
-	root := in.zones[0]
-	l.Write(in.Hints, ". 3600 NS ns.root.\n"+root.glue())
+	l.Write(in.Hints, in.HintsText())
 	in.serve()
 	in.startUnbound()
 	in.resolve(in.Resolver)
@@ -246,6 +245,9 @@ func (in *Internet) Address(name string) string {
 	in.l.t.Helper()
 	return in.zone(name).address
 }
+
+// HintsText is a root hints file, to be put where a resolver may read it.
+func (in *Internet) HintsText() string { return ". 3600 NS ns.root.\n" + in.zones[0].glue() }
 
 // Change replaces a zone's text, waits until its server answers it, and makes
 // Unbound forget everything.

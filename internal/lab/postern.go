@@ -2,25 +2,33 @@ package lab
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// unprivileged is nobody, on every Linux.
+const unprivileged = 65534
 
 // PosternConfig describes one Postern.
 type PosternConfig struct {
 	// Name names the peer and its folder below Dir; "postern" if empty.
 	Name string
-	// Config is postern.toml. Its relative paths are relative to the folder.
+	// Config is postern.toml. Its relative paths are relative to the folder; of
+	// the folders there, state and run are its own.
 	Config string
 	// Files are written beside it, by relative path.
 	Files map[string]string
 	// Args follow "serve --config FILE".
 	Args []string
+	// Root runs it as root. Without, it runs as it does in production: as a
+	// user who may bind low ports and owns the state folder, not the zones.
+	Root bool
 }
 
 // Postern is a postern binary with its configuration. The methods that need a
@@ -56,12 +64,15 @@ func (l *Lab) Prepare(cfg PosternConfig) *Postern {
 		cfg.Name = "postern"
 	}
 	p := &Postern{
-		l: l, cfg: cfg, binary: l.Binary(), Dir: l.place(cfg.Name),
+		l: l, cfg: cfg, binary: l.reachableBinary(), Dir: l.place(cfg.Name),
 		stdout: l.newLog(cfg.Name + "-stdout"), Log: l.newLog(cfg.Name),
 	}
 	p.Write("postern.toml", cfg.Config)
 	for path, text := range cfg.Files {
 		p.Write(path, text)
+	}
+	for _, own := range []string{"state", "run"} {
+		p.makeOwn(own)
 	}
 	whole := l.t
 	whole.Cleanup(func() {
@@ -107,9 +118,44 @@ func (p *Postern) launch() {
 	cmd := exec.Command(p.binary, args...)
 	cmd.Dir = p.Dir
 	cmd.Stdout = p.stdout
-	// Both: a restart's lines follow the earlier ones.
-	cmd.Stderr = io.Writer(p.Log)
+	cmd.Stderr = p.Log
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	if !p.cfg.Root {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: unprivileged, Gid: unprivileged}
+		cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_NET_BIND_SERVICE}
+	}
 	p.process = p.l.launch(p.cfg.Name, p.Log, cmd)
+}
+
+// makeOwn makes a folder that the running Postern may write.
+func (p *Postern) makeOwn(name string) {
+	p.l.t.Helper()
+	dir := p.Path(name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		p.l.t.Fatal(err)
+	}
+	if p.cfg.Root {
+		return
+	}
+	if err := os.Chown(dir, unprivileged, unprivileged); err != nil {
+		p.l.t.Fatal(err)
+	}
+}
+
+// reachableBinary returns the binary at a path that an unprivileged user can
+// reach, wherever the checkout is.
+func (l *Lab) reachableBinary() string {
+	l.t.Helper()
+	path := l.Path("bin", "postern")
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	built := l.Binary()
+	l.Write(path, "")
+	if err := unix.Mount(built, path, "", unix.MS_BIND, ""); err != nil {
+		l.t.Fatalf("lab: show %s at %s: %v", built, path, err)
+	}
+	return path
 }
 
 // Refused starts serve, which must end by itself with status 1, and returns

@@ -37,7 +37,10 @@ func (l *Lab) launch(name string, log *Log, cmd *exec.Cmd) *Process {
 	if cmd.Env == nil {
 		cmd.Env = environ()
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setsid = true
 	// A grandchild that keeps the output open must not keep us.
 	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {
