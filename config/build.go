@@ -215,15 +215,26 @@ func (b *builder) keyFile(n *node) string {
 		b.file.errorAt(n.at, "a key cannot come from the environment", `want "file:PATH" or "cred:NAME"`)
 		return ""
 	}
-	if _, err := secret.Read(n.text, b.file.Dir); err != nil {
-		message, hint := splitHint(err.Error())
-		b.file.errorAt(n.at, message, hint)
+	if b.secret(n).IsZero() {
 		return ""
 	}
 	if scheme == "cred" {
 		return filepath.Join(os.Getenv("CREDENTIALS_DIRECTORY"), rest)
 	}
 	return absolute(rest, b.file.Dir)
+}
+
+// secret follows a reference; there is a problem when it leads to nothing.
+func (b *builder) secret(n *node) secret.Value {
+	v, err := secret.Read(n.text, b.file.Dir)
+	switch {
+	case err != nil:
+		message, hint := splitHint(err.Error())
+		b.file.errorAt(n.at, message, hint)
+	case v.IsZero():
+		b.file.errorAt(n.at, fmt.Sprintf("secret %s is empty", n.text), "")
+	}
+	return v
 }
 
 // splitHint takes "(hint: …)" off the end of an error's text.

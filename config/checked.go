@@ -3,6 +3,8 @@ package config
 import (
 	"net/netip"
 	"time"
+
+	"postern/internal/secret"
 )
 
 // Checked is a configuration the program may use. Domain names in it are lower
@@ -127,15 +129,17 @@ type Route struct {
 	TLS        string    // "opportunistic", "required"
 	Name       string    // the name its certificate must bear; "": that of the hop
 	CA         string    // path of a PEM file; "": the system's
-	Recipients string    // "any"
+	User       string    // to log in with; "": none
+	Secret     secret.Value
+	Recipients string // "any"
 }
 
 // NextHop is one place to hand mail to.
 type NextHop struct {
 	Scheme string // "smtp", "smtps", "lmtp", "maildir"
-	Host   string // name or address, without brackets; "" for maildir
+	Host   string // name or address, without brackets; "" for a path
 	Port   int
-	Path   string // maildir: absolute
+	Path   string // absolute: a maildir, or for lmtp a socket
 }
 
 // Inbound is [mail.inbound].

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"postern/internal/secret"
 )
 
 // TestCheckedWhole reads a file that writes nearly every key.
@@ -20,7 +22,7 @@ func TestCheckedWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, text := range map[string]string{"map": "198.41.0.4 127.0.0.1:5301\n", "ca.pem": "", "hints": ""} {
+	for name, text := range map[string]string{"map": "198.41.0.4 127.0.0.1:5301\n", "ca.pem": "", "hints": "", "password": "hunter2\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -33,6 +35,20 @@ func TestCheckedWhole(t *testing.T) {
 	if len(problems) > 0 || got == nil {
 		t.Fatal(problems)
 	}
+	text = Effective(got)
+	again, problems := Options{TestKnobs: true}.Parse(text, "effective.toml", t.TempDir())
+	if again == nil {
+		t.Fatal(problems)
+	}
+	if bytes.Contains(text, []byte("hunter2")) {
+		t.Error("a secret is shown")
+	}
+	for _, c := range []*Checked{got, again} { // a secret compares with nothing
+		if s := string(c.Mail.Routes[0].Secret.Reveal()); s != "hunter2" {
+			t.Errorf("the secret is %q", s)
+		}
+		c.Mail.Routes[0].Secret, c.file = secret.Value{}, nil
+	}
 	want := wholeWanted(dir)
 	for i := range reflect.TypeFor[Checked]().NumField() {
 		f := reflect.TypeFor[Checked]().Field(i)
@@ -44,11 +60,6 @@ func TestCheckedWhole(t *testing.T) {
 			t.Errorf("%s:\n got %+v\nwant %+v", f.Name, g, w)
 		}
 	}
-	again, problems := Options{TestKnobs: true}.Parse(Effective(got), "effective.toml", t.TempDir())
-	if again == nil {
-		t.Fatal(problems)
-	}
-	again.file, got.file = nil, nil
 	if !reflect.DeepEqual(got, again) {
 		t.Errorf("what is in force reads back as\n%+v\nnot\n%+v", again, got)
 	}
@@ -100,7 +111,8 @@ func wholeWanted(dir string) *Checked {
 					{Scheme: "smtps", Host: "mail.inner.test", Port: 465},
 					{Scheme: "lmtp", Host: "fd00::5", Port: 2424},
 					{Scheme: "maildir", Path: filepath.Join(dir, "box")},
-				}, TLS: "required", Name: "mail.inner.test", CA: filepath.Join(dir, "ca.pem"), Recipients: "any"},
+					{Scheme: "lmtp", Path: "/run/lmtp"},
+				}, TLS: "required", Name: "mail.inner.test", CA: filepath.Join(dir, "ca.pem"), User: "edge", Recipients: "any"},
 			},
 			Inbound:  Inbound{MaxSize: 30 << 20, SPF: true, DKIM: true, Quarantine: "tag"},
 			Relays:   []Relay{{Name: "inner", Clients: []netip.Prefix{p("10.0.0.5/32")}, Senders: []string{"@example.test", "<>", "Root@host.test"}, Recipients: []string{"a@b.test"}, ForeignFrom: "keep", Rate: Rate{100, time.Minute}}},

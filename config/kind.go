@@ -61,8 +61,8 @@ func finalSecret(s, dir string) string {
 func finalName(s, _ string) string { return canonical(s) }
 
 func finalHop(s, dir string) string {
-	if path, ok := strings.CutPrefix(s, "maildir:"); ok {
-		return "maildir:" + absolute(path, dir)
+	if scheme, path, ok := cutPath(s); ok {
+		return scheme + ":" + absolute(path, dir)
 	}
 	return s
 }
@@ -142,7 +142,7 @@ func kindDomain() kind {
 }
 
 func kindNextHop() kind {
-	return kind{shape: isString, noun: "next hop", final: finalHop, like: `"smtp://10.0.0.5:25", "smtps://…", "lmtp://…" or "maildir:PATH"`, check: func(s string) (string, bool) {
+	return kind{shape: isString, noun: "next hop", final: finalHop, like: `"smtp://10.0.0.5:25", "smtps://…", "lmtp://…", "lmtp:SOCKET" or "maildir:PATH"`, check: func(s string) (string, bool) {
 		_, hint, ok := parseNextHop(s)
 		return hint, ok
 	}}

@@ -73,9 +73,30 @@ func (b *builder) routes(s table) {
 			}
 			r.NextHops = append(r.NextHops, hop)
 		}
+		b.login(t, &r)
 		m.Routes = append(m.Routes, r)
 	}
 	slices.SortFunc(m.Routes, func(a, c Route) int { return strings.Compare(a.Domain, c.Domain) })
+}
+
+// login reads user and secret, which go together, and only over TLS whose
+// certificate was verified.
+func (b *builder) login(t table, r *Route) {
+	user, ref := t.written("user"), t.written("secret")
+	switch {
+	case user != nil && ref == nil && t.n.field("secret") == nil:
+		b.file.errorAt(user.key, fmt.Sprintf("the route of %s has a user without a secret", r.Domain), `like secret = "file:PATH"`)
+	case user == nil && ref != nil:
+		b.file.errorAt(ref.key, fmt.Sprintf("the route of %s has a secret without a user", r.Domain), "")
+	case user != nil && user.text == "":
+		b.file.errorAt(user.at, "user is empty", "leave it out")
+	case user != nil && r.TLS != "required" && slices.ContainsFunc(r.NextHops, func(h NextHop) bool { return h.Scheme != "smtps" }):
+		b.file.errorAt(user.key, fmt.Sprintf("the route of %s would send its password without verified TLS", r.Domain), `add tls = "required"`)
+	}
+	r.User = t.text("user")
+	if ref != nil {
+		r.Secret = b.secret(ref)
+	}
 }
 
 // leadsHome reports whether a hop is one of our own mail listeners.

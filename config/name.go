@@ -121,18 +121,18 @@ func canonicalMailbox(s string) string {
 	return s[:i+1] + canonical(s[i+1:])
 }
 
-// parseNextHop reads scheme://host[:port] and maildir:PATH. A path stays as it
-// is written.
+// parseNextHop reads scheme://host[:port], lmtp:SOCKET and maildir:PATH. A path
+// stays as it is written.
 func parseNextHop(s string) (hop NextHop, hint string, ok bool) {
-	if path, isDir := strings.CutPrefix(s, "maildir:"); isDir {
-		return NextHop{Scheme: "maildir", Path: path}, "", path != "" && filepath.Clean(path) != "/"
+	if scheme, path, isPath := cutPath(s); isPath {
+		return NextHop{Scheme: scheme, Path: path}, "", path != "" && filepath.Clean(path) != "/" && !strings.ContainsRune(path, 0)
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
 		return hop, "", false
 	}
 	if u.User != nil {
-		return hop, "no user or password in it", false
+		return hop, "user and secret are keys of their own", false
 	}
 	port, known := map[string]int{"smtp": 25, "smtps": 465, "lmtp": 24}[u.Scheme]
 	if !known {
@@ -150,4 +150,11 @@ func parseNextHop(s string) (hop NextHop, hint string, ok bool) {
 	}
 	hint, ok = checkHostname(hop.Host)
 	return hop, hint, ok
+}
+
+// cutPath splits a next hop that is a path.
+func cutPath(s string) (scheme, path string, ok bool) {
+	scheme, path, _ = strings.Cut(s, ":")
+	ok = scheme == "maildir" || scheme == "lmtp" && !strings.HasPrefix(path, "//")
+	return scheme, path, ok
 }

@@ -6,12 +6,12 @@ func mailSchema() []section {
 			{name: "domains", kind: kindHostname(), list: true, def: []string{}, doc: "what port 25 takes mail for; each needs a [mail.route]"},
 		}},
 		{path: "mail.route.*", eg: "example.test", doc: "Where mail for one domain goes, in place of its MX.", keys: []key{
-			{name: "next_hop", kind: kindNextHop(), list: true, need: true, eg: []string{"smtp://10.0.0.5:25"}, doc: "tried in order: smtp://HOST:PORT, smtps://, lmtp://, maildir:PATH"},
+			{name: "next_hop", kind: kindNextHop(), list: true, need: true, eg: []string{"smtp://10.0.0.5:25"}, doc: "tried in order: smtp://HOST:PORT, smtps://, lmtp://, lmtp:SOCKET, maildir:PATH"},
 			{name: "tls", kind: kindWord(), def: "opportunistic", words: []string{"opportunistic", "required"}, doc: "required: no TLS with the right name, no mail"},
 			{name: "name", kind: kindHostname(), doc: "the name in its certificate, where that is not the name of the hop"},
 			{name: "ca", kind: kindFilePath(), doc: "a PEM file of authorities, in place of the system's"},
-			{name: "user", kind: kindText(), soon: true, doc: "to log in with"},
-			{name: "secret", kind: kindSecret(), soon: true, doc: "its password"},
+			{name: "user", kind: kindText(), eg: "postern", doc: "to log in with, over verified TLS only"},
+			{name: "secret", kind: kindSecret(), eg: "file:secrets/inner", doc: "its password"},
 			{name: "recipients", kind: kindRecipients(), def: "any", only: "any", doc: "who exists behind it; any: every recipient is taken, and the hop decides"},
 		}},
 		{path: "mail.inbound", doc: "What strangers bring to port 25.", keys: []key{
