@@ -157,15 +157,16 @@ func (s *step) address(ctx context.Context, a iterate.Action) iterate.Event {
 		return iterate.Stop{Err: errNeedsNetwork}
 	}
 	out := iterate.Addresses{Name: a.Name, Absent: true}
+	if len(s.stack) > s.budget.Limits.Depth {
+		out.Absent = false // another server name may need less
+		return out
+	}
 	for _, rtype := range s.r.addressTypes() {
 		q := iterate.Question{Name: a.Name, Type: rtype}
 		if slices.Contains(s.stack, q) {
 			s.r.Counters.Cycles.Inc()
 			out.Absent = false
 			continue
-		}
-		if len(s.stack) > s.budget.Limits.Depth {
-			return iterate.Stop{Err: iterate.ErrDepth}
 		}
 		res, err := s.resolve(ctx, q)
 		if err != nil {

@@ -6,7 +6,6 @@ import "errors"
 // say nothing about the next.
 var (
 	ErrQueries   = errors.New("too many queries for one question")
-	ErrDepth     = errors.New("server names depend on each other too deeply")
 	ErrRestarts  = errors.New("alias chain is too long")
 	ErrLoop      = errors.New("alias chain is a loop")
 	ErrReferrals = errors.New("too many referrals")
@@ -108,7 +107,7 @@ func (b *Budget) target() error {
 // Exhausted reports whether err is a limit of the budget rather than a fault
 // of the servers.
 func Exhausted(err error) bool {
-	for _, e := range []error{ErrQueries, ErrDepth, ErrRestarts, ErrReferrals, ErrTargets} {
+	for _, e := range []error{ErrQueries, ErrRestarts, ErrReferrals, ErrTargets} {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -202,7 +202,7 @@ func (c *Client) ask(ctx context.Context, server netip.Addr, q iterate.Question)
 	if err == nil && got.msg != nil && ednsUnknown(got.msg) && query.edns {
 		c.servers.noEDNS(server, c.cfg.Now())
 	}
-	if query.edns && (got.bareFormErr || got.msg != nil && ednsUnknown(got.msg)) {
+	if query.edns && (got.msg == nil && got.bareFormErr || got.msg != nil && ednsUnknown(got.msg)) {
 		c.Counters.NoEDNS.Inc()
 		known.noEDNS = true
 		if query, err = c.newQuery(q, known); err != nil {
