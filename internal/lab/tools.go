@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os/exec"
 	"strings"
-	"testing"
 	"time"
 )
 
@@ -104,8 +104,14 @@ func (l *Lab) Python(script, stdin string, args ...string) Output {
 	return l.ExecInput(stdin, python, append([]string{"-c", dedent(script)}, args...)...)
 }
 
-// Checkpoint logs how long a part of a test took.
-func Checkpoint(t *testing.T, what string) func() {
-	begin := time.Now()
-	return func() { t.Logf("%s: %v", what, time.Since(begin).Round(time.Millisecond)) }
+// DialFrom connects to an address from one of the client's own.
+func DialFrom(client, network, address string) (net.Conn, error) {
+	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	ip := net.ParseIP(client)
+	if strings.HasPrefix(network, "udp") {
+		dialer.LocalAddr = &net.UDPAddr{IP: ip}
+	} else {
+		dialer.LocalAddr = &net.TCPAddr{IP: ip}
+	}
+	return dialer.Dial(network, address)
 }
