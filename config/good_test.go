@@ -119,7 +119,7 @@ func wholeWanted(dir string) *Checked {
 			Outbound: Outbound{Mode: "hold", Source: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, PerAccountPerDay: 5},
 			DKIM:     DKIM{Algorithms: []string{"ed25519"}},
 		},
-		Accounts: Accounts{MinLength: 16},
+		Accounts: Accounts{MinLength: 16, Lockout: Rate{5, time.Hour}},
 		Limits:   Limits{Exempt: []netip.Prefix{p("10.9.0.0/16")}, Connections: 7, ConnectionsPerAddress: 50, ConnectionsPerMinute: 60, ErrorsPerMinute: 60, RecipientsPerMessage: 1000, MessagesPerConnection: 1000},
 		TLS:      TLS{Issuer: "local", MinVersion: "1.3"},
 	}

@@ -58,7 +58,7 @@ func restSchema() []section {
 		}},
 		{path: "accounts", doc: "Users of the submission listener.", keys: []key{
 			{name: "min_length", kind: kindCount(), def: 12, min: 8, max: 128, doc: "of a password"},
-			{name: "lockout", kind: kindLimit(), def: "10/10m", doc: "so many wrong passwords in that time lock an account for as long; off"},
+			{name: "lockout", kind: kindRate(), def: "10/10m", doc: "so many wrong passwords in that time, and a login waits"},
 			{name: "max_age", kind: kindDuration(), soon: true, doc: "of a password"},
 			{name: "reuse", kind: kindCount(), soon: true, doc: "old passwords that are refused"},
 		}},
