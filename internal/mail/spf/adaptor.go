@@ -95,7 +95,7 @@ func (a adaptor) LookupAddr(ctx context.Context, addr string) ([]string, error) 
 	if err != nil {
 		return nil, &net.DNSError{Err: err.Error(), Name: addr, IsNotFound: true}
 	}
-	records, err := a.query(ctx, reverse(ip.Unmap()), lookup.PTR)
+	records, err := a.query(ctx, ReverseName(ip.Unmap()), lookup.PTR)
 	out := make([]string, 0, len(records))
 	for _, r := range records {
 		out = append(out, r.Host)
@@ -103,9 +103,9 @@ func (a adaptor) LookupAddr(ctx context.Context, addr string) ([]string, error) 
 	return out, err
 }
 
-// reverse is the name that a PTR record of ip stands at (RFC 1035, Section 3.5;
+// ReverseName is the name that a PTR record of ip stands at (RFC 1035, Section 3.5;
 // RFC 3596, Section 2.5).
-func reverse(ip netip.Addr) string {
+func ReverseName(ip netip.Addr) string {
 	const hex = "0123456789abcdef"
 	raw := ip.AsSlice()
 	var name []byte

@@ -103,7 +103,7 @@ func TestReverse(t *testing.T) {
 		"192.0.2.10":  "10.2.0.192.in-addr.arpa",
 		"2001:db8::1": "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa",
 	} {
-		if got := reverse(netip.MustParseAddr(ip)); got != want {
+		if got := ReverseName(netip.MustParseAddr(ip)); got != want {
 			t.Errorf("%s: %s", ip, got)
 		}
 	}

@@ -1,6 +1,8 @@
 package verdict
 
 import (
+	"net/netip"
+
 	"postern/internal/mail/dkim"
 	"postern/internal/mail/dmarc"
 	"postern/internal/mail/message"
@@ -10,8 +12,13 @@ import (
 // Results writes the facts as an Authentication-Results field with its CRLF
 // (RFC 8601). authservID is our public name. Every value that a stranger chose
 // is a token or a quoted string, so that none can begin a result of its own.
-func Results(authservID string, f Facts) string {
+func Results(authservID string, client netip.Addr, f Facts) string {
 	w := writer{words: []string{message.Value(authservID)}}
+	if f.Reverse.Status != ReverseNone {
+		w.result("iprev=" + f.Reverse.Status.String())
+		w.comment(f.Reverse.Name)
+		w.property("policy.iprev", client.String())
+	}
 	if f.Ran.SPF {
 		if f.From.Identity == spf.MailFrom { // with the null sender it is HELO's
 			w.spf(f.From)

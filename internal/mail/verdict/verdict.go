@@ -24,6 +24,7 @@ import (
 // made: what was not asked for is neither good nor bad.
 type Facts struct {
 	Ran     Checks
+	Reverse Reverse
 	HELO    spf.Result // RFC 7208, Section 2.3
 	From    spf.Result // the MAIL FROM identity
 	DKIM    []dkim.Signature
@@ -32,6 +33,27 @@ type Facts struct {
 	DMARC   dmarc.Result
 	Lists   []string // domains of List-Id fields
 }
+
+// Reverse is the outcome of the client's reverse name (RFC 8601, Section 3).
+type Reverse struct {
+	Status ReverseStatus
+	Name   string // the confirmed name
+}
+
+// ReverseStatus is a result of RFC 8601, Section 2.7.3. The zero value is not
+// asked.
+type ReverseStatus uint8
+
+// The results.
+const (
+	ReverseNone ReverseStatus = iota
+	ReversePass
+	ReverseFail
+	ReverseTempError
+)
+
+// String is the word of RFC 8601, Section 2.7.3.
+func (s ReverseStatus) String() string { return [...]string{"", "pass", "fail", "temperror"}[s&3] }
 
 // Checks is a set of checks.
 type Checks struct{ SPF, DKIM, DMARC bool }

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -105,6 +106,7 @@ func TestResults(t *testing.T) {
 	}
 	null := all
 	null.From = null.HELO
+	null.Reverse = Reverse{ReversePass, "mail.example.org"}
 	null.DKIM, null.DMARC = nil, dmarc.Result{Status: dmarc.Pass, Author: "a.example.com", At: "example.com",
 		Record: &dmarc.Record{P: dmarc.Nothing, NP: dmarc.Reject, Testing: true}, Nonexistent: true, Published: dmarc.Reject}
 	problem := all
@@ -120,11 +122,11 @@ func TestResults(t *testing.T) {
 			`dkim=pass header.d=example.org header.s=s1 header.a=rsa-sha256 header.b="abc/+=12"; ` +
 			`dkim=fail (test key; body \(changed\)) header.d=example.com header.s="x\"; dkim=pass header.d=victim.example" header.a=rsa-sha256 header.b=y; ` +
 			`dmarc=fail (p=reject) header.from=example.com policy.dmarc=reject`},
-		"null sender, unsigned, np": {null, `edge.example.net; spf=pass smtp.helo=mail.example.org; dkim=none; ` +
+		"null sender, unsigned, np": {null, `edge.example.net; iprev=pass (mail.example.org) policy.iprev=192.0.2.1; spf=pass smtp.helo=mail.example.org; dkim=none; ` +
 			`dmarc=pass (np=reject t=y of example.com) header.from=a.example.com`},
 		"no author": {problem, "edge.example.net; dmarc=permerror (more than one From field)"},
 	} {
-		field := Results("edge.example.net", c.f)
+		field := Results("edge.example.net", netip.MustParseAddr("192.0.2.1"), c.f)
 		h, err := message.Parse([]byte(field))
 		if err != nil {
 			t.Fatal(err)

@@ -1,0 +1,176 @@
+package inspect
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"postern/internal/mail/address"
+	"postern/internal/mail/dkim"
+	"postern/internal/mail/dmarc"
+	"postern/internal/mail/message"
+	"postern/internal/mail/spf"
+	"postern/internal/mail/spool"
+	"postern/internal/mail/verdict"
+)
+
+// Pending is the checks of one connection, in the order of its dialogue:
+// Begin, Hello, Mail, Await or Reset, and Mail again; Close at its end.
+type Pending struct {
+	inspector *Inspector
+	client    netip.Addr
+	name      string // HELO
+	from      address.Address
+
+	reverse *future[verdict.Reverse]
+	helo    *future[spf.Result]
+	mail    *future[spf.Result]
+}
+
+// Hello is called when the client names itself, maybe more than once.
+func (p *Pending) Hello(name string) {
+	if name == p.name && p.helo != nil {
+		return
+	}
+	p.helo.stop()
+	p.name = name
+	if !p.inspector.cfg.Checks.SPF {
+		return
+	}
+	p.helo = begin(p.inspector, "spf helo", func(ctx context.Context) spf.Result {
+		return spf.CheckHELO(ctx, p.inspector.cfg.Resolver, p.client, name)
+	})
+}
+
+// Mail is called when a transaction begins; the zero address is the null
+// sender.
+func (p *Pending) Mail(from address.Address) {
+	p.Reset()
+	p.from = from
+	if !p.inspector.cfg.Checks.SPF || from.Domain == "" {
+		return
+	}
+	helo := p.name // copied: the goroutine outlives this call
+	p.mail = begin(p.inspector, "spf mailfrom", func(ctx context.Context) spf.Result {
+		return spf.CheckMailFrom(ctx, p.inspector.cfg.Resolver, p.client, helo, from)
+	})
+}
+
+// Reset is called when a transaction ends.
+func (p *Pending) Reset() {
+	p.mail.stop()
+	p.mail, p.from = nil, address.Address{}
+}
+
+// Close is the last call.
+func (p *Pending) Close() {
+	p.Reset()
+	p.helo.stop()
+	p.reverse.stop()
+}
+
+// Await gathers the facts about a whole message; h is its header as received.
+// An error means that the message could not be read back, which is ours, not
+// the sender's; whatever is the sender's or the DNS's is in the facts.
+func (p *Pending) Await(ctx context.Context, draft *spool.Draft, h *message.Header) (verdict.Facts, error) {
+	i := p.inspector
+	i.Counters.Messages.Inc()
+	ctx, cancel := context.WithTimeout(ctx, i.cfg.Timeout)
+	defer cancel()
+	f := verdict.Facts{Ran: i.cfg.Checks}
+	f.Reverse, _ = p.reverse.wait(ctx)
+	if f.Ran.SPF {
+		f.HELO = p.spf(ctx, p.helo, spf.Result{Identity: spf.HELO, Domain: p.name})
+		f.From = f.HELO
+		if p.from.Domain != "" {
+			f.From = p.spf(ctx, p.mail, spf.Result{Identity: spf.MailFrom, Domain: p.from.Domain})
+		}
+	}
+	if f.Ran.DKIM {
+		sigs, err := p.dkim(ctx, draft, h)
+		if err != nil {
+			i.Counters.Unread.Inc()
+			return f, fmt.Errorf("verify signatures: %w", err)
+		}
+		f.DKIM = sigs
+	}
+	if f.Ran.DMARC {
+		p.dmarc(ctx, &f, h)
+	}
+	return f, nil
+}
+
+// spf waits for a result; one that does not come is a temporary error.
+func (p *Pending) spf(ctx context.Context, fut *future[spf.Result], missing spf.Result) spf.Result {
+	if fut == nil { // the client never said HELO: nothing to check
+		return missing
+	}
+	if r, ok := fut.wait(ctx); ok {
+		return r
+	}
+	p.inspector.Counters.TimedOut.Inc()
+	missing.Status, missing.Explain = spf.TempError, "time-out"
+	return missing
+}
+
+// dkim verifies the signatures, a bounded number of messages at a time.
+func (p *Pending) dkim(ctx context.Context, draft *spool.Draft, h *message.Header) ([]dkim.Signature, error) {
+	i := p.inspector
+	if h.Count("DKIM-Signature") == 0 {
+		return nil, nil
+	}
+	if !i.acquire(ctx, i.hashing) {
+		i.Counters.TimedOut.Inc()
+		return []dkim.Signature{{Status: dkim.TempError, Reason: "time-out"}}, nil
+	}
+	defer func() { <-i.hashing }()
+	r, err := dkim.Verify(ctx, i.cfg.Resolver, i.cfg.Now(), h.Bytes(), draft.Body())
+	return r.Signatures, err
+}
+
+func (p *Pending) dmarc(ctx context.Context, f *verdict.Facts, h *message.Header) {
+	authors, err := h.Authors()
+	if err != nil {
+		f.Author = err
+		return
+	}
+	for _, a := range authors {
+		f.Authors = append(f.Authors, a.Domain)
+	}
+	f.Lists = lists(h)
+	in := dmarc.Input{Authors: f.Authors, SPF: dmarc.Identifier{Domain: f.From.Domain}}
+	switch f.From.Status {
+	case spf.Pass:
+		in.SPF.Outcome = dmarc.Passed
+	case spf.TempError:
+		in.SPF.Outcome = dmarc.Open
+	}
+	for _, s := range f.DKIM {
+		id := dmarc.Identifier{Domain: s.Domain}
+		switch s.Status {
+		case dkim.Pass:
+			id.Outcome = dmarc.Passed
+		case dkim.TempError:
+			id.Outcome = dmarc.Open
+		}
+		in.DKIM = append(in.DKIM, id)
+	}
+	f.DMARC = dmarc.Evaluate(ctx, p.inspector.cfg.Resolver, in)
+}
+
+// lists are the identifiers in List-Id fields (RFC 2919, Section 3).
+func lists(h *message.Header) []string {
+	var out []string
+	for _, f := range h.Fields() {
+		if !f.Is("List-Id") || len(out) == 5 {
+			continue
+		}
+		v := f.Value()
+		from, to := strings.LastIndexByte(v, '<'), strings.LastIndexByte(v, '>')
+		if from >= 0 && to > from {
+			out = append(out, strings.ToLower(strings.TrimSpace(v[from+1:to])))
+		}
+	}
+	return out
+}
