@@ -42,8 +42,9 @@
 //
 // # What is missing
 //
-// The package is for Linux. Without root or a peer's Debian package the test
-// skips and says why; with CI=true in the environment it fails instead.
+// The package is for Linux. Without root the test skips and says why, and so it
+// does without a peer's Debian package, unless CI=true is in the environment:
+// then it fails.
 // Top-level names are .lab and .net and the like: a proper resolver refuses
 // special-use names such as .test.
 package lab

@@ -89,9 +89,9 @@ func resolvConf(dir string) error {
 	return nil
 }
 
-// listAddresses gives addresses to the interface itself, for programs that
+// ListAddresses gives addresses to the interface itself, for programs that
 // look there.
-func (l *Lab) listAddresses(addresses ...string) {
+func (l *Lab) ListAddresses(addresses ...string) {
 	l.t.Helper()
 	var batch strings.Builder
 	for _, address := range addresses {

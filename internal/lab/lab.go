@@ -179,20 +179,8 @@ func dedent(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// lacking skips the test for want of something, or fails it where everything
-// ought to be there.
-func lacking(t *testing.T, tell func(string), what string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("the lab lacks %s, and CI=true", what)
-	}
-	if tell != nil {
-		tell("skip the lab lacks " + what)
-	}
-	t.Skipf("the lab lacks %s", what)
-}
-
-// program returns the path of a peer's program; without it the test skips.
+// program returns the path of a peer's program; without it the test skips, or
+// fails where everything ought to be there.
 func (l *Lab) program(name, debianPackage string) string {
 	l.t.Helper()
 	for _, dir := range []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/lib/postfix/sbin"} {
@@ -201,6 +189,11 @@ func (l *Lab) program(name, debianPackage string) string {
 			return path
 		}
 	}
-	lacking(l.t, l.tell, fmt.Sprintf("%s (Debian package %s)", name, debianPackage))
+	lack := fmt.Sprintf("the lab lacks %s (Debian package %s)", name, debianPackage)
+	if os.Getenv("CI") == "true" {
+		l.t.Fatal(lack + ", and CI=true")
+	}
+	l.tell("skip " + lack)
+	l.t.Skip(lack)
 	return ""
 }

@@ -59,7 +59,7 @@ func (l *Lab) startBIND(name string, zones []*zone) *Process {
 		fmt.Fprintf(&entries, "zone %q { type primary; file %q; };\n", z.Name, z.file)
 	}
 	for _, z := range zones {
-		l.listAddresses(z.addresses()...)
+		l.ListAddresses(z.addresses()...)
 	}
 	file := l.Write(filepath.Join(dir, "named.conf"), fmt.Sprintf(`
 options {

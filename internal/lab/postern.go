@@ -20,8 +20,11 @@ type PosternConfig struct {
 	// Name names the peer and its folder below Dir; "postern" if empty.
 	Name string
 	// Config is postern.toml. Its relative paths are relative to the folder; of
-	// the folders there, state and run are its own.
+	// the folders there, state and run are its own. Without Config and Path,
+	// serve gets no --config: it runs its demo.
 	Config string
+	// Path is that of an existing postern.toml instead.
+	Path string
 	// Files are written beside it, by relative path.
 	Files map[string]string
 	// Args follow "serve --config FILE".
@@ -42,6 +45,7 @@ type Postern struct {
 	l       *Lab
 	cfg     PosternConfig
 	binary  string
+	config  []string // --config and its file, or nothing
 	stdout  *Log
 	process *Process
 	warm    time.Duration
@@ -67,7 +71,15 @@ func (l *Lab) Prepare(cfg PosternConfig) *Postern {
 		l: l, cfg: cfg, binary: l.reachableBinary(), Dir: l.place(cfg.Name),
 		stdout: l.newLog(cfg.Name + "-stdout"), Log: l.newLog(cfg.Name),
 	}
-	p.Write("postern.toml", cfg.Config)
+	switch {
+	case cfg.Config != "":
+		p.Write("postern.toml", cfg.Config)
+		p.config = []string{"--config", p.Path("postern.toml")}
+	case cfg.Path != "":
+		p.config = []string{"--config", cfg.Path}
+	default:
+		p.makeOwn(".")
+	}
 	for path, text := range cfg.Files {
 		p.Write(path, text)
 	}
@@ -114,8 +126,8 @@ func (p *Postern) launch() {
 	if p.process != nil && p.process.Running() {
 		p.l.t.Fatalf("lab: %s is running already", p.cfg.Name)
 	}
-	args := append([]string{"serve", "--config", p.Path("postern.toml")}, p.cfg.Args...)
-	cmd := exec.Command(p.binary, args...)
+	args := append([]string{"serve"}, p.config...)
+	cmd := exec.Command(p.binary, append(args, p.cfg.Args...)...)
 	cmd.Dir = p.Dir
 	cmd.Stdout = p.stdout
 	cmd.Stderr = p.Log
@@ -127,10 +139,22 @@ func (p *Postern) launch() {
 	p.process = p.l.launch(p.cfg.Name, p.Log, cmd)
 }
 
+// Own makes folders of any path that the running Postern may write, for a
+// configuration that names others than state and run.
+func (p *Postern) Own(paths ...string) {
+	p.l.t.Helper()
+	for _, path := range paths {
+		p.makeOwn(path)
+	}
+}
+
 // makeOwn makes a folder that the running Postern may write.
 func (p *Postern) makeOwn(name string) {
 	p.l.t.Helper()
-	dir := p.Path(name)
+	dir := name
+	if !filepath.IsAbs(dir) {
+		dir = p.Path(name)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		p.l.t.Fatal(err)
 	}
@@ -189,6 +213,12 @@ func (p *Postern) Restart() {
 	p.Start()
 }
 
+// Said returns all that it said on stdout and stderr.
+func (p *Postern) Said() string { return p.stdout.String() + p.Log.String() }
+
+// Binary returns the path of its program.
+func (p *Postern) Binary() string { return p.binary }
+
 // Pid returns the process id.
 func (p *Postern) Pid() int { return p.process.cmd.Process.Pid }
 
@@ -198,7 +228,7 @@ func (p *Postern) HangUp() {
 	p.process.Signal(syscall.SIGHUP)
 }
 
-// Run runs one of its commands, with --config.
+// Run runs one of its commands, as root.
 func (p *Postern) Run(args ...string) Output {
 	p.l.t.Helper()
 	return p.RunInput("", args...)
@@ -207,7 +237,7 @@ func (p *Postern) Run(args ...string) Output {
 // RunInput is Run with a standard input.
 func (p *Postern) RunInput(stdin string, args ...string) Output {
 	p.l.t.Helper()
-	return p.l.ExecInput(stdin, p.binary, append(args, "--config", p.Path("postern.toml"))...)
+	return p.l.execIn(p.Dir, stdin, p.binary, append(args, p.config...)...)
 }
 
 // Reload runs "reload", which must be content.

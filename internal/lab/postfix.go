@@ -59,7 +59,7 @@ func (l *Lab) Postfix(cfg PostfixConfig) *Postfix {
 	p.makeConfig(cfg)
 	// Postfix ends at once when inet_interfaces holds an address that no
 	// interface lists.
-	l.listAddresses(cfg.Address)
+	l.ListAddresses(cfg.Address)
 	p.process = l.Start(cfg.Host, master, "-c", p.dir+"/etc", "-s")
 	p.Log = p.process.Log
 	l.awaitGreeting(p.process, cfg.Address+":25")

@@ -30,18 +30,24 @@ func (l *Lab) Exec(program string, args ...string) Output {
 // ExecInput runs a program with this standard input.
 func (l *Lab) ExecInput(stdin, program string, args ...string) Output {
 	l.t.Helper()
-	out, err := l.execute(l.ctx, stdin, program, args...)
+	return l.execIn("", stdin, program, args...)
+}
+
+// execIn runs a program in a folder.
+func (l *Lab) execIn(dir, stdin, program string, args ...string) Output {
+	l.t.Helper()
+	out, err := l.execute(dir, stdin, program, args...)
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	return out
 }
 
-// execute may run outside the test's goroutine.
-func (l *Lab) execute(ctx context.Context, stdin, program string, args ...string) (Output, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+func (l *Lab) execute(dir, stdin, program string, args ...string) (Output, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, 2*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir = dir
 	cmd.Env = environ()
 	cmd.WaitDelay = time.Second
 	cmd.Stdin = strings.NewReader(stdin)
@@ -87,6 +93,12 @@ func (o Output) Want(code int, words ...string) Output {
 // Has tells whether the output contains word.
 func (o Output) Has(word string) bool {
 	return strings.Contains(o.Stdout, word) || strings.Contains(o.Stderr, word)
+}
+
+// Shell runs a line of sh, as a person would type it, in a folder.
+func (l *Lab) Shell(dir, line string) Output {
+	l.t.Helper()
+	return l.execIn(dir, "", "/bin/sh", "-c", line)
 }
 
 // Swaks runs swaks, the SMTP test client. Its exit status is 0 when the mail
