@@ -1,0 +1,67 @@
+package listen
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+)
+
+// conns knows the open TCP connections and bounds them.
+type conns struct {
+	limits   Limits
+	counters *Counters
+
+	mu     sync.Mutex // guards what follows
+	open   int
+	client map[netip.Prefix]int
+}
+
+// admit counts a connection in; false: it must be closed.
+func (c *conns) admit(client netip.Addr) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open >= c.limits.Conns {
+		c.counters.TCPRefusedTotal.Inc()
+		return false
+	}
+	key := prefix(client)
+	exempt := c.limits.Exempt != nil && c.limits.Exempt(client)
+	if c.client[key] >= c.limits.PerClient && !exempt {
+		c.counters.TCPRefusedClient.Inc()
+		return false
+	}
+	c.open++
+	c.client[key]++
+	c.counters.TCPAccepted.Inc()
+	return true
+}
+
+func (c *conns) leave(client netip.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := prefix(client)
+	c.open--
+	if c.client[key]--; c.client[key] == 0 {
+		delete(c.client, key)
+	}
+}
+
+// prefix is what counts as one client: of IPv6, what one household has.
+func prefix(a netip.Addr) netip.Prefix {
+	bits := 64
+	if a.Is4() {
+		bits = 32
+	}
+	p, _ := a.WithZone("").Prefix(bits) // both lengths are right for their family
+	return p
+}
+
+// addrPort returns the address of a TCP end, IPv4 as such.
+func addrPort(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

@@ -1,0 +1,94 @@
+// Package listen owns the inbound DNS sockets: UDP in batches, TCP pipelined
+// and bounded. It frames, counts and times out; what a message means is the
+// handler's affair, and no message is looked into here.
+//
+// A Set holds the listeners of the process and changes them as one: what is
+// new is bound first, then everything is swapped, and sockets that stay are
+// not touched. Each UDP socket has one reader goroutine that calls its handler
+// inline; each TCP listener one acceptor, each connection one reader. An
+// answer that takes longer is kept (Request.Keep) and sent by another
+// goroutine, in whatever order it comes. Stop ends them all.
+//
+// It never parses DNS, never limits rates (that is the gate) and never starts
+// a goroutine for a datagram. RFC 1035, Section 4.2; RFC 7766 (TCP); RFC 9715
+// (no fragments); RFC 3542 and IP_PKTINFO (replies come from the address that
+// was asked).
+package listen
+
+import (
+	"net/netip"
+
+	"postern/internal/metrics"
+)
+
+// Transport is how a message came.
+type Transport uint8
+
+// Transports.
+const (
+	UDP Transport = iota
+	TCP
+)
+
+// String returns the word used in the configuration, the log and the metrics.
+func (t Transport) String() string {
+	if t == TCP {
+		return "tcp"
+	}
+	return "udp"
+}
+
+// Request is one message from a client. It is lent to the handler for the
+// length of one call.
+type Request struct {
+	Msg       []byte
+	Client    netip.AddrPort
+	Local     netip.AddrPort // the address that was asked
+	Transport Transport
+
+	from keeper
+	slot int
+}
+
+// Handler answers requests. One handler is used by one goroutine at a time.
+type Handler interface {
+	// Serve appends the reply to dst, which is empty, and returns it; nothing
+	// is sent where the result is empty. It must not wait for anything: what
+	// takes longer is kept.
+	Serve(r *Request, dst []byte) []byte
+}
+
+// keeper makes a request outlive its handler's call.
+type keeper interface {
+	keep(r *Request) *Pending
+}
+
+// Keep returns a copy of the request that outlives the call, to be answered
+// later from any goroutine; the handler then returns nothing. Whoever keeps a
+// request must call Reply once: Stop waits for it.
+func (r *Request) Keep() *Pending { return r.from.keep(r) }
+
+// Pending is a request that is answered later.
+type Pending struct {
+	Request // Msg is a copy
+	send    func(msg []byte)
+}
+
+// Reply sends msg to where the request came from; an empty one only says that
+// there will be none. It does not wait for the client.
+func (p *Pending) Reply(msg []byte) { p.send(msg) }
+
+// Counters counts what the sockets saw.
+type Counters struct {
+	UDPReceived   metrics.Counter // datagrams
+	UDPSent       metrics.Counter // datagrams
+	UDPSendErrors metrics.Counter // replies the system did not take
+	UDPTooLong    metrics.Counter // datagrams longer than any query
+
+	TCPAccepted      metrics.Counter // connections
+	TCPRefusedTotal  metrics.Counter // connections over the common bound
+	TCPRefusedClient metrics.Counter // connections over one client's bound
+	TCPIdleClosed    metrics.Counter // connections that asked nothing, or never finished a message
+	TCPSlowClosed    metrics.Counter // connections that did not take their replies
+	TCPMessages      metrics.Counter // messages read
+}

@@ -1,0 +1,216 @@
+package listen
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// mmsghdr is struct mmsghdr of recvmmsg(2).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32
+}
+
+// sockaddrLen is enough for both families.
+const sockaddrLen = unix.SizeofSockaddrInet6
+
+// controlLen is enough for one IP_PKTINFO or IPV6_PKTINFO.
+const controlLen = 64
+
+// batch is packets by recvmmsg and sendmmsg. The headers are made once; after
+// a read only what the kernel changed is set again. The calls never block:
+// the runtime's poller waits, so that a quiet socket holds no thread and a
+// busy one gives way to reloads and TCP.
+type batch struct {
+	raw      syscall.RawConn
+	local    netip.Addr
+	wildcard bool
+	v6       bool
+
+	in, out  [batchLen]mmsghdr
+	inVec    [batchLen]unix.Iovec
+	outVec   [batchLen]unix.Iovec
+	names    [batchLen][sockaddrLen]byte
+	controls [batchLen][controlLen]byte
+	queries  [batchLen][queryLen]byte
+	replies  [batchLen][replyLen]byte
+
+	got, queued, sent int
+	errno             syscall.Errno
+	recv, send        func(fd uintptr) bool // made once: a closure a call would be garbage a call
+}
+
+func newPackets(conn *net.UDPConn, local netip.Addr, wildcard bool) (packets, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("raw connection: %w", err)
+	}
+	b := &batch{raw: raw, local: local, wildcard: wildcard, v6: local.Is6()}
+	b.recv, b.send = b.recvmmsg, b.sendmmsg
+	for i := range b.in {
+		h := &b.in[i].hdr
+		b.inVec[i].Base = &b.queries[i][0]
+		b.inVec[i].SetLen(queryLen)
+		h.Name, h.Iov = &b.names[i][0], &b.inVec[i]
+		h.SetIovlen(1)
+		if wildcard {
+			h.Control = &b.controls[i][0]
+		}
+		b.out[i].hdr.Iov = &b.outVec[i]
+		b.out[i].hdr.SetIovlen(1)
+	}
+	b.got = batchLen
+	return b, nil
+}
+
+func (b *batch) read() (int, error) {
+	for i := range b.got {
+		h := &b.in[i].hdr
+		h.Namelen, h.Flags = sockaddrLen, 0
+		if b.wildcard {
+			h.SetControllen(controlLen)
+		}
+	}
+	b.got, b.errno = 0, 0
+	if err := b.raw.Read(b.recv); err != nil {
+		return 0, fmt.Errorf("read: %w", err)
+	}
+	if b.errno != 0 {
+		return 0, fmt.Errorf("recvmmsg: %w", b.errno)
+	}
+	return b.got, nil
+}
+
+func (b *batch) recvmmsg(fd uintptr) bool {
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.in[0])), batchLen, unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			b.got = int(n)
+			return true
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return false
+		default:
+			b.errno = errno
+			return true
+		}
+	}
+}
+
+func (b *batch) query(i int) ([]byte, netip.AddrPort, netip.Addr) {
+	client := b.client(i)
+	if b.in[i].hdr.Flags&unix.MSG_TRUNC != 0 {
+		return nil, client, b.local
+	}
+	local := b.local
+	if b.wildcard {
+		local = b.asked(i)
+	}
+	return b.queries[i][:b.in[i].len], client, local
+}
+
+func (b *batch) client(i int) netip.AddrPort {
+	sa := &b.names[i]
+	port := binary.BigEndian.Uint16(sa[2:])
+	if b.v6 {
+		return netip.AddrPortFrom(netip.AddrFrom16([16]byte(sa[8:24])), port)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(sa[4:8])), port)
+}
+
+// asked returns the address the i-th datagram was sent to, and makes its
+// control message fit to be sent back: the source address stays, the
+// interface is left to routing unless the address means nothing without it.
+func (b *batch) asked(i int) netip.Addr {
+	c := &b.controls[i]
+	if int(b.in[i].hdr.Controllen) < unix.CmsgLen(unix.SizeofInet4Pktinfo) {
+		return b.local
+	}
+	head := (*unix.Cmsghdr)(unsafe.Pointer(&c[0]))
+	data := unsafe.Pointer(&c[unix.CmsgLen(0)])
+	switch {
+	case head.Level == unix.IPPROTO_IP && head.Type == unix.IP_PKTINFO:
+		info := (*unix.Inet4Pktinfo)(data)
+		info.Ifindex = 0
+		return netip.AddrFrom4(info.Spec_dst)
+	case head.Level == unix.IPPROTO_IPV6 && head.Type == unix.IPV6_PKTINFO:
+		info := (*unix.Inet6Pktinfo)(data)
+		addr := netip.AddrFrom16(info.Addr)
+		if !addr.IsLinkLocalUnicast() {
+			info.Ifindex = 0
+		}
+		return addr
+	}
+	return b.local
+}
+
+func (b *batch) room(i int) []byte { return b.replies[i][:0] }
+
+func (b *batch) reply(i int, msg []byte) {
+	in, out := &b.in[i].hdr, &b.out[b.queued].hdr
+	vec := &b.outVec[b.queued]
+	vec.Base = &msg[0]
+	vec.SetLen(len(msg))
+	out.Name, out.Namelen = in.Name, in.Namelen
+	if b.wildcard {
+		out.Control, out.Controllen = in.Control, in.Controllen
+	}
+	b.queued++
+}
+
+func (b *batch) flush() (sent, failed int) {
+	b.sent = 0
+	for b.sent < b.queued {
+		b.errno = 0
+		before := b.sent
+		if err := b.raw.Write(b.send); err != nil {
+			failed += b.queued - b.sent // closed while we were at it
+			break
+		}
+		sent += b.sent - before
+		if b.errno != 0 {
+			// The first of the rest cannot be sent; the others may.
+			failed++
+			b.sent++
+		}
+	}
+	b.queued = 0
+	return sent, failed
+}
+
+func (b *batch) sendmmsg(fd uintptr) bool {
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.out[b.sent])), uintptr(b.queued-b.sent), unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			b.sent += int(n)
+			return true
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return false
+		default:
+			b.errno = errno
+			return true
+		}
+	}
+}
+
+func (b *batch) later(i int) ([]byte, netip.AddrPort) {
+	client := b.client(i)
+	if scope := binary.NativeEndian.Uint32(b.names[i][24:]); b.v6 && scope != 0 {
+		zone := strconv.FormatUint(uint64(scope), 10)
+		client = netip.AddrPortFrom(client.Addr().WithZone(zone), client.Port())
+	}
+	if !b.wildcard {
+		return nil, client
+	}
+	return append([]byte(nil), b.controls[i][:b.in[i].hdr.Controllen]...), client
+}
