@@ -109,7 +109,7 @@ type Envelope struct {
 }
 
 // NotifyOf returns what was asked for recipient i.
-func (e *Envelope) NotifyOf(i int) Notify {
+func (e Envelope) NotifyOf(i int) Notify {
 	if i < 0 || i >= len(e.Notify) {
 		return 0
 	}
@@ -117,7 +117,7 @@ func (e *Envelope) NotifyOf(i int) Notify {
 }
 
 // ORcptOf returns the original recipient given for recipient i, or "".
-func (e *Envelope) ORcptOf(i int) string {
+func (e Envelope) ORcptOf(i int) string {
 	if i < 0 || i >= len(e.ORcpt) {
 		return ""
 	}

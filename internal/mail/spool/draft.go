@@ -34,6 +34,8 @@ type Draft struct {
 	ended  bool
 }
 
+var errEnded = errors.New("draft was committed or aborted")
+
 // bufSize is how much is gathered before a write.
 const bufSize = 64 << 10
 
@@ -197,8 +199,7 @@ func (d *Draft) Abort() {
 	if d.ended {
 		return
 	}
-	d.ended = true
-	d.err = errors.New("draft was aborted")
+	d.ended, d.err = true, errEnded
 	// Nothing was promised, and what stays behind is dropped at the next Open.
 	_ = d.file.Close()
 	_ = os.Remove(d.spool.tmpPath(d.id))
@@ -273,7 +274,7 @@ func (d *Draft) makeDurable() error {
 	if err := s.step(StepRename, func() error { return os.Rename(s.tmpPath(d.id), s.path(d.id)) }); err != nil {
 		return full(err)
 	}
-	d.ended = true
+	d.ended, d.err = true, errEnded
 	if err := s.dir.wait(); err != nil {
 		s.seize(err)
 		// Nobody was told that we have it; the sender will come again.
