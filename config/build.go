@@ -103,6 +103,7 @@ func (b *builder) clients(t table, name string) []netip.Prefix {
 		}
 		set, known := b.checked.Networks[n.text]
 		if !known {
+			n.bad = true
 			b.file.errorAt(n.at, fmt.Sprintf("there is no network %q", n.text), meant(n.text, b.networkNames(), "name it in [networks]"))
 			continue
 		}

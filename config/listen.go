@@ -24,6 +24,11 @@ func (b *builder) listeners() {
 		if len(l.Addrs) == 0 && t.written("address") != nil && len(t.written("address").items) == 0 {
 			b.file.errorAt(t.where("address"), "a listener without an address", "drop the entry, or name one")
 		}
+		// An empty Clients means anyone, so a set that turns out to be empty
+		// must not get that far.
+		if n := t.nobody("clients", len(l.Clients)); n != nil {
+			b.file.errorAt(n.at, "the clients of this listener are nobody", "leave clients out for anyone")
+		}
 		l.Transports = b.transports(t, l)
 		l.Views = t.texts("views")
 		if n := t.written("views"); n != nil && l.Serve != ServeDNS {

@@ -141,8 +141,8 @@ func (b *builder) relays(s table) {
 		if wholeFamily(r.Clients) {
 			b.file.errorAt(t.where("clients"), fmt.Sprintf("the relay %q would be open to anyone", r.Name), "name the hosts")
 		}
-		for _, name := range []string{"clients", "senders"} {
-			if n := t.written(name); n != nil && len(n.items) == 0 {
+		for name, count := range map[string]int{"clients": len(r.Clients), "senders": len(r.Senders)} {
+			if n := t.nobody(name, count); n != nil {
 				b.file.errorAt(n.at, fmt.Sprintf("the relay %q has no %s", r.Name, name), "it could never be used")
 			}
 		}

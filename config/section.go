@@ -115,6 +115,16 @@ func (t table) list(name string) []*node {
 	return items
 }
 
+// nobody returns a list that is written, has nothing wrong in it, and still
+// came to nothing.
+func (t table) nobody(name string, count int) *node {
+	n := t.written(name)
+	if n == nil || count > 0 || len(t.list(name)) < len(n.items) {
+		return nil
+	}
+	return n
+}
+
 func (t table) texts(name string) []string {
 	var texts []string
 	for _, n := range t.list(name) {

@@ -34,7 +34,7 @@ func (b *builder) views() {
 
 // checkView looks at one view alone.
 func (b *builder) checkView(t table, v View) {
-	if n := t.written("clients"); n != nil && len(n.items) == 0 {
+	if n := t.nobody("clients", len(v.Clients)); n != nil {
 		b.file.errorAt(n.at, fmt.Sprintf("the view %q has no clients: it can never match", v.Name), `want names of [networks], "any", or prefixes`)
 	}
 	if v.Recursion && v.Any {
