@@ -59,7 +59,7 @@ func (r *Resolver) resolve(ctx context.Context, q Question) (*dns.Msg, error) {
 		return nil, ErrMetaType
 	}
 	iq := iterate.Question{Name: q.Name, Type: q.Type}
-	res, err := r.newWalk(q.View, true).resolve(ctx, iq)
+	res, err := r.newWalk(q.View, true).resolve(ctx, iq, "")
 	if err == nil {
 		r.Counters.Local.Inc()
 		return message(q, res), nil
@@ -126,7 +126,7 @@ func (r *Resolver) fly(ctx context.Context, q Question, f *flight) {
 		r.flights.mu.Unlock()
 		close(f.done)
 	}()
-	res, err := r.newWalk(q.View, false).resolve(ctx, iterate.Question{Name: q.Name, Type: q.Type})
+	res, err := r.newWalk(q.View, false).resolve(ctx, iterate.Question{Name: q.Name, Type: q.Type}, "")
 	if err != nil {
 		if iterate.Exhausted(err) || errors.Is(err, context.DeadlineExceeded) {
 			r.Counters.Exhausted.Inc()

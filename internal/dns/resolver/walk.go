@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -40,13 +41,17 @@ func (r *Resolver) newWalk(view string, offline bool) *walk {
 type step struct {
 	*walk
 	space cache.Space // where what is learned now belongs
+	// above is the zone whose own server is looked for: the way to it must
+	// begin further up.
+	above name.Name
 }
 
-// resolve follows one question to its end.
-func (w *walk) resolve(ctx context.Context, q iterate.Question) (iterate.Result, error) {
+// resolve follows one question to its end, beginning above a zone if one is
+// given.
+func (w *walk) resolve(ctx context.Context, q iterate.Question, above name.Name) (iterate.Result, error) {
 	w.stack = append(w.stack, q)
 	defer func() { w.stack = w.stack[:len(w.stack)-1] }()
-	s := step{walk: w}
+	s := step{walk: w, above: above}
 	m := iterate.New(q, w.r.cfg.Minimise, w.budget)
 	for e := iterate.Event(iterate.Begin{}); ; {
 		act := m.Step(e, w.r.cfg.Now())
@@ -116,6 +121,9 @@ func (s *step) start(q iterate.Question, own *dns.Msg, top name.Name, now time.T
 	if q.Type == dns.TypeDS {
 		from = from.Parent() // RFC 4035, Section 3.1.4.1: the parent's side answers
 	}
+	if s.above != "" && from.IsBelow(s.above) {
+		from = s.above.Parent()
+	}
 	cut, ok := s.r.cache.Cut(s.space, from, top, now)
 	switch {
 	case ok && s.r.cache.Failed(s.space, iterate.Question{Name: cut.Zone}, now):
@@ -161,6 +169,10 @@ func (s *step) address(ctx context.Context, a iterate.Action) iterate.Event {
 		out.Absent = false // another server name may need less
 		return out
 	}
+	var above name.Name
+	if a.Name.IsBelow(a.Zone) {
+		above = a.Zone // the parent left out the glue: it is asked for it
+	}
 	for _, rtype := range s.r.addressTypes() {
 		q := iterate.Question{Name: a.Name, Type: rtype}
 		if slices.Contains(s.stack, q) {
@@ -168,7 +180,7 @@ func (s *step) address(ctx context.Context, a iterate.Action) iterate.Event {
 			out.Absent = false
 			continue
 		}
-		res, err := s.resolve(ctx, q)
+		res, err := s.resolve(ctx, q, above)
 		if err != nil {
 			if ctx.Err() != nil || iterate.Exhausted(err) {
 				return iterate.Stop{Err: err}
@@ -183,7 +195,23 @@ func (s *step) address(ctx context.Context, a iterate.Action) iterate.Event {
 		}
 		if len(out.Addrs) > 0 {
 			out.Absent = false
-			return out
+			break
+		}
+	}
+	out.Spare = s.glue(a)
+	return out
+}
+
+// glue returns what the parent of the zone that holds the server's name said
+// of its address. It may still work where the zone's own word does not.
+func (s *step) glue(a iterate.Action) []netip.Addr {
+	var out []netip.Addr
+	cut, _ := s.r.cache.Cut(s.space, a.Name, name.Root, s.r.cfg.Now())
+	for _, server := range cut.Servers {
+		for _, addr := range server.Addrs {
+			if server.Name == a.Name && s.r.out.Usable(addr, a.Inside) {
+				out = append(out, addr)
+			}
 		}
 	}
 	return out

@@ -75,6 +75,7 @@ type (
 	Addresses struct {
 		Name   name.Name
 		Addrs  []netip.Addr
+		Spare  []netip.Addr // glue of the zone that holds the name: asked after Addrs
 		Absent bool
 	}
 	// Stop ends the work.

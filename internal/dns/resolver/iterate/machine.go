@@ -40,6 +40,13 @@ type Machine struct {
 	sent    bool                // some server of this cut was asked
 	out     Question            // what is asked now: q or a shortened form
 	failure error               // the last thing a server of this cut did wrong
+	spare   *spare              // a doubtful reply, for when no server of this cut gives a better one
+}
+
+// spare is a reply kept back.
+type spare struct {
+	got   Got
+	reply Reply
 }
 
 // New returns a machine for the question. The budget is shared by all
@@ -63,13 +70,13 @@ func (m *Machine) Step(e Event, now time.Time) Action {
 		if err := m.enter(e.Delegation); err != nil {
 			return m.fail(err)
 		}
-		return m.next()
+		return m.next(now)
 	case Got:
 		return m.got(e, now)
 	case Silent:
-		return m.silent(e)
+		return m.silent(e, now)
 	case Addresses:
-		return m.addresses(e)
+		return m.addresses(e, now)
 	case Stop:
 		return m.fail(e.Err)
 	}
@@ -121,14 +128,14 @@ func (m *Machine) enter(d Delegation) error {
 	}
 	m.cut, m.looked = d, make([]bool, len(d.Servers))
 	m.tries, m.dead = map[netip.Addr]int{}, map[netip.Addr]bool{}
-	m.targets, m.sent, m.failure = 0, false, nil
+	m.targets, m.sent, m.failure, m.spare = 0, false, nil, nil
 	m.min.enter()
 	return nil
 }
 
 // next asks the servers whose address is known, else looks for an address,
 // else gives up.
-func (m *Machine) next() Action {
+func (m *Machine) next(now time.Time) Action {
 	if servers := m.left(); len(servers) > 0 {
 		if err := m.budget.query(); err != nil {
 			return m.fail(err)
@@ -152,6 +159,10 @@ func (m *Machine) next() Action {
 		return Action{Act: Address, Name: s.Name, Zone: m.cut.Zone, Inside: m.cut.Inside}
 	}
 	switch {
+	case m.spare != nil:
+		kept := m.spare
+		m.spare, m.out = nil, m.q
+		return m.take(kept.got, kept.reply, now)
 	case m.failure != nil:
 		return m.fail(errors.Join(ErrNoServer, m.failure))
 	case m.sent:
@@ -191,20 +202,20 @@ func (m *Machine) lacksAddress(s Server) bool {
 // exclude asks a server no more at this cut.
 func (m *Machine) exclude(a netip.Addr) { m.tries[a] = m.budget.Limits.Tries }
 
-func (m *Machine) silent(e Silent) Action {
+func (m *Machine) silent(e Silent, now time.Time) Action {
 	if e.Dead {
 		m.dead[e.From] = true
 		m.exclude(e.From)
-		return m.next()
+		return m.next(now)
 	}
 	m.sent = true
 	if m.tries[e.From]++; m.tries[e.From] > 1 && m.out != m.q {
 		m.min.giveUp() // some servers drop what they do not expect
 	}
-	return m.next()
+	return m.next(now)
 }
 
-func (m *Machine) addresses(e Addresses) Action {
+func (m *Machine) addresses(e Addresses, now time.Time) Action {
 	if e.Absent {
 		m.budget.Absent++
 	}
@@ -218,11 +229,17 @@ func (m *Machine) addresses(e Addresses) Action {
 				fresh = append(fresh, a)
 			}
 		}
+		for _, a := range e.Spare {
+			if len(fresh) < m.budget.Limits.Addrs && !m.cut.has(a) && !slices.Contains(fresh, a) {
+				fresh = append(fresh, a)
+				m.tries[a] = 1 // after the others had their turn
+			}
+		}
 		servers := slices.Clone(m.cut.Servers)
 		servers[i].Addrs = slices.Concat(servers[i].Addrs, fresh)
 		m.cut.Servers = servers
 	}
-	return m.next()
+	return m.next(now)
 }
 
 func (m *Machine) done(rcode int, answer, authority []dns.RR) Action {

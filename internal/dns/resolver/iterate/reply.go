@@ -13,6 +13,16 @@ import (
 func (m *Machine) got(e Got, now time.Time) Action {
 	m.sent = true
 	r := Scrub(m.cut.Zone, m.out, e.Msg, m.budget.Limits)
+	if r.Doubtful && r.Kind != Unusable {
+		if m.spare == nil && m.out == m.q {
+			m.spare = &spare{e, r}
+		}
+		return m.unusable(e, errLame, now)
+	}
+	return m.take(e, r, now)
+}
+
+func (m *Machine) take(e Got, r Reply, now time.Time) Action {
 	if m.out != m.q {
 		return m.shortened(e, r, now)
 	}
@@ -35,13 +45,13 @@ func (m *Machine) got(e Got, now time.Time) Action {
 		return m.descend(r, now)
 	case Unusable:
 	}
-	return m.unusable(e, r.Why)
+	return m.unusable(e, r.Why, now)
 }
 
-func (m *Machine) unusable(e Got, why error) Action {
+func (m *Machine) unusable(e Got, why error, now time.Time) Action {
 	m.exclude(e.From)
 	m.failure = fmt.Errorf("%s for %s: %w", e.From, m.cut.Zone, why)
-	return m.next()
+	return m.next(now)
 }
 
 // shortened takes the reply to a shortened question. It can only bring a cut,
@@ -67,7 +77,7 @@ func (m *Machine) shortened(e Got, r Reply, now time.Time) Action {
 	default:
 		m.min.deeper(m.q)
 	}
-	a := m.next()
+	a := m.next(now)
 	a.Learned = r.Sets
 	return a
 }
@@ -85,7 +95,7 @@ func (m *Machine) descend(r Reply, now time.Time) Action {
 	if err := m.enter(d); err != nil {
 		return m.fail(err)
 	}
-	a := m.next()
+	a := m.next(now)
 	a.Cut = &d
 	return a
 }
@@ -136,7 +146,7 @@ func (m *Machine) ownCut(zone name.Name, msg *dns.Msg, now time.Time) Action {
 	if err := m.enter(d); err != nil {
 		return m.fail(err)
 	}
-	return m.next()
+	return m.next(now)
 }
 
 // OwnReferral returns the cut that an own zone's message refers to.

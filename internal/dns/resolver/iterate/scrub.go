@@ -53,6 +53,8 @@ type Reply struct {
 	Cut    Delegation
 	CutTTL uint32 // Referred: how long the parent's word holds
 	Why    error  // Unusable; also ErrLongName with Aliased
+	// Doubtful: it comes from some cache; for when no server does better.
+	Doubtful bool
 }
 
 var (
@@ -70,13 +72,19 @@ func Scrub(zone name.Name, q Question, msg *dns.Msg, l Limits) Reply {
 	}
 	s.answer = owned(msg.Answer, zone)
 	s.authority = owned(msg.Ns, zone)
+	r := s.read()
+	r.Doubtful = s.doubtful()
+	return r
+}
+
+func (s *scrub) read() Reply {
 	if r, ok := s.chain(); ok {
 		return r
 	}
 	if r, ok := s.referral(); ok {
 		return r
 	}
-	return s.denial(q.Name)
+	return s.denial(s.q.Name)
 }
 
 type scrub struct {
@@ -122,11 +130,13 @@ func (s *scrub) unfit() error {
 		return errTruncated
 	case s.msg.Rcode != dns.RcodeSuccess && s.msg.Rcode != dns.RcodeNameError && s.msg.Rcode != dns.RcodeYXDomain:
 		return fmt.Errorf("%w: %s", errRcode, dns.RcodeToString[s.msg.Rcode])
-	case s.msg.RecursionAvailable && !s.msg.Authoritative && !s.refers():
-		// A forwarder or an open resolver: its cache is not the zone.
-		return errLame
 	}
 	return nil
+}
+
+// doubtful reports a forwarder or an open resolver: its cache is not the zone.
+func (s *scrub) doubtful() bool {
+	return s.msg.RecursionAvailable && !s.msg.Authoritative && !s.refers()
 }
 
 // refers reports whether the message has the shape of a referral.
@@ -343,15 +353,22 @@ func (s *scrub) denial(at name.Name) Reply {
 	}
 	// No SOA: a denial that may not be kept (RFC 2308, Section 5), unless NS
 	// records show that the server sends us elsewhere.
-	if set.Kind == NoData && !s.msg.Authoritative && s.sendsAway() {
+	if set.Kind == NoData && s.sendsAway() {
 		return Reply{Why: errLame}
 	}
 	return Reply{Kind: Denied, Sets: []Set{set}}
 }
 
+// sendsAway reports NS records that make an empty message a referral to where
+// we are or to where we come from. An authority may add those of its own zone
+// (RFC 2308, Section 2.2, type 3).
 func (s *scrub) sendsAway() bool {
 	for _, rr := range s.msg.Ns {
-		if rr.Header().Rrtype == dns.TypeNS {
+		if rr.Header().Rrtype != dns.TypeNS {
+			continue
+		}
+		owner, err := name.Parse(rr.Header().Name)
+		if !s.msg.Authoritative || err != nil || !owner.IsBelow(s.zone) {
 			return true
 		}
 	}

@@ -67,6 +67,9 @@ func message(t testing.TB, text string) *dns.Msg {
 // describe prints what is left of a reply, one fact a line.
 func describe(r Reply) string {
 	var b strings.Builder
+	if r.Doubtful {
+		b.WriteString("doubtful ")
+	}
 	b.WriteString([...]string{"unusable", "answered", "aliased", "referred", "denied"}[r.Kind] + "\n")
 	for _, s := range r.Sets {
 		b.WriteString([...]string{"?", "set", "nodata", "nxdomain"}[s.Kind] + " " + [...]string{"?", "part", "answer"}[s.Rank] + " " + s.Name.String() + "\n")
@@ -261,12 +264,21 @@ func TestScrub(t *testing.T) {
 		},
 		{
 			"a resolver's cache is not the zone", "example.com.", "www.example.com. A", `RA NOERROR
-				an www.example.com. 60 IN A 192.0.2.66`, "unusable\n",
+				an www.example.com. 60 IN A 192.0.2.66`,
+			"doubtful answered\nset part www.example.com.\n  www.example.com. 60 IN A 192.0.2.66\n",
 		},
 		{
 			"without AA the answer ranks lower", "example.com.", "www.example.com. A", `NOERROR
 				an www.example.com. 60 IN A 192.0.2.1`,
 			"answered\nset part www.example.com.\n  www.example.com. 60 IN A 192.0.2.1\n",
+		},
+		{
+			"an empty answer with NS records from above is lame, whatever AA says", "example.com.", "www.example.com. A", `AA NOERROR
+				ns . 60 IN NS a.root-servers.net.`, "unusable\n",
+		},
+		{
+			"with NS records of its own zone it is an authority's (RFC 2308, Section 2.2)", "example.com.", "www.example.com. A", `AA NOERROR
+				ns example.com. 60 IN NS ns.example.com.`, "denied\nnodata answer www.example.com.\n",
 		},
 		{"REFUSED is no answer", "example.com.", "www.example.com. A", "REFUSED", "unusable\n"},
 		{"SERVFAIL is no answer", "example.com.", "www.example.com. A", "AA SERVFAIL", "unusable\n"},
