@@ -147,7 +147,7 @@ func (b *builder) checkListeners() {
 		b.file.warnAt(entries[0].at, "dns is listened for, but there is no view: every question is refused", "add [[view]]")
 	}
 	if serves(ServeMX) && len(c.Mail.Domains) == 0 {
-		b.file.warnAt(b.root.sub("mail").where("domains"), "mx is listened for, but mail.domains is empty: all mail is refused", "")
+		b.file.errorAt(b.root.sub("mail").where("domains"), "mx is listened for, but mail.domains is empty", "name the domains it takes mail for")
 	}
 	relays := b.root.sub("mail").each("relay")
 	for i, l := range c.Listen {
