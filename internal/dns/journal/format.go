@@ -67,7 +67,7 @@ func encode(snap Snapshot) ([]byte, error) {
 		for i := range node.Sets {
 			for _, rr := range node.Sets[i].RRs {
 				kind := content
-				if rr.Header().Rrtype == dns.TypeTXT && made[rr.String()] {
+				if len(made) > 0 && made[rr.String()] {
 					kind = derived
 				}
 				if err := put(kind, rr); err != nil {

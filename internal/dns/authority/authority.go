@@ -1,0 +1,216 @@
+// Package authority owns the zones: it watches the admin's zone files, merges
+// views, judges, compiles, keeps each accepted state in the journal, and
+// publishes one immutable table. Whatever changes a zone, a file edit, an
+// operator or a derived record, goes through here.
+//
+// The steps of a change are: read the file once it has stopped changing,
+// parse, materialise the overlay, lint, build, choose the serial, write the
+// journal and fsync (the commit point), compile, swap. What fails before the
+// commit point leaves the last good zone serving, also after a restart, with
+// a reason word in log and status. The admin's files are never written.
+//
+// One goroutine, started by Start and ended by Stop, owns all state; others
+// send it a message or read the published snapshot. RFC 1034, Section 4.3;
+// RFC 1982.
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"postern/internal/atomicfile"
+	"postern/internal/dns/journal"
+	"postern/internal/dns/view"
+	"postern/internal/lifecycle"
+	"postern/internal/metrics"
+)
+
+// Config says which views there are and where their zone files lie.
+type Config struct {
+	Views []ViewConfig // in order of precedence
+
+	// External names the view outsiders see: derived records are published
+	// there and inherited. Default: the first view without an overlay that
+	// serves any address, else the last view without an overlay.
+	External string
+
+	StateDir string            // the journal lies in its directory zones/
+	Files    map[string]string // zone name -> file name in the views' directories, where it is not NAME.zone
+	Serial   SerialPolicy      // default keep
+	Strict   bool              // every ERR blocks a zone, not only what makes it unservable
+
+	Poll   time.Duration // how often files are looked at besides being watched; default 2 s; below zero: only when Scan is called
+	Settle time.Duration // how long a file must be left alone before it is read; default 250 ms
+
+	Now    func() time.Time // default time.Now
+	Log    *slog.Logger     // default: discard
+	Writer atomicfile.Writer
+}
+
+// ViewConfig is one view.
+type ViewConfig struct {
+	Name           string
+	Dir            string   // every NAME.zone in it is a zone; "": no files of its own
+	Overlay        string   // the view whose zones this one changes; "": none
+	Hide, HideTree []string // names of the overlaid view that do not exist here
+	Full           []string // zones of this view that are full copies, not overlays
+	Clients        []netip.Prefix
+	Recursion      bool
+}
+
+// Counters counts what happened since the start.
+type Counters struct {
+	Published metrics.Counter // zones published after a change
+	Refused   metrics.Counter // candidates that were not published
+	Journal   metrics.Counter // writes to the journal that failed
+}
+
+// Authority is the owner of all zones. It implements lifecycle.Part.
+type Authority struct {
+	Counters Counters
+
+	cfg     Config
+	ops     chan func()
+	workers lifecycle.Workers
+	state   atomic.Pointer[published]
+	started atomic.Bool
+	owner   *owner
+	clock   func() time.Time // for settling: never the test clock
+}
+
+// ErrStopped is returned by calls before Start and after Stop.
+var ErrStopped = errors.New("authority is not running")
+
+// New checks the configuration and returns an Authority that serves nothing
+// until Start.
+func New(cfg Config) (*Authority, error) {
+	cfg = withDefaults(cfg)
+	p, err := newPlan(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.StateDir == "" {
+		return nil, errors.New("authority: no state directory")
+	}
+	a := &Authority{cfg: cfg, ops: make(chan func()), clock: time.Now}
+	a.owner = newOwner(a, p)
+	a.state.Store(&published{table: view.NewTable(nil)})
+	return a, nil
+}
+
+func withDefaults(cfg Config) Config {
+	if cfg.Poll == 0 {
+		cfg.Poll = 2 * time.Second
+	}
+	if cfg.Settle <= 0 {
+		cfg.Settle = 250 * time.Millisecond
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return cfg
+}
+
+// Start loads every zone, from its file or from its last good state, and then
+// watches the files. A broken zone is no error; a journal that cannot be
+// opened is.
+func (a *Authority) Start(ctx context.Context) error {
+	store, err := journal.Open(filepath.Join(a.cfg.StateDir, "zones"), a.cfg.Writer)
+	if err != nil {
+		return err
+	}
+	o := a.owner
+	o.store = store
+	o.restore()
+	o.scan(true)
+	if err := o.settleDown(ctx); err != nil {
+		return err
+	}
+	w := newWatch(a.cfg.Log, a.cfg.Poll > 0)
+	w.follow(o.directories())
+	a.started.Store(true)
+	if !a.workers.Go("authority", func(ctx context.Context) { o.run(ctx, w) }) {
+		w.close()
+		return ErrStopped
+	}
+	return nil
+}
+
+// Stop ends the owner. What was published last stays readable.
+func (a *Authority) Stop(ctx context.Context) error { return a.workers.Stop(ctx) }
+
+// Table returns what is served now. It never waits.
+func (a *Authority) Table() *view.Table { return a.state.Load().table }
+
+// do runs f in the owner's goroutine and waits for it.
+func (a *Authority) do(ctx context.Context, f func()) error {
+	if !a.started.Load() {
+		return ErrStopped
+	}
+	done := make(chan struct{})
+	select {
+	case a.ops <- func() { defer close(done); f() }:
+	case <-ctx.Done():
+		return fmt.Errorf("authority is busy: %w", ctx.Err())
+	case <-a.workers.Context().Done():
+		return ErrStopped
+	}
+	// Once taken, f runs to its end: the caller must learn its outcome.
+	<-done
+	return nil
+}
+
+// Reload reads all files again, waiting for those being written to come to
+// rest, and reports what changed and what is wrong.
+func (a *Authority) Reload(ctx context.Context) (Report, error) {
+	return a.scan(ctx, func(o *owner) error {
+		o.scan(true)
+		return o.settleDown(ctx)
+	})
+}
+
+// Scan looks at the files once, as the timer does.
+func (a *Authority) Scan(ctx context.Context) (Report, error) {
+	return a.scan(ctx, func(o *owner) error {
+		o.scan(false)
+		return nil
+	})
+}
+
+func (a *Authority) scan(ctx context.Context, f func(*owner) error) (Report, error) {
+	var report Report
+	var failed error
+	err := a.do(ctx, func() {
+		o := a.owner
+		o.report = &report
+		failed = f(o)
+		o.reportTrouble()
+		o.report = nil
+	})
+	return report, errors.Join(err, failed)
+}
+
+// Reconfigure changes views and policies. Everything new is prepared first;
+// on an error nothing has changed.
+func (a *Authority) Reconfigure(ctx context.Context, cfg Config) error {
+	cfg = withDefaults(cfg)
+	p, err := newPlan(cfg)
+	if err != nil {
+		return err
+	}
+	if cfg.StateDir != a.cfg.StateDir {
+		return errors.New("authority: the state directory cannot change while running")
+	}
+	var failed error
+	err = a.do(ctx, func() { failed = a.owner.reconfigure(ctx, p) })
+	return errors.Join(err, failed)
+}

@@ -1,0 +1,279 @@
+package authority
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"postern/internal/dns/answer"
+	"postern/internal/dns/name"
+	"postern/internal/dns/view"
+	"postern/internal/dns/zone"
+	"postern/internal/dns/zonefile"
+	"postern/internal/dns/zonelint"
+)
+
+// Reason words of a candidate that is not published.
+const (
+	reasonLint    = "zone-unfit"    // the file reads, but makes no zone that can be served
+	reasonBase    = "base-failed"   // the view below has no good state of the zone
+	reasonJournal = "journal-write" // the state could not be made durable
+)
+
+// candidate is the next state of a (zone, view).
+type candidate struct {
+	key
+	source   *source           // nil where the view has no file for it
+	own      []zonefile.Record // what of the source went in
+	records  []zonefile.Record
+	content  *zone.Zone
+	problems []zonefile.Problem
+}
+
+// build makes what is dirty anew, view by view, each after the one it
+// overlays, and publishes.
+func (o *owner) build() {
+	compiled := map[string]map[name.Name]*answer.Zone{}
+	zones := map[key]*zone.Zone{}
+	for _, i := range o.plan.order {
+		v := &o.plan.views[i]
+		base := compiled[v.Overlay]
+		known := map[name.Name]bool{}
+		for n := range base {
+			known[n] = true
+		}
+		all := o.zonesOf(v, known)
+		o.buildView(v, all, known)
+		compiled[v.Name] = map[name.Name]*answer.Zone{}
+		for _, n := range all {
+			k := key{n, v.Name}
+			if st := o.served[k]; st != nil {
+				compiled[v.Name][n] = st.compiled
+				if st.content != nil {
+					zones[k] = st.content
+				}
+			} else if known[n] {
+				compiled[v.Name][n] = base[n]
+				if z := zones[key{n, v.Overlay}]; z != nil {
+					zones[k] = z
+				}
+			}
+		}
+	}
+	o.publish(compiled, zones)
+}
+
+// zonesOf returns the zones that exist in the view, in order: those with a
+// file or a last good state here, and those of the view below.
+func (o *owner) zonesOf(v *viewPlan, base map[name.Name]bool) []name.Name {
+	all := maps.Clone(base)
+	for k := range o.sources {
+		if k.view == v.Name && o.source(k) != nil {
+			all[k.zone] = true
+		}
+	}
+	for k, st := range o.served {
+		if k.view == v.Name && st.content != nil {
+			all[k.zone] = true
+		}
+	}
+	for n := range v.full {
+		if base[n] {
+			all[n] = true
+		}
+	}
+	return slices.SortedFunc(maps.Keys(all), name.Name.Compare)
+}
+
+// source returns the file of k once it has been looked into: one still being
+// written for the first time is none yet.
+func (o *owner) source(k key) *source {
+	if s := o.sources[k]; s != nil && (s.good || s.reason != "") {
+		return s
+	}
+	return nil
+}
+
+func (o *owner) buildView(v *viewPlan, all []name.Name, base map[name.Name]bool) {
+	var batch []*candidate
+	for _, n := range all {
+		k := key{n, v.Name}
+		hide, tree := v.hides(n, base)
+		if base[n] && !v.full[n] && o.source(k) == nil && len(hide)+len(tree) == 0 {
+			o.inherit(k)
+			continue
+		}
+		if !o.dirty[k] && o.served[k] != nil {
+			continue
+		}
+		if c := o.candidate(v, k, base[n] && !v.full[n], hide, tree); c != nil {
+			batch = append(batch, c)
+		}
+	}
+	o.warnHides(v, base)
+	o.commit(batch)
+}
+
+// inherit forgets a state of its own that the view no longer has.
+func (o *owner) inherit(k key) {
+	delete(o.dirty, k)
+	if o.served[k] == nil {
+		return
+	}
+	delete(o.served, k)
+	if err := o.store.Remove(k.zone.String(), k.view); err != nil {
+		o.log.Warn("zone journal", "err", err)
+	}
+}
+
+// warnHides tells, once, of hidden names that lie in no zone.
+func (o *owner) warnHides(v *viewPlan, base map[name.Name]bool) {
+	for _, n := range slices.Concat(v.hide, v.hideTree) {
+		found := false
+		for z := range base {
+			found = found || n.IsBelow(z)
+		}
+		if !found {
+			o.complain(v, "", fmt.Sprintf("hide %s: no zone of view %s holds it", n, v.Overlay))
+		}
+	}
+}
+
+// candidate makes the next state of k, or refuses it and returns nil. Where
+// the newest records do not make a zone, those accepted before are tried, so
+// that a change below still comes through.
+func (o *owner) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Name) *candidate {
+	s := o.source(k)
+	delete(o.dirty, k)
+	if s != nil && !s.good {
+		o.refuse(k, s.reason, s.problems)
+		return nil
+	}
+	var below *served
+	if overlay {
+		if below = o.below(v, k.zone); below == nil || below.content == nil {
+			o.refuse(k, reasonBase, []zonefile.Problem{{File: k.zone.String(), Severity: zonefile.ERR, Code: reasonBase,
+				Message: fmt.Sprintf("view %s has no good state of the zone", v.Overlay)}})
+			return nil
+		}
+	}
+	if s == nil && below == nil {
+		o.refuse(k, reasonMissing, []zonefile.Problem{{File: k.zone.String(), Severity: zonefile.ERR, Code: reasonMissing,
+			Message: fmt.Sprintf("view %s has no file for the zone", v.Name)}})
+		return nil
+	}
+	c := &candidate{key: k, source: s}
+	if s != nil {
+		c.own = s.records
+	}
+	if o.assemble(c, below, hide, tree) {
+		return c
+	}
+	refused := c.problems
+	o.refuse(k, reasonLint, refused)
+	if s == nil || s.accepted == nil {
+		return nil
+	}
+	c.own, c.problems = s.accepted, nil
+	if !o.assemble(c, below, hide, tree) {
+		return nil
+	}
+	c.problems = refused
+	return c
+}
+
+// below returns what the view lies over: the nearest state of the zone.
+func (o *owner) below(v *viewPlan, n name.Name) *served {
+	for v.Overlay != "" {
+		v = o.plan.view(v.Overlay)
+		if st := o.served[key{n, v.Name}]; st != nil {
+			return st
+		}
+	}
+	return nil
+}
+
+// assemble merges, judges and builds; false if the result cannot be served.
+func (o *owner) assemble(c *candidate, below *served, hide, tree []name.Name) bool {
+	file := c.zone.String()
+	if c.source != nil {
+		file = c.source.path()
+	}
+	c.records = c.own
+	if below != nil {
+		c.records, c.problems = view.Materialise(view.Overlay{
+			Origin: c.zone, File: file, External: below.records, Internal: c.own, Hide: hide, HideTree: tree,
+		})
+	} else if c.view == o.plan.external {
+		var yielded []zonefile.Problem
+		c.records, yielded = o.withDerived(c.zone, c.own)
+		c.problems = append(c.problems, yielded...)
+	}
+	for _, p := range zonelint.Check(c.records, c.zone, zonelint.Context{File: file}) {
+		if below == nil || p.File == file || p.Blocks() { // the rest is told of the view below
+			c.problems = append(c.problems, p)
+		}
+	}
+	if blocks(c.problems, o.plan.Strict) {
+		return false
+	}
+	b := zone.NewBuilder(c.zone)
+	for _, r := range c.records {
+		if err := b.Add(r.RR); err != nil {
+			c.problems = append(c.problems, r.At(zonefile.ERR, "bad-data", err.Error(), ""))
+			return false
+		}
+	}
+	content, err := b.Build()
+	if err != nil {
+		c.problems = append(c.problems, zonefile.Problem{File: file, Severity: zonefile.ERR, Code: "bad-zone", Message: err.Error()})
+		return false
+	}
+	c.content = content
+	return true
+}
+
+// refuse leaves k as it is and says why.
+func (o *owner) refuse(k key, reason string, problems []zonefile.Problem) {
+	st := o.served[k]
+	if st == nil {
+		st = &served{key: k}
+		o.served[k] = st
+	}
+	st.reason, st.problems = reason, problems
+	o.a.Counters.Refused.Inc()
+	o.tell(st)
+}
+
+// tell logs a refusal once.
+func (o *owner) tell(st *served) {
+	reason, problems := o.trouble(st)
+	if reason == "" {
+		st.logged = ""
+		return
+	}
+	var texts []string
+	for _, p := range problems {
+		texts = append(texts, p.String())
+	}
+	if text := reason + strings.Join(texts, "\n"); text != st.logged {
+		st.logged = text
+		serving := "the last good state is served"
+		if st.content == nil {
+			serving = "there is no good state: SERVFAIL"
+		}
+		o.log.Error("zone is not updated", "zone", st.zone, "view", st.view, "reason", reason, "now", serving,
+			"problems", len(texts), "first", first(texts, 5))
+	}
+}
+
+// trouble returns why what is served is not what the admin wrote.
+func (o *owner) trouble(st *served) (string, []zonefile.Problem) {
+	if s := o.sources[st.key]; s != nil && s.reason != "" {
+		return s.reason, s.problems
+	}
+	return st.reason, st.problems
+}
+
+func first(texts []string, n int) []string { return texts[:min(n, len(texts))] }

@@ -1,0 +1,266 @@
+package authority
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"postern/internal/dns/answer"
+	"postern/internal/dns/journal"
+	"postern/internal/dns/name"
+	"postern/internal/dns/view"
+	"postern/internal/dns/zone"
+	"postern/internal/dns/zonefile"
+)
+
+// commit makes the candidates durable and then their zones' state. One whose
+// journal write fails is refused and tried again at the next scan.
+func (o *owner) commit(batch []*candidate) {
+	now := o.a.cfg.Now()
+	var changed []*candidate
+	var snapshots []journal.Snapshot
+	for _, c := range batch {
+		if !o.changes(c, now) {
+			o.settleUnchanged(c, now)
+			continue
+		}
+		changed = append(changed, c)
+		snapshots = append(snapshots, o.snapshot(c, now))
+	}
+	if err := o.store.Reserve(snapshots); err != nil {
+		for _, c := range changed {
+			o.journalFailed(c, err)
+		}
+		return
+	}
+	for i, c := range changed {
+		if err := o.store.Save(snapshots[i]); err != nil {
+			o.journalFailed(c, err)
+			continue
+		}
+		o.accept(c, now)
+	}
+}
+
+// changes decides by content whether c must be published, and gives it its
+// serial if so.
+func (o *owner) changes(c *candidate, now time.Time) bool {
+	file := c.content.Serial()
+	st := o.served[c.key]
+	if st != nil && zone.SameContent(st.content, c.content) && st.content != nil {
+		if !o.plan.Serial.bump(file, st.content.Serial()) {
+			c.content = st.content
+			return false
+		}
+	}
+	last, known := o.store.HighWater(c.zone.String(), c.view)
+	c.content = c.content.WithSerial(o.plan.Serial.next(file, last, known, now))
+	return true
+}
+
+// settleUnchanged takes over positions and problems; the journal is written
+// only where it would bring back other source records.
+func (o *owner) settleUnchanged(c *candidate, now time.Time) {
+	st := o.served[c.key]
+	st.records = c.records
+	if s := c.source; s != nil {
+		overlaid := o.plan.view(c.view).Overlay != ""
+		if overlaid && !sameRecords(c.own, s.accepted) {
+			if err := o.store.Save(o.snapshot(c, now)); err != nil {
+				o.journalFailed(c, err)
+				return
+			}
+		}
+		s.accepted = c.own
+	}
+	o.finish(c, st)
+}
+
+// finish clears or keeps the refusal: a candidate made of the records accepted
+// before does not make the newest ones good.
+func (o *owner) finish(c *candidate, st *served) {
+	if c.source == nil || !blocks(c.problems, o.plan.Strict) {
+		st.reason = ""
+	}
+	st.problems = c.problems
+	if c.source != nil && c.source.reason == "" {
+		st.problems = slices.Concat(c.source.problems, c.problems)
+	}
+	if st.reason == "" {
+		o.tell(st)
+	}
+}
+
+func sameRecords(a, b []zonefile.Record) bool {
+	return (a == nil) == (b == nil) && slices.EqualFunc(a, b, func(x, y zonefile.Record) bool {
+		return dns.IsDuplicate(x.RR, y.RR) && x.RR.Header().Ttl == y.RR.Header().Ttl
+	})
+}
+
+func (o *owner) snapshot(c *candidate, now time.Time) journal.Snapshot {
+	snap := journal.Snapshot{Zone: c.zone.String(), View: c.view, Saved: now, Content: c.content, Derived: derivedRRs(c.records)}
+	if c.source != nil {
+		snap.File, snap.FileSerial = c.source.file, c.source.fileSOA
+		snap.Source = make([]dns.RR, 0, len(c.own))
+		for _, r := range c.own {
+			snap.Source = append(snap.Source, r.RR)
+		}
+	}
+	return snap
+}
+
+func (o *owner) journalFailed(c *candidate, err error) {
+	o.a.Counters.Journal.Inc()
+	o.dirty[c.key] = true
+	o.refuse(c.key, reasonJournal, []zonefile.Problem{{
+		File: c.zone.String(), Severity: zonefile.ERR, Code: reasonJournal, Message: err.Error(),
+		Hint: "is the disk full? the change is tried again by itself",
+	}})
+}
+
+// accept swaps the state of c's zone: it is durable now.
+func (o *owner) accept(c *candidate, now time.Time) {
+	st := o.served[c.key]
+	if st == nil {
+		st = &served{key: c.key}
+		o.served[c.key] = st
+	}
+	old := st.content
+	st.content, st.records, st.compiled, st.loadedAt = c.content, c.records, answer.Compile(c.content), now
+	if c.source != nil {
+		c.source.accepted = c.own
+	}
+	o.finish(c, st)
+	o.a.Counters.Published.Inc()
+	o.announce(st, old)
+	for _, v := range o.plan.views { // whoever lies over it, even over a view in between that shows it as it is
+		for up := &v; up != nil && up.Overlay != ""; up = o.plan.view(up.Overlay) {
+			if up.Overlay == c.view {
+				o.dirty[key{c.zone, v.Name}] = true
+			}
+		}
+	}
+}
+
+// announce logs what changed and puts it into the report.
+func (o *owner) announce(st *served, old *zone.Zone) {
+	removed, added := zone.Diff(old, st.content)
+	ch := Change{Zone: st.zone.String(), View: st.view, NewSerial: st.content.Serial()}
+	removed, added = withoutSerial(removed, added)
+	ch.Removed, ch.Added = len(removed), len(added)
+	if old == nil {
+		o.log.Info("zone is loaded", "zone", ch.Zone, "view", ch.View, "serial", ch.NewSerial, "records", st.content.Records())
+	} else {
+		ch.OldSerial = old.Serial()
+		const few = 3
+		for _, rr := range removed[:min(few, len(removed))] {
+			ch.First = append(ch.First, "- "+oneLine(rr))
+		}
+		for _, rr := range added[:min(few, len(added))] {
+			ch.First = append(ch.First, "+ "+oneLine(rr))
+		}
+		o.log.Info("zone changed", "zone", ch.Zone, "view", ch.View, "serial", ch.NewSerial, "was", ch.OldSerial,
+			"removed", ch.Removed, "added", ch.Added, "first", ch.First)
+	}
+	if o.report != nil {
+		o.report.Changes = append(o.report.Changes, ch)
+	}
+}
+
+// withoutSerial drops the SOA from both lists if its serial alone differs.
+func withoutSerial(removed, added []dns.RR) ([]dns.RR, []dns.RR) {
+	isSOA := func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeSOA }
+	i, j := slices.IndexFunc(removed, isSOA), slices.IndexFunc(added, isSOA)
+	if i < 0 || j < 0 {
+		return removed, added
+	}
+	a, aok := removed[i].(*dns.SOA)
+	b, bok := dns.Copy(added[j]).(*dns.SOA)
+	if !aok || !bok {
+		return removed, added
+	}
+	if b.Serial = a.Serial; a.String() != b.String() {
+		return removed, added
+	}
+	return slices.Delete(removed, i, i+1), slices.Delete(added, j, j+1)
+}
+
+// oneLine prints a record for a log line.
+func oneLine(rr dns.RR) string {
+	const most = 120
+	b := []byte(rr.String())
+	for i, c := range b {
+		if c == '\t' {
+			b[i] = ' '
+		}
+	}
+	if len(b) > most {
+		return fmt.Sprintf("%s... (%d octets)", b[:most], len(b))
+	}
+	return string(b)
+}
+
+// reportTrouble ends a report with what stands in the way of a zone or view.
+func (o *owner) reportTrouble() {
+	for _, s := range o.a.state.Load().status {
+		if s.Reason != "" {
+			o.report.Changes = append(o.report.Changes, Change{
+				Zone: s.Zone, View: s.View, OldSerial: s.ServedSerial, NewSerial: s.ServedSerial, Reason: s.Reason, Problems: s.Problems,
+			})
+		}
+	}
+	for _, v := range o.plan.views {
+		if why := o.dirFault[v.Name]; why != "" {
+			o.report.Changes = append(o.report.Changes, Change{View: v.Name, Reason: reasonDirectory, Problems: []zonefile.Problem{
+				{File: v.Dir, Severity: zonefile.ERR, Code: reasonDirectory, Message: "cannot be read: " + why},
+			}})
+		}
+	}
+}
+
+// publish makes the table and the status what readers see.
+func (o *owner) publish(zonesOf map[string]map[name.Name]*answer.Zone, zones map[key]*zone.Zone) {
+	var views []view.View
+	for _, v := range o.plan.views {
+		views = append(views, view.View{Name: v.Name, Clients: v.Clients, Recursion: v.Recursion, Zones: zonesOf[v.Name]})
+	}
+	p := &published{table: view.NewTable(views), zones: zones}
+	for _, st := range o.served {
+		p.status = append(p.status, o.status(st))
+	}
+	slices.SortFunc(p.status, func(a, b Status) int {
+		x, _ := name.Parse(a.Zone) // it came from a Name
+		y, _ := name.Parse(b.Zone)
+		return key{x, a.View}.compare(key{y, b.View})
+	})
+	o.a.state.Store(p)
+}
+
+func (o *owner) status(st *served) Status {
+	s := Status{Zone: st.zone.String(), View: st.view, State: OK, LoadedAt: st.loadedAt}
+	if src := o.sources[st.key]; src != nil {
+		s.File, s.FileSerial = src.path(), src.fileSOA
+	}
+	s.Reason, s.Problems = o.trouble(st)
+	if len(s.Problems) > 0 {
+		s.Problem = s.Problems[0].String()
+	}
+	if st.content != nil {
+		s.ServedSerial, s.Records = st.content.Serial(), st.content.Records()
+	}
+	switch {
+	case st.content == nil:
+		s.State = Failed
+	case s.Reason == reasonMissing:
+		s.State = Missing
+	case s.Reason != "":
+		s.State = LastGood
+	}
+	if s.State != st.state {
+		st.state, st.since = s.State, o.a.cfg.Now()
+	}
+	s.Since = st.since
+	return s
+}

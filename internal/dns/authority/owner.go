@@ -1,0 +1,221 @@
+package authority
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"postern/internal/dns/answer"
+	"postern/internal/dns/journal"
+	"postern/internal/dns/name"
+	"postern/internal/dns/zone"
+	"postern/internal/dns/zonefile"
+)
+
+// owner is all the state of an Authority. Only its goroutine touches it, and
+// Start before that goroutine runs.
+type owner struct {
+	a     *Authority
+	plan  *plan
+	store *journal.Store
+	log   *slog.Logger
+	watch *watch
+
+	sources map[key]*source
+	served  map[key]*served
+	derived []journal.Derived
+	dirty   map[key]bool // must be built again
+
+	starting   bool
+	unsettled  bool // a file is being written: look again soon
+	dirFault   map[string]string
+	complained map[string]string
+	report     *Report // where a call wants to hear of changes
+}
+
+// served is what one (zone, view) answers with.
+type served struct {
+	key
+	content  *zone.Zone        // nil: no good state
+	records  []zonefile.Record // what content was built from: the base of overlays
+	compiled *answer.Zone
+
+	reason   string // why the last candidate was refused; "" if it was not
+	problems []zonefile.Problem
+	logged   string // the refusal that was logged last
+
+	state    State
+	since    time.Time
+	loadedAt time.Time
+}
+
+func newOwner(a *Authority, p *plan) *owner {
+	return &owner{
+		a: a, plan: p, log: a.cfg.Log, starting: true,
+		sources: map[key]*source{}, served: map[key]*served{}, dirty: map[key]bool{},
+		dirFault: map[string]string{}, complained: map[string]string{},
+	}
+}
+
+// restore takes what the journal holds: it is served unless a file says
+// otherwise.
+func (o *owner) restore() {
+	snapshots, derived, problems := o.store.Load()
+	for _, err := range problems {
+		o.log.Error("zone journal", "err", err)
+	}
+	o.derived = derived
+	for _, snap := range snapshots {
+		o.take(snap)
+	}
+}
+
+// take makes a snapshot the state of its (zone, view), if that view exists
+// and has none yet.
+func (o *owner) take(snap journal.Snapshot) {
+	n, err := name.Parse(snap.Zone)
+	k := key{n, snap.View}
+	if err != nil || o.plan.view(snap.View) == nil || o.served[k] != nil {
+		return
+	}
+	made := map[string]bool{}
+	for _, rr := range snap.Derived {
+		made[rr.String()] = true
+	}
+	st := &served{key: k, content: snap.Content, compiled: answer.Compile(snap.Content), loadedAt: snap.Saved}
+	for node := range snap.Content.Nodes() {
+		for i := range node.Sets {
+			for _, rr := range node.Sets[i].RRs {
+				r := zonefile.Record{RR: rr}
+				if len(made) > 0 && made[rr.String()] {
+					r.File = derivedFile
+				}
+				st.records = append(st.records, r)
+			}
+		}
+	}
+	o.served[k] = st
+	o.dirty[k] = true
+	if snap.Source == nil {
+		return
+	}
+	s := &source{key: k, file: snap.File, good: true, fileSOA: snap.FileSerial}
+	if v := o.plan.view(snap.View); v != nil {
+		s.dir = v.Dir
+	}
+	for _, rr := range snap.Source {
+		s.records = append(s.records, zonefile.Record{RR: rr, File: s.path()})
+	}
+	s.accepted = s.records
+	o.sources[k] = s
+}
+
+// run is the owner's goroutine.
+func (o *owner) run(ctx context.Context, w *watch) {
+	o.starting, o.watch = false, w
+	defer w.close()
+	var poll <-chan time.Time
+	if o.plan.Poll > 0 {
+		t := time.NewTicker(o.plan.Poll)
+		defer t.Stop()
+		poll = t.C
+	}
+	settle, armed := time.NewTimer(time.Hour), false
+	defer settle.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case f := <-o.a.ops:
+			f()
+		case <-poll:
+			o.scan(false)
+			w.follow(o.directories())
+		case <-settle.C:
+			armed = false
+			o.scan(false)
+		case <-w.changed:
+			// The first look starts a file's clock, the next ones read it when
+			// the clock has run. A burst of events is one look.
+			if !armed {
+				settle.Reset(min(o.plan.Settle/5, 50*time.Millisecond))
+				armed = true
+			}
+		}
+		if o.unsettled && !armed && o.plan.Poll > 0 {
+			settle.Reset(o.plan.Settle/2 + time.Millisecond)
+			armed = true
+		}
+	}
+}
+
+// directories returns those with zone files and those with what these include.
+func (o *owner) directories() map[string]bool {
+	dirs := map[string]bool{}
+	for _, v := range o.plan.views {
+		if v.Dir != "" {
+			dirs[filepath.Clean(v.Dir)] = true
+		}
+	}
+	for _, s := range o.sources {
+		for _, path := range s.includes {
+			dirs[filepath.Dir(filepath.Join(s.dir, path))] = true
+		}
+	}
+	return dirs
+}
+
+// reconfigure puts another plan in place. Directories that are new must be
+// readable, or nothing changes.
+func (o *owner) reconfigure(ctx context.Context, p *plan) error {
+	for _, v := range p.views {
+		if old := o.plan.view(v.Name); v.Dir != "" && (old == nil || old.Dir != v.Dir) {
+			if _, err := os.ReadDir(v.Dir); err != nil {
+				return err
+			}
+		}
+	}
+	o.plan = p
+	for k := range o.served {
+		if p.view(k.view) == nil {
+			delete(o.served, k)
+		}
+	}
+	for k := range o.sources {
+		if p.view(k.view) == nil {
+			delete(o.sources, k)
+		}
+	}
+	snapshots, _, problems := o.store.Load()
+	for _, err := range problems {
+		o.log.Error("zone journal", "err", err)
+	}
+	for _, snap := range snapshots {
+		o.take(snap)
+	}
+	for k := range o.served {
+		o.dirty[k] = true
+	}
+	if o.watch != nil {
+		o.watch.follow(o.directories())
+	}
+	o.starting = true // zones of new views are read at once
+	o.scan(true)
+	o.starting = false
+	return o.settleDown(ctx)
+}
+
+// derivedRRs returns those of the records that Postern made.
+func derivedRRs(records []zonefile.Record) []dns.RR {
+	var made []dns.RR
+	for _, r := range records {
+		if r.File == derivedFile {
+			made = append(made, r.RR)
+		}
+	}
+	return made
+}

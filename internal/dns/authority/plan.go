@@ -1,0 +1,165 @@
+package authority
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"postern/internal/dns/name"
+	"postern/internal/dns/view"
+)
+
+// plan is a checked Config.
+type plan struct {
+	Config
+	views    []viewPlan // in the configured order
+	order    []int      // indices of views, each after the one it overlays
+	external string
+	fileZone map[string]name.Name // file name -> zone, from Config.Files
+	zoneFile map[name.Name]string
+}
+
+type viewPlan struct {
+	ViewConfig
+	hide, hideTree []name.Name
+	full           map[name.Name]bool
+}
+
+func newPlan(cfg Config) (*plan, error) {
+	p := &plan{Config: cfg, fileZone: map[string]name.Name{}, zoneFile: map[name.Name]string{}}
+	var names []string
+	overlays := map[string]string{}
+	for _, v := range cfg.Views {
+		vp := viewPlan{ViewConfig: v, full: map[name.Name]bool{}}
+		var err error
+		if vp.hide, err = parseAll(v.Name, "hide", v.Hide); err != nil {
+			return nil, err
+		}
+		if vp.hideTree, err = parseAll(v.Name, "hide_tree", v.HideTree); err != nil {
+			return nil, err
+		}
+		full, err := parseAll(v.Name, "overlay", v.Full)
+		if err != nil {
+			return nil, err
+		}
+		for _, z := range full {
+			vp.full[z] = true
+		}
+		p.views = append(p.views, vp)
+		names = append(names, v.Name)
+		overlays[v.Name] = v.Overlay
+	}
+	var err error
+	if p.order, err = view.Order(names, overlays); err != nil {
+		return nil, err
+	}
+	if err := p.takeFiles(); err != nil {
+		return nil, err
+	}
+	if !cfg.Serial.valid() {
+		return nil, fmt.Errorf("serial policy %q is not known (keep, counter, unixtime or date)", cfg.Serial)
+	}
+	return p, p.chooseExternal()
+}
+
+func parseAll(view, key string, texts []string) ([]name.Name, error) {
+	var all []name.Name
+	for _, s := range texts {
+		n, err := name.Parse(s)
+		if err != nil {
+			return nil, fmt.Errorf("view %q: %s: %q: %w", view, key, s, err)
+		}
+		all = append(all, n)
+	}
+	return all, nil
+}
+
+func (p *plan) takeFiles() error {
+	for zone, file := range p.Files {
+		n, err := name.Parse(zone)
+		if err != nil {
+			return fmt.Errorf("zone %q: %w", zone, err)
+		}
+		if file == "" || strings.ContainsAny(file, "/\x00") || strings.HasPrefix(file, ".") {
+			return fmt.Errorf("zone %q: file %q must be a plain file name in the view's directory", zone, file)
+		}
+		if other, twice := p.fileZone[file]; twice && other != n {
+			return fmt.Errorf("zone %q: file %q already belongs to zone %s", zone, file, other)
+		}
+		p.fileZone[file], p.zoneFile[n] = n, file
+	}
+	return nil
+}
+
+func (p *plan) chooseExternal() error {
+	if p.External != "" {
+		if p.view(p.External) == nil {
+			return fmt.Errorf("external view %q does not exist", p.External)
+		}
+		p.external = p.External
+		return nil
+	}
+	for _, v := range slices.Backward(p.views) {
+		if v.Overlay == "" && (p.external == "" || servesAny(v)) {
+			p.external = v.Name
+		}
+	}
+	return nil
+}
+
+func servesAny(v viewPlan) bool {
+	for _, c := range v.Clients {
+		if c.Bits() == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *plan) view(name string) *viewPlan {
+	for i := range p.views {
+		if p.views[i].Name == name {
+			return &p.views[i]
+		}
+	}
+	return nil
+}
+
+// hides returns the names this view hides in the zone, of all those that the
+// zones hold: the longest match among known decides whose name it is.
+func (v *viewPlan) hides(zone name.Name, known map[name.Name]bool) (hide, tree []name.Name) {
+	belongs := func(n name.Name) bool {
+		for up := n; ; up = up.Parent() {
+			if known[up] {
+				return up == zone
+			}
+			if up == name.Root {
+				return false
+			}
+		}
+	}
+	for _, n := range v.hide {
+		if belongs(n) {
+			hide = append(hide, n)
+		}
+	}
+	for _, n := range v.hideTree {
+		if belongs(n) {
+			tree = append(tree, n)
+		}
+	}
+	return hide, tree
+}
+
+// ZoneOfFile returns the zone that a file of that name in a view's directory
+// holds: NAME.zone, "/" in the name written %2F, the root root.zone.
+func ZoneOfFile(file string) (name.Name, error) {
+	base, ok := strings.CutSuffix(file, ".zone")
+	if !ok || base == "" || base[0] == '.' {
+		return "", fmt.Errorf("file %q is not named NAME.zone", file)
+	}
+	if strings.EqualFold(base, "root") {
+		return name.Root, nil
+	}
+	return name.Parse(strings.NewReplacer("%2F", "/", "%2f", "/").Replace(base))
+}

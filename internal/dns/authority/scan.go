@@ -1,0 +1,281 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"postern/internal/dns/name"
+	"postern/internal/dns/zonefile"
+)
+
+// source is one admin's file: the records of one (zone, view).
+//
+//	absent -> waiting -> read -> good | broken
+//	good | broken -> waiting (the file changed, or went) -> read | missing
+//
+// Waiting lasts until the file has been left alone for Config.Settle.
+type source struct {
+	key
+	dir, file string
+
+	records  []zonefile.Record // of the last time the file could be read whole
+	accepted []zonefile.Record // those in what is served
+	good     bool              // records are there
+	fileSOA  uint32            // the serial in records; 0 without SOA
+
+	reason   string // why records are not what the file holds now; "" if they are
+	problems []zonefile.Problem
+
+	sig      string // the files' signature when they were read
+	includes []string
+	waiting  string    // a signature seen but not read yet
+	since    time.Time // when it was first seen
+}
+
+// Reason words of a file. The problems say where.
+const (
+	reasonBroken     = "file-broken"
+	reasonMissing    = "file-missing"
+	reasonUnreadable = "file-unreadable"
+	reasonDirectory  = "directory-unreadable"
+)
+
+func (s *source) path() string { return filepath.Join(s.dir, s.file) }
+
+// scan looks at every directory once, takes in what has come to rest, and
+// publishes what changed. With force files are read again though they seem
+// unchanged.
+func (o *owner) scan(force bool) {
+	o.unsettled = false
+	for i := range o.plan.views {
+		o.scanView(&o.plan.views[i], force)
+	}
+	o.build()
+}
+
+// settleDown scans until no file is being written, for about five seconds.
+func (o *owner) settleDown(ctx context.Context) error {
+	for range 20 {
+		if !o.unsettled {
+			return nil
+		}
+		t := time.NewTimer(o.plan.Settle)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		}
+		o.scan(false)
+	}
+	return nil
+}
+
+func (o *owner) scanView(v *viewPlan, force bool) {
+	if v.Dir == "" {
+		return
+	}
+	entries, err := os.ReadDir(v.Dir)
+	if err != nil {
+		o.directoryLost(v, err)
+		return
+	}
+	if o.dirFault[v.Name] != "" {
+		o.log.Info("zone directory is readable again", "view", v.Name, "dir", v.Dir)
+		delete(o.dirFault, v.Name)
+	}
+	seen := map[key]string{}
+	for _, e := range entries {
+		n, ok := o.zoneOf(e.Name(), v)
+		if !ok {
+			continue
+		}
+		k := key{n, v.Name}
+		if first, twice := seen[k]; twice {
+			o.complain(v, e.Name(), fmt.Sprintf("zone %s is in file %s already", n, first))
+			continue
+		}
+		seen[k] = e.Name()
+		o.look(k, v.Dir, e.Name(), force)
+	}
+	for k, s := range o.sources {
+		if _, ok := seen[k]; !ok && k.view == v.Name {
+			o.gone(s)
+		}
+	}
+}
+
+// zoneOf returns the zone a directory entry holds, by Config.Files or by name.
+func (o *owner) zoneOf(file string, v *viewPlan) (name.Name, bool) {
+	if n, ok := o.plan.fileZone[file]; ok {
+		return n, true
+	}
+	if !strings.HasSuffix(file, ".zone") || file[0] == '.' {
+		return "", false
+	}
+	n, err := ZoneOfFile(file)
+	if err != nil {
+		o.complain(v, file, err.Error())
+		return "", false
+	}
+	if other, ok := o.plan.zoneFile[n]; ok {
+		o.complain(v, file, fmt.Sprintf("zone %s is configured to be in file %s", n, other))
+		return "", false
+	}
+	return n, true
+}
+
+// complain logs what is wrong with a file's name, once.
+func (o *owner) complain(v *viewPlan, file, why string) {
+	path := filepath.Join(v.Dir, file)
+	if o.complained[path] != why {
+		o.complained[path] = why
+		o.log.Error("zone file is passed over", "view", v.Name, "file", path, "why", why)
+	}
+}
+
+// directoryLost keeps every zone of the view as it is, flagged.
+func (o *owner) directoryLost(v *viewPlan, err error) {
+	err = plainError(err)
+	if why := err.Error(); o.dirFault[v.Name] != why {
+		o.dirFault[v.Name] = why
+		o.log.Error("zone directory cannot be read; its zones are served on as they were", "view", v.Name, "dir", v.Dir, "err", err)
+	}
+	for k, s := range o.sources {
+		if k.view == v.Name {
+			p := zonefile.Problem{File: v.Dir, Severity: zonefile.ERR, Code: reasonDirectory, Message: fmt.Sprintf("cannot be read: %v", err)}
+			o.fault(s, reasonDirectory, p)
+		}
+	}
+}
+
+// fault marks a source whose records are no longer what the file holds.
+func (o *owner) fault(s *source, reason string, problems ...zonefile.Problem) {
+	if s.reason != reason || !slices.Equal(s.problems, problems) {
+		s.reason, s.problems = reason, problems
+		o.dirty[s.key] = true
+	}
+	s.waiting = ""
+}
+
+// look compares the file with what was read of it, and reads it when it has
+// come to rest.
+func (o *owner) look(k key, dir, file string, force bool) {
+	s := o.sources[k]
+	if s == nil {
+		s = &source{key: k}
+		o.sources[k] = s
+	}
+	if s.dir != dir || s.file != file {
+		s.dir, s.file, s.sig = dir, file, ""
+	}
+	sig, err := signature(dir, file, s.includes)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		o.gone(s) // a dangling link, or it went this moment
+		return
+	case err != nil:
+		s.sig = ""
+		o.fault(s, reasonUnreadable, unreadable(s.path(), err))
+		return
+	}
+	if s.reason == reasonMissing || s.reason == reasonDirectory || s.reason == reasonUnreadable {
+		s.sig = ""
+	}
+	switch {
+	case sig == s.sig && !force:
+		s.waiting = ""
+	case sig == s.sig, o.rested(s, sig):
+		o.read(s)
+	}
+}
+
+// rested reports whether the files have kept this signature for long enough.
+// At the start a zone without a good state is read at once.
+func (o *owner) rested(s *source, sig string) bool {
+	now := o.a.clock()
+	if s.waiting != sig {
+		s.waiting, s.since = sig, now
+	}
+	if o.starting && (!s.good || o.untouched(s.path(), now)) || now.Sub(s.since) >= o.plan.Settle {
+		return true
+	}
+	o.unsettled = true
+	return false
+}
+
+func (o *owner) untouched(path string, now time.Time) bool {
+	info, err := os.Stat(path)
+	return err == nil && now.Sub(info.ModTime()) >= o.plan.Settle
+}
+
+// gone flags a vanished file once it has stayed away: an editor that replaces
+// a file by renaming makes it vanish for a moment.
+func (o *owner) gone(s *source) {
+	if s.reason == reasonMissing || !o.starting && !o.rested(s, absent) {
+		return
+	}
+	if !s.good {
+		o.forget(s.key) // nothing of it was ever served
+		return
+	}
+	s.sig = ""
+	o.fault(s, reasonMissing, zonefile.Problem{
+		File: s.path(), Severity: zonefile.ERR, Code: reasonMissing, Message: "the file is gone",
+		Hint: "put it back, or remove the zone",
+	})
+}
+
+func (o *owner) forget(k key) {
+	delete(o.sources, k)
+	if st := o.served[k]; st != nil && st.content == nil {
+		delete(o.served, k)
+	}
+}
+
+// read takes the file in, unless it changed while it was read. A last line
+// without an end is given twice as long: it may be half a line.
+func (o *owner) read(s *source) {
+	l, err := readZone(s.dir, s.file, s.zone)
+	if err != nil {
+		s.sig = ""
+		o.fault(s, reasonUnreadable, unreadable(s.path(), err))
+		return
+	}
+	patient := s.waiting == "" || o.a.clock().Sub(s.since) >= 2*o.plan.Settle
+	if l.unterminated && !patient && !o.starting {
+		o.unsettled = true
+		return
+	}
+	if now, err := signature(s.dir, s.file, l.includes); err != nil || now != l.sig {
+		s.includes = l.includes
+		o.unsettled = true
+		return
+	}
+	s.sig, s.includes, s.waiting = l.sig, l.includes, ""
+	if blocks(l.problems, o.plan.Strict) {
+		o.fault(s, reasonBroken, l.problems...)
+		return
+	}
+	s.records, s.good, s.reason, s.problems = l.records, true, "", l.problems
+	s.fileSOA = serialOf(l.records)
+	o.dirty[s.key] = true
+}
+
+func serialOf(records []zonefile.Record) uint32 {
+	for _, r := range records {
+		if soa, ok := r.RR.(*dns.SOA); ok {
+			return soa.Serial
+		}
+	}
+	return 0
+}

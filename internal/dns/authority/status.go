@@ -1,0 +1,122 @@
+package authority
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"postern/internal/dns/name"
+	"postern/internal/dns/view"
+	"postern/internal/dns/zone"
+	"postern/internal/dns/zonefile"
+)
+
+// State is how a (zone, view) stands.
+type State string
+
+// The states.
+const (
+	OK       State = "ok"
+	LastGood State = "last-good" // the file or the change is refused; what was accepted before is served
+	Missing  State = "missing"   // the file is gone; what was accepted before is served
+	Failed   State = "failed"    // there is no good state: SERVFAIL
+)
+
+// Status is one (zone, view) that has content of its own. A zone that a view
+// shows as the view below has it is listed once, there.
+type Status struct {
+	Zone, View   string
+	File         string // "" where the view has no file for it
+	FileSerial   uint32 // 0 where the file has no SOA
+	ServedSerial uint32
+	Records      int
+	State        State
+	Reason       string // stable reason word when not ok
+	Problem      string // file:line:col text of the first problem, warnings too
+	Problems     []zonefile.Problem
+	Since        time.Time // of State
+	LoadedAt     time.Time // when what is served was accepted
+}
+
+// Report is what a Scan or Reload found, by zone and view.
+type Report struct {
+	Changes []Change
+}
+
+// Change is what happened to one (zone, view).
+type Change struct {
+	Zone, View     string
+	OldSerial      uint32 // 0 for a new zone
+	NewSerial      uint32
+	Removed, Added int
+	First          []string // the first few of them, "-" or "+" in front
+	Reason         string   // reason word where it was refused
+	Problems       []zonefile.Problem
+}
+
+// Failed returns the changes that were refused.
+func (r Report) Failed() []Change {
+	var failed []Change
+	for _, c := range r.Changes {
+		if c.Reason != "" {
+			failed = append(failed, c)
+		}
+	}
+	return failed
+}
+
+// published is what readers see: it is never changed.
+type published struct {
+	table  *view.Table
+	zones  map[key]*zone.Zone
+	status []Status
+}
+
+// Zones returns how every (zone, view) stands, by zone and view.
+func (a *Authority) Zones() []Status { return slices.Clone(a.state.Load().status) }
+
+// What Export cannot do.
+var (
+	ErrNoZone    = errors.New("no such zone")
+	ErrAmbiguous = errors.New("several views hold the zone")
+)
+
+// Export returns the zone as it is served in that view. The view may be left
+// out where one alone holds the zone.
+func (a *Authority) Export(zoneName, viewName string) (*zone.Zone, error) {
+	n, err := name.Parse(zoneName)
+	if err != nil {
+		return nil, fmt.Errorf("zone %q: %w", zoneName, err)
+	}
+	p := a.state.Load()
+	var views []string
+	var found *zone.Zone
+	for k, z := range p.zones {
+		if k.zone == n && (viewName == "" || k.view == viewName) {
+			views, found = append(views, k.view), z
+		}
+	}
+	switch {
+	case len(views) == 0 && viewName != "":
+		return nil, fmt.Errorf("zone %s in view %q: %w", n, viewName, ErrNoZone)
+	case len(views) == 0:
+		return nil, fmt.Errorf("zone %s: %w", n, ErrNoZone)
+	case len(views) > 1:
+		slices.Sort(views)
+		return nil, fmt.Errorf("zone %s: %w: %s", n, ErrAmbiguous, strings.Join(views, ", "))
+	}
+	return found, nil
+}
+
+// key names a (zone, view).
+type key struct {
+	zone name.Name
+	view string
+}
+
+func (k key) compare(l key) int {
+	return cmp.Or(k.zone.Compare(l.zone), strings.Compare(k.view, l.view))
+}
