@@ -18,7 +18,7 @@ func mailSchema() []section {
 			{name: "max_size", kind: kindSize(), def: "25MB", min: 64 << 10, max: 1 << 30, doc: "largest message, also for submission and relay"},
 			{name: "checks", kind: kindWord(), list: true, def: []string{"spf", "dkim", "dmarc"}, words: []string{"spf", "dkim", "dmarc"}, doc: "[] for none; dmarc needs the other two"},
 			{name: "dmarc", kind: kindWord(), def: "enforce", words: []string{"enforce", "monitor"}, doc: "enforce: do what the author domain's policy asks"},
-			{name: "quarantine", kind: kindWord(), def: "hold", words: []string{"hold", "tag"}, doc: "hold: keep until released; tag: deliver, marked"},
+			{name: "quarantine", kind: kindWord(), def: "hold", words: []string{"hold", "tag"}, doc: "what a policy of quarantine does here: hold keeps the message in the queue, tag delivers it marked"},
 			{name: "dnsbl", kind: kindText(), list: true, def: []string{}, only: []string{}, doc: "block lists"},
 			{name: "trusted_proxies", kind: kindClient(), list: true, def: []string{}, only: []string{}, doc: "who may speak the PROXY protocol"},
 			{name: "trusted_xclient", kind: kindClient(), list: true, def: []string{}, only: []string{}, doc: "who may use XCLIENT"},

@@ -2,6 +2,8 @@ package manual
 
 import (
 	"io/fs"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -49,6 +51,27 @@ func TestSubjectsHaveTheSameHeadings(t *testing.T) {
 		}
 		if strings.Join(got, ", ") != "What, Settings, Example, Checks, Failure signs" {
 			t.Errorf("page %s has the headings %q", topic, got)
+		}
+	}
+}
+
+// TestPackagesExist keeps the pages that name packages true.
+func TestPackagesExist(t *testing.T) {
+	t.Parallel()
+	named := map[string]string{
+		"flow": "`((?:dns|mail)/[a-z/]+|account|lookup|app|manage|control|cli|admin|certs|store|lifecycle)`",
+		"rfc":  `\b((?:dns|mail)/[a-z]+(?:/[a-z]+)?)\b`,
+	}
+	for topic, pattern := range named {
+		text, _ := Page(topic)
+		found := regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1)
+		if len(found) < 10 {
+			t.Errorf("page %s names %d packages", topic, len(found))
+		}
+		for _, m := range found {
+			if info, err := os.Stat("../" + m[1]); err != nil || !info.IsDir() {
+				t.Errorf("page %s names the package %s, which does not exist", topic, m[1])
+			}
 		}
 	}
 }
