@@ -3,21 +3,15 @@
 // embeds; reading them is the business of those who serve them.
 package zones
 
-import (
-	"embed"
-	"io/fs"
-)
+import "embed"
 
+// RootHints is the names and addresses of the root servers, as a zone file.
+//
 //go:embed root.hints
-var rootHints string
+var RootHints string
 
-//go:embed external internal
-var examples embed.FS
-
-// RootHints returns the names and addresses of the root servers, as a zone
-// file.
-func RootHints() string { return rootHints }
-
-// Examples returns the example zone files, in the directories external and
+// Examples is the example zone files, in the directories external and
 // internal.
-func Examples() fs.FS { return examples }
+//
+//go:embed external/*.zone internal/*.zone
+var Examples embed.FS

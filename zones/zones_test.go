@@ -17,7 +17,7 @@ import (
 
 func TestRootHints(t *testing.T) {
 	t.Parallel()
-	records, problems := zonefile.Parse(strings.NewReader(zones.RootHints()), "root.hints", name.Root, zonefile.Options{})
+	records, problems := zonefile.Parse(strings.NewReader(zones.RootHints), "root.hints", name.Root, zonefile.Options{})
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -42,7 +42,7 @@ func TestExamplesAreSound(t *testing.T) {
 		t.Fatal(err)
 	}
 	load := func(file string) []zonefile.Record {
-		text, err := fs.ReadFile(zones.Examples(), file)
+		text, err := fs.ReadFile(zones.Examples, file)
 		if err != nil {
 			t.Fatal(err)
 		}
