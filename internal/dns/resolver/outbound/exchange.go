@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	maxPacket     = 65535
-	portTries     = 8  // random ports tried before the system chooses one
-	maxNearMisses = 16 // packets that do not match before UDP is given up for TCP
+	maxPacket     = 4096 // more than is ever asked for by default
+	portTries     = 8    // random ports tried before the system chooses one
+	maxNearMisses = 16   // packets that do not match before UDP is given up for TCP
 )
 
 // result is what came back. Without msg, the other fields may still say why.
@@ -50,7 +50,7 @@ func (c *Client) udp(ctx context.Context, server netip.Addr, q query, wait time.
 		return unreachable(err)
 	}
 	var got result
-	for buf := make([]byte, maxPacket); got.nearMisses < maxNearMisses; {
+	for buf := make([]byte, max(maxPacket, int(c.cfg.EDNSSize))); got.nearMisses < maxNearMisses; {
 		n, err := conn.Read(buf)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):

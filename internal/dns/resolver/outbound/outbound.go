@@ -43,6 +43,7 @@ type Config struct {
 	EDNSSize            uint16                // (1232)
 	NoCaseRandomisation bool
 	MaxInFlight         int // exchanges at one time (1000)
+	MaxPerServer        int // of them, with one server (200)
 	MaxServers          int // servers whose round-trip time is remembered (10000)
 	Now                 func() time.Time
 	Rand                io.Reader
@@ -61,6 +62,7 @@ type Counters struct {
 	NoEDNS      metrics.Counter // queries repeated without EDNS
 	Joined      metrics.Counter // exchanges that waited for an equal one in progress
 	Busy        metrics.Counter // exchanges refused at MaxInFlight
+	ServerBusy  metrics.Counter // exchanges refused at MaxPerServer
 	Refused     metrics.Counter // servers not asked: own, private, loopback and the like
 	Forgotten   metrics.Counter // servers dropped at MaxServers
 }
@@ -71,6 +73,7 @@ var (
 	ErrUnreachable = errors.New("server is unreachable")
 	ErrRefused     = errors.New("address may not be asked")
 	ErrBusy        = errors.New("too many exchanges at one time")
+	ErrServerBusy  = errors.New("too many exchanges with the server at one time")
 	ErrStopped     = errors.New("stopped")
 )
 
@@ -82,8 +85,9 @@ type Client struct {
 	servers servers
 	workers lifecycle.Workers
 
-	mu    sync.Mutex // guards calls
-	calls map[callKey]*call
+	mu     sync.Mutex // guards all below
+	calls  map[callKey]*call
+	active map[netip.Addr]int // calls per server
 }
 
 type callKey struct {
@@ -110,6 +114,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.MaxInFlight <= 0 {
 		cfg.MaxInFlight = 1000
 	}
+	if cfg.MaxPerServer <= 0 {
+		cfg.MaxPerServer = 200
+	}
 	if cfg.MaxServers <= 0 {
 		cfg.MaxServers = 10_000
 	}
@@ -127,7 +134,7 @@ func New(cfg Config) (*Client, error) {
 			return nil, errors.New("source address is not valid")
 		}
 	}
-	c := &Client{cfg: cfg, calls: make(map[callKey]*call)}
+	c := &Client{cfg: cfg, calls: make(map[callKey]*call), active: make(map[netip.Addr]int)}
 	c.servers.init(cfg.MaxServers, cfg.Timeout, &c.Counters)
 	return c, nil
 }
@@ -170,22 +177,32 @@ func (c *Client) join(server netip.Addr, q iterate.Question) (*call, error) {
 		c.Counters.Busy.Inc()
 		return nil, ErrBusy
 	}
+	// Random names below a zone of slow servers would otherwise fill all places.
+	if c.active[server] >= c.cfg.MaxPerServer {
+		c.Counters.ServerBusy.Inc()
+		return nil, ErrServerBusy
+	}
 	one := &call{done: make(chan struct{})}
-	c.calls[k] = one
 	started := c.workers.Go("exchange", func(ctx context.Context) {
-		defer func() {
-			c.mu.Lock()
-			delete(c.calls, k)
-			c.mu.Unlock()
-			close(one.done)
-		}()
+		defer c.leave(k, one)
 		one.msg, one.sent, one.err = c.ask(ctx, server, q)
 	})
 	if !started {
-		delete(c.calls, k)
 		return nil, ErrStopped
 	}
+	c.calls[k] = one
+	c.active[server]++
 	return one, nil
+}
+
+func (c *Client) leave(k callKey, one *call) {
+	c.mu.Lock()
+	delete(c.calls, k)
+	if c.active[k.server]--; c.active[k.server] == 0 {
+		delete(c.active, k.server)
+	}
+	c.mu.Unlock()
+	close(one.done)
 }
 
 // ask is one exchange: UDP, once more without EDNS where the server does not

@@ -373,6 +373,10 @@ func TestEqualExchangesAreOne(t *testing.T) {
 	if _, _, err := c.Exchange(t.Context(), server1, iterate.Question{Name: name.Root, Type: dns.TypeNS}, false); !errors.Is(err, ErrBusy) {
 		t.Errorf("over MaxInFlight: %v", err)
 	}
+	c.cfg.MaxInFlight, c.cfg.MaxPerServer = 2, 1
+	if _, _, err := c.Exchange(t.Context(), server1, iterate.Question{Name: name.Root, Type: dns.TypeNS}, false); !errors.Is(err, ErrServerBusy) {
+		t.Errorf("over MaxPerServer: %v", err)
+	}
 	close(gate)
 	wg.Wait()
 	if n := len(p.queries()); n != 1 {
