@@ -165,6 +165,12 @@ func TestDialogues(t *testing.T) {
 			[]string{"seek www.example.net. A", "ask www.example.net. A [192.0.2.1] of example.net.", "fail too many queries for one question"},
 		},
 		{"an own zone without state fails", "a. A", Limits{}, []Event{Begin{}, Own{message(t, "SERVFAIL")}}, []string{"seek a. A", "fail own zone can not answer: SERVFAIL"}},
+		{
+			"an own DNAME that makes too long a name says so", "a.b. A",
+			Limits{},
+			[]Event{Begin{}, Own{message(t, "AA YXDOMAIN\nan b. 60 IN DNAME c.")}},
+			[]string{"seek a.b. A", "done YXDOMAIN 1+0 at a.b."},
+		},
 		{"nothing is no event", "a. A", Limits{}, []Event{nil}, []string{"fail unknown event"}},
 	} {
 		t.Run(c.rule, func(t *testing.T) {

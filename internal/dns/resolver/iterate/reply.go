@@ -104,14 +104,14 @@ func (m *Machine) descend(r Reply, now time.Time) Action {
 // scrubbed; it is never cached.
 func (m *Machine) ownZone(msg *dns.Msg, now time.Time) Action {
 	switch msg.Rcode {
-	case dns.RcodeSuccess, dns.RcodeNameError:
+	case dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeYXDomain: // RFC 6672, Section 2.2
 	default:
 		return m.fail(fmt.Errorf("%w: %s", ErrOwn, dns.RcodeToString[msg.Rcode]))
 	}
 	at, n := m.ownChain(msg)
 	final := n < len(msg.Answer)
 	switch {
-	case final, hasType(msg.Ns, dns.TypeSOA), msg.Rcode == dns.RcodeNameError:
+	case final, hasType(msg.Ns, dns.TypeSOA), msg.Rcode != dns.RcodeSuccess:
 		m.q.Name = at
 		var soa []dns.RR
 		if !final {

@@ -462,6 +462,32 @@ func TestServersAreBounded(t *testing.T) {
 	}
 }
 
+// TestFamilyWithoutRoute: a host without IPv6 leaves the family alone for a
+// while; one lost route says nothing of a family that works.
+func TestFamilyWithoutRoute(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 0)
+	c, err := New(Config{Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v6 := netip.MustParseAddr("2001:db8::1")
+	c.servers.replied(server1, time.Millisecond, false, now)
+	for _, a := range []netip.Addr{server1, v6} {
+		c.servers.unreachable(a, true, now)
+	}
+	if !c.Usable(server1, false) || c.Usable(v6, false) {
+		t.Error("IPv4 works, IPv6 has no route")
+	}
+	if c.Pick([]netip.Addr{server1, server1.Next()}) == server1 {
+		t.Error("picked the server without a route")
+	}
+	now = now.Add(familyOff)
+	if !c.Usable(v6, false) {
+		t.Error("IPv6 is never tried again")
+	}
+}
+
 func TestNoRandomNoQuery(t *testing.T) {
 	t.Parallel()
 	p := &peer{}
