@@ -38,7 +38,7 @@ func (p *parser) rdata(h dns.RR_Header, r parts, s *scope) (dns.RR, bool) {
 	}
 	if err := zp.Err(); err != nil || !ok || rr == nil {
 		at, message := place(err, r.data, starts)
-		p.fail(s, at, "bad-data", fmt.Sprintf("%s: %s", r.typ.text, message), dataHint(h.Rrtype, at.text))
+		p.fail(s, at, "bad-data", fmt.Sprintf("%s: %s", r.typ.text, message), dataHint(h.Rrtype))
 		return nil, false
 	}
 	*rr.Header() = h
@@ -73,7 +73,30 @@ func place(err error, tokens []token, starts []int) (token, string) {
 	return at, message
 }
 
-func dataHint(t uint16, text string) string {
+// fields is how many tokens of data a type has at least. The library takes
+// some that end early, and fills in zeros.
+func fields(t uint16) int {
+	switch t {
+	case dns.TypeSOA:
+		return 7
+	case dns.TypeMX, dns.TypeHINFO, dns.TypeAFSDB, dns.TypeKX, dns.TypeRT, dns.TypeRP, dns.TypeMINFO, dns.TypeSVCB, dns.TypeHTTPS:
+		return 2
+	case dns.TypeSRV, dns.TypeDS, dns.TypeCDS, dns.TypeDLV, dns.TypeDNSKEY, dns.TypeCDNSKEY, dns.TypeKEY, dns.TypeTLSA, dns.TypeSMIMEA,
+		dns.TypeCERT, dns.TypeZONEMD, dns.TypeLOC, dns.TypeNSEC3PARAM:
+		return 4
+	case dns.TypeSSHFP, dns.TypeCAA, dns.TypeURI, dns.TypePX, dns.TypeIPSECKEY:
+		return 3
+	case dns.TypeNAPTR:
+		return 6
+	case dns.TypeRRSIG, dns.TypeSIG:
+		return 9
+	case dns.TypeNSEC3:
+		return 5
+	}
+	return 1
+}
+
+func dataHint(t uint16) string {
 	switch t {
 	case dns.TypeA:
 		return "an IPv4 address such as 192.0.2.1"

@@ -33,6 +33,11 @@ func (p *parser) record(e entry, s *scope) {
 		p.fail(s, rest.typ, "no-data", rest.typ.text+" has no data", "")
 		return
 	}
+	if least := fields(h.Rrtype); len(rest.data) < least && rest.data[0].text != `\#` {
+		last := rest.data[len(rest.data)-1]
+		p.fail(s, last, "bad-data", fmt.Sprintf("%s has %d fields of data, at least %d are needed", rest.typ.text, len(rest.data), least), dataHint(h.Rrtype))
+		return
+	}
 	rr, ok := p.rdata(h, rest, s)
 	if !ok {
 		return
