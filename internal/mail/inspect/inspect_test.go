@@ -1,0 +1,241 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"postern/internal/lookup"
+	"postern/internal/lookup/lookuptest"
+	"postern/internal/mail/address"
+	"postern/internal/mail/dkim"
+	"postern/internal/mail/dmarc"
+	"postern/internal/mail/message"
+	"postern/internal/mail/spf"
+	"postern/internal/mail/spool"
+	"postern/internal/mail/verdict"
+)
+
+var (
+	client = netip.MustParseAddr("192.0.2.1")
+	all    = verdict.Checks{SPF: true, DKIM: true, DMARC: true}
+	sender = address.Address{Local: "a", Domain: "example.org"}
+)
+
+var world = lookuptest.Map{
+	"1.2.0.192.in-addr.arpa PTR":   {"liar.example", "mail.example.org"},
+	"liar.example A":               {"192.0.2.99"},
+	"mail.example.org A":           {"192.0.2.1"},
+	"mail.example.org TXT":         {"v=spf1 a -all"},
+	"example.org TXT":              {"v=spf1 ip4:192.0.2.1 -all"},
+	"_dmarc.example.org TXT":       {"v=DMARC1; p=reject"},
+	"spam.example TXT":             {"v=spf1 -all"},
+	"s._domainkey.example.org TXT": {"v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="},
+}
+
+func draft(t *testing.T, msg string) (*spool.Draft, *message.Header) {
+	t.Helper()
+	s, err := spool.Open(spool.Config{Dir: t.TempDir(), MinFree: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := s.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		d.Abort()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := io.WriteString(d, msg); err != nil {
+		t.Fatal(err)
+	}
+	h, err := message.Parse(d.Header())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, h
+}
+
+func inspector(t *testing.T, cfg Config) *Inspector {
+	t.Helper()
+	i := New(cfg)
+	if err := i.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := i.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return i
+}
+
+const plain = "From: a@example.org\r\nList-Id: A list <Dev.lists.example>\r\n\r\nx\r\n"
+
+func TestFacts(t *testing.T) {
+	t.Parallel()
+	i := inspector(t, Config{Resolver: world, Checks: all})
+	p := i.Begin(client)
+	defer p.Close()
+	p.Hello("mail.example.org")
+	p.Mail(sender)
+	d, h := draft(t, plain)
+	f, err := p.Await(t.Context(), d, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Reverse != (verdict.Reverse{Status: verdict.ReversePass, Name: "mail.example.org"}) {
+		t.Errorf("the name that leads back counts: %+v", f.Reverse)
+	}
+	if f.HELO.Status != spf.Pass || f.From.Status != spf.Pass || f.From.Identity != spf.MailFrom {
+		t.Errorf("SPF %+v %+v", f.HELO, f.From)
+	}
+	if f.DMARC.Status != dmarc.Pass || !f.DMARC.SPF || f.Author != nil || !slices.Equal(f.Authors, []string{"example.org"}) {
+		t.Errorf("DMARC %+v, author %v %v", f.DMARC, f.Authors, f.Author)
+	}
+	if !slices.Equal(f.Lists, []string{"dev.lists.example"}) {
+		t.Errorf("lists %q", f.Lists)
+	}
+}
+
+// TestTransactions runs several on one connection, each with its own sender.
+func TestTransactions(t *testing.T) {
+	t.Parallel()
+	i := inspector(t, Config{Resolver: world, Checks: all})
+	p := i.Begin(client)
+	defer p.Close()
+	p.Hello("mail.example.org")
+	d, h := draft(t, plain)
+	for _, c := range []struct {
+		from address.Address
+		want spf.Result
+	}{
+		{sender, spf.Result{Identity: spf.MailFrom, Status: spf.Pass, Domain: "example.org", Explain: "matched ip"}},
+		{address.Address{}, spf.Result{Identity: spf.HELO, Status: spf.Pass, Domain: "mail.example.org", Explain: "matched a"}},
+		{address.Address{Local: "x", Domain: "spam.example"}, spf.Result{Identity: spf.MailFrom, Status: spf.Fail, Domain: "spam.example", Explain: "matched all"}},
+	} {
+		p.Mail(c.from)
+		f, err := p.Await(t.Context(), d, h)
+		if err != nil || f.From != c.want {
+			t.Errorf("%s: %+v %v, want %+v", c.from, f.From, err, c.want)
+		}
+		if f.Reverse.Status != verdict.ReversePass {
+			t.Errorf("%s: reverse name is kept for the connection: %+v", c.from, f.Reverse)
+		}
+		p.Reset()
+	}
+}
+
+func TestNoAuthor(t *testing.T) {
+	t.Parallel()
+	i := inspector(t, Config{Resolver: world, Checks: all})
+	p := i.Begin(client)
+	defer p.Close()
+	d, h := draft(t, "From: a@example.org\r\nFrom: b@example.org\r\n\r\nx\r\n")
+	f, err := p.Await(t.Context(), d, h)
+	if err != nil || !errors.Is(f.Author, message.ErrManyFrom) || f.DMARC.Status != dmarc.None {
+		t.Errorf("%+v %v", f, err)
+	}
+	if f.HELO.Status != spf.None {
+		t.Errorf("no HELO, nothing to check: %+v", f.HELO)
+	}
+}
+
+func TestNothingAsked(t *testing.T) {
+	t.Parallel()
+	r := &lookuptest.Recorder{Map: world}
+	i := inspector(t, Config{Resolver: r})
+	p := i.Begin(client)
+	defer p.Close()
+	p.Hello("mail.example.org")
+	p.Mail(sender)
+	d, h := draft(t, "DKIM-Signature: x\r\n"+plain)
+	f, err := p.Await(t.Context(), d, h)
+	if err != nil || f.Ran != (verdict.Checks{}) || len(r.Asked()) != 0 {
+		t.Errorf("%+v %v after %v", f, err, r.Asked())
+	}
+}
+
+// silent answers when the context ends.
+type silent struct{ asked atomic.Int32 }
+
+func (s *silent) Query(ctx context.Context, name string, t lookup.Type) (lookup.Answer, error) {
+	s.asked.Add(1)
+	<-ctx.Done()
+	return lookup.Answer{}, &lookup.Error{Name: name, Type: t, Temporary: true, Cause: ctx.Err()}
+}
+
+func TestTimeOut(t *testing.T) {
+	t.Parallel()
+	d, h := draft(t, "DKIM-Signature: v=1; a=rsa-sha256; d=example.org; s=s; h=from; bh=; b=\r\n"+plain)
+	synctest.Test(t, func(t *testing.T) {
+		i := New(Config{Resolver: &silent{}, Checks: all})
+		p := i.Begin(client)
+		p.Hello("mail.example.org")
+		p.Mail(sender)
+		began := time.Now()
+		f, err := p.Await(t.Context(), d, h)
+		if took := time.Since(began); err != nil || took > 20*time.Second {
+			t.Errorf("%v after %s, want at most 20 s", err, took)
+		}
+		if f.HELO.Status != spf.TempError || f.From.Status != spf.TempError || f.DKIM[0].Status != dkim.TempError || f.DMARC.Status != dmarc.TempError {
+			t.Errorf("%+v", f)
+		}
+		p.Close()
+		if err := i.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestRoom has one evaluation at a time, and one that does not end before the
+// transaction does.
+func TestRoom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &silent{}
+		i := New(Config{Resolver: r, Checks: verdict.Checks{SPF: true}, LookUps: 1})
+		first, second := i.Begin(client), i.Begin(client)
+		synctest.Wait()
+		if r.asked.Load() != 1 || i.Counters.Waited.Value() != 1 {
+			t.Errorf("asked %d, waited %d; want 1 and 1", r.asked.Load(), i.Counters.Waited.Value())
+		}
+		first.Close()
+		synctest.Wait()
+		if r.asked.Load() != 2 {
+			t.Errorf("the next did not begin: asked %d", r.asked.Load())
+		}
+		second.Close()
+		if err := i.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		after := i.Begin(client) // a connection that outlives us
+		after.Hello("x.example")
+		after.Mail(sender)
+		if _, ok := after.mail.wait(t.Context()); ok {
+			t.Error("a stopped inspector found something out")
+		}
+		after.Close()
+	})
+}
+
+func TestUnreadableMessage(t *testing.T) {
+	t.Parallel()
+	i := inspector(t, Config{Resolver: world, Checks: all})
+	p := i.Begin(client)
+	defer p.Close()
+	d, h := draft(t, "DKIM-Signature: v=1; a=ed25519-sha256; d=example.org; s=s; h=from; bh=; b=\r\n"+plain)
+	d.Abort()
+	if _, err := p.Await(t.Context(), d, h); err == nil || i.Counters.Unread.Value() != 1 {
+		t.Errorf("got %v, counted %d", err, i.Counters.Unread.Value())
+	}
+}
