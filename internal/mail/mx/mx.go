@@ -5,7 +5,7 @@
 //
 // It looks nothing up itself. What is to be known about a sender is asked for
 // when the client connects and awaited after the message's final dot, both by
-// mail/inspect; no look-up delays 220, MAIL or RCPT.
+// the Inspection that is begun for it; no look-up delays 220, MAIL or RCPT.
 //
 // A Door is shared by all connections and immutable; a session belongs to its
 // connection's goroutine. It starts no goroutine.
@@ -16,36 +16,38 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
+	"log/slog"
 	"time"
 
 	"postern/internal/mail/address"
 	"postern/internal/mail/envelope"
-	"postern/internal/mail/inspect"
 	"postern/internal/mail/smtpd"
 	"postern/internal/mail/smtpline"
 	"postern/internal/mail/spool"
 )
 
-// Inspector starts the checks of a connection; *inspect.Inspector is it.
-type Inspector interface {
-	Begin(client netip.Addr) *inspect.Pending
-}
-
-// Acceptor decides over a message that has arrived whole, and commits the draft
-// or does not. Nil is 250. The caller aborts the draft afterwards, which does
-// nothing once it is committed.
-type Acceptor interface {
-	Inbound(ctx context.Context, draft *spool.Draft, env envelope.Envelope, facts *inspect.Pending) *smtpline.Reply
+// Inspection is what goes on about one connection beside the dialogue, and what
+// takes its messages; mail/accept's Arrival is it. Its calls come from the
+// connection's goroutine and must not wait, but Inbound.
+type Inspection interface {
+	Hello(name string)
+	Mail(from address.Address)
+	// Inbound awaits the checks, decides, and commits the draft or does not.
+	// Nil is 250; the caller aborts the draft, which does nothing once it is
+	// committed.
+	Inbound(ctx context.Context, draft *spool.Draft, env envelope.Envelope) *smtpline.Reply
+	Close()
 }
 
 // Config is what a Door needs; every field but Now is required.
 type Config struct {
-	Domains   []string // ours; the first gets mail for the bare <postmaster>
-	Spool     smtpd.Spool
-	Inspector Inspector
-	Acceptor  Acceptor
-	Now       func() time.Time // nil: time.Now
+	Domains []string // ours; the first gets mail for the bare <postmaster>
+	Spool   smtpd.Spool
+	// Begin is called when a client connects. The context ends with the
+	// connection.
+	Begin func(ctx context.Context, c *smtpd.Conn) Inspection
+	Now   func() time.Time // nil: time.Now
+	Log   *slog.Logger
 }
 
 // Door makes the sessions.
@@ -57,8 +59,8 @@ type Door struct {
 
 // New checks the configuration.
 func New(c Config) (*Door, error) {
-	if len(c.Domains) == 0 || c.Spool == nil || c.Inspector == nil || c.Acceptor == nil {
-		return nil, errors.New("mx: domains, spool, inspector and acceptor are required")
+	if len(c.Domains) == 0 || c.Spool == nil || c.Begin == nil || c.Log == nil {
+		return nil, errors.New("mx: domains, spool, inspection and log are required")
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -82,23 +84,23 @@ func New(c Config) (*Door, error) {
 func Limits() smtpd.Limits { return smtpd.Limits{GreetWait: 100 * time.Millisecond, DataLine: 1 << 16} }
 
 // Session is the engine's NewSession.
-func (d *Door) Session(_ context.Context, c *smtpd.Conn) (smtpd.Session, *smtpline.Reply) {
-	return &session{door: d, conn: c, facts: d.c.Inspector.Begin(c.Remote.Addr())}, nil
+func (d *Door) Session(ctx context.Context, c *smtpd.Conn) (smtpd.Session, *smtpline.Reply) {
+	return &session{door: d, conn: c, inspection: d.c.Begin(ctx, c)}, nil
 }
 
 type session struct {
-	door  *Door
-	conn  *smtpd.Conn
-	facts *inspect.Pending
-	tx    smtpd.Transaction
+	door       *Door
+	conn       *smtpd.Conn
+	inspection Inspection
+	tx         smtpd.Transaction
 }
 
 // Hello implements smtpd.Greeter.
-func (s *session) Hello(_ context.Context, name string) { s.facts.Hello(name) }
+func (s *session) Hello(_ context.Context, name string) { s.inspection.Hello(name) }
 
 func (s *session) Mail(_ context.Context, from address.Address, p smtpd.MailParams) *smtpline.Reply {
 	s.tx.Begin(from, p)
-	s.facts.Mail(from)
+	s.inspection.Mail(from)
 	return nil
 }
 
@@ -123,12 +125,9 @@ func (s *session) Data(ctx context.Context, r io.Reader) *smtpline.Reply {
 	}
 	defer draft.Abort()
 	env := s.tx.Envelope(s.conn, envelope.MX, "", s.door.c.Now())
-	return s.door.c.Acceptor.Inbound(ctx, draft, env, s.facts)
+	return s.inspection.Inbound(ctx, draft, env)
 }
 
-func (s *session) Reset() {
-	s.tx = smtpd.Transaction{}
-	s.facts.Reset()
-}
+func (s *session) Reset() { s.tx = smtpd.Transaction{} }
 
-func (s *session) Close() { s.facts.Close() }
+func (s *session) Close() { s.inspection.Close() }

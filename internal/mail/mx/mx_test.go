@@ -17,14 +17,11 @@ import (
 
 	"github.com/emersion/go-smtp"
 
-	"postern/internal/lookup/lookuptest"
 	"postern/internal/mail/address"
 	"postern/internal/mail/envelope"
-	"postern/internal/mail/inspect"
 	"postern/internal/mail/smtpd"
 	"postern/internal/mail/smtpline"
 	"postern/internal/mail/spool"
-	"postern/internal/mail/verdict"
 )
 
 // taker commits what it is given and remembers it.
@@ -34,9 +31,13 @@ type taker struct {
 	text []string
 }
 
-func (k *taker) Inbound(ctx context.Context, draft *spool.Draft, env envelope.Envelope, facts *inspect.Pending) *smtpline.Reply {
+func (*taker) Hello(string)         {}
+func (*taker) Mail(address.Address) {}
+func (*taker) Close()               {}
+
+func (k *taker) Inbound(ctx context.Context, draft *spool.Draft, env envelope.Envelope) *smtpline.Reply {
 	b, err := io.ReadAll(draft.Open())
-	if err != nil || facts == nil {
+	if err != nil {
 		return smtpline.Refuse(451, "4.3.0", "test", "no")
 	}
 	id, err := draft.Commit(ctx, env, draft.Header())
@@ -48,6 +49,8 @@ func (k *taker) Inbound(ctx context.Context, draft *spool.Draft, env envelope.En
 	k.envs, k.text = append(k.envs, env), append(k.text, string(b))
 	return &smtpline.Reply{Code: 250, Enhanced: "2.0.0", Text: "queued as " + string(id)}
 }
+
+func (k *taker) begin(context.Context, *smtpd.Conn) Inspection { return k }
 
 func (k *taker) taken() ([]envelope.Envelope, []string) {
 	k.mu.Lock()
@@ -72,9 +75,8 @@ func world(t *testing.T, edit func(*Config)) (*smtpd.Server, *taker) {
 		}
 	})
 	log := slog.New(slog.DiscardHandler)
-	in := inspect.New(inspect.Config{Resolver: lookuptest.Map{}, Checks: verdict.Checks{SPF: true}, Now: time.Now, Log: log})
 	k := &taker{}
-	c := Config{Domains: []string{"Example.test", "bücher.test"}, Spool: sp, Inspector: in, Acceptor: k}
+	c := Config{Domains: []string{"Example.test", "bücher.test"}, Spool: sp, Begin: k.begin, Log: log}
 	if edit != nil {
 		edit(&c)
 	}
@@ -90,13 +92,13 @@ func world(t *testing.T, edit func(*Config)) (*smtpd.Server, *taker) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(in.Start(t.Context()), s.Start(t.Context())); err != nil {
+	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // the test's own context has ended
 		defer cancel()
-		if err := errors.Join(s.Stop(ctx), in.Stop(ctx)); err != nil {
+		if err := s.Stop(ctx); err != nil {
 			t.Error(err)
 		}
 	})
@@ -302,13 +304,13 @@ func TestWithSwaks(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
-	good := Config{Domains: []string{"a.test"}, Spool: full{}, Inspector: &inspect.Inspector{}, Acceptor: &taker{}}
+	good := Config{Domains: []string{"a.test"}, Spool: full{}, Begin: (&taker{}).begin, Log: slog.New(slog.DiscardHandler)}
 	for name, edit := range map[string]func(*Config){
-		"no domains":  func(c *Config) { c.Domains = nil },
-		"bad domain":  func(c *Config) { c.Domains = []string{"a.test", "a b"} },
-		"no spool":    func(c *Config) { c.Spool = nil },
-		"no checks":   func(c *Config) { c.Inspector = nil },
-		"no acceptor": func(c *Config) { c.Acceptor = nil },
+		"no domains": func(c *Config) { c.Domains = nil },
+		"bad domain": func(c *Config) { c.Domains = []string{"a.test", "a b"} },
+		"no spool":   func(c *Config) { c.Spool = nil },
+		"no checks":  func(c *Config) { c.Begin = nil },
+		"no log":     func(c *Config) { c.Log = nil },
 	} {
 		c := good
 		edit(&c)
