@@ -1,0 +1,89 @@
+package serve
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"postern/internal/dns/name"
+	"postern/internal/dns/view"
+)
+
+// Explanation tells how a question would be answered, and why.
+type Explanation struct {
+	View    string   `json:"view,omitempty"`
+	Why     string   `json:"why"`            // why this view
+	Zone    string   `json:"zone,omitempty"` // the zone that answers, or answers last
+	Kind    string   `json:"kind"`           // what kind of answer
+	Rcode   string   `json:"rcode,omitempty"`
+	Records []string `json:"records,omitempty"`
+}
+
+// Explain says what a client would get that asks with RD on a listener of
+// these views. It asks nobody.
+func (s *Server) Explain(qname name.Name, qtype uint16, client netip.Addr, listenerViews []string) Explanation {
+	table := s.config.Table()
+	sel := table.Select(listenerViews, client)
+	if sel == nil {
+		return refusedView(table, client, listenerViews)
+	}
+	e := Explanation{View: sel.Name, Why: fmt.Sprintf("%s is a client of view %s%s", client, sel.Name, onListener(listenerViews))}
+	zone, own := sel.Zone(qname, qtype)
+	recurse := sel.Recursion && s.config.Resolver != nil
+	switch {
+	case qtype == dns.TypeAXFR || qtype == dns.TypeIXFR:
+		e.Kind, e.Rcode = "zone transfers are not served", "REFUSED"
+	case own && zone == nil:
+		e.Kind, e.Rcode = "our zone, but it has no good state", "SERVFAIL"
+	case own:
+		e.fromZone(sel, qname, qtype, recurse)
+	case recurse:
+		e.Kind = "not ours: the resolver looks it up (without RD: REFUSED)"
+	default:
+		e.Kind, e.Rcode = "not ours, and the view does not recurse", "REFUSED"
+	}
+	return e
+}
+
+func (e *Explanation) fromZone(sel *view.Selected, qname name.Name, qtype uint16, recurse bool) {
+	zone, _ := sel.Zone(qname, qtype)
+	msg, res, ok := ask(zone, sel, qname, qtype)
+	if !ok {
+		e.Kind, e.Rcode = "the question cannot be written", "FORMERR"
+		return
+	}
+	e.Zone, e.Kind, e.Rcode = res.Zone.Origin().String(), res.Kind.String(), dns.RcodeToString[res.Rcode]
+	if res.Wild {
+		e.Kind += ", from a wildcard"
+	}
+	if res.Hops > 0 {
+		e.Kind += fmt.Sprintf(", after %d aliases", res.Hops)
+	}
+	if recurse && strings.HasPrefix(e.Kind, "referral") || recurse && strings.HasPrefix(e.Kind, "leaves") {
+		e.Kind += "; the resolver follows (without RD it does not)"
+	}
+	for _, section := range [][]dns.RR{msg.Answer, msg.Ns, msg.Extra} {
+		for _, rr := range section {
+			e.Records = append(e.Records, rr.String())
+		}
+	}
+}
+
+func refusedView(table *view.Table, client netip.Addr, listenerViews []string) Explanation {
+	if table.Forged(listenerViews, client) {
+		return Explanation{
+			Why:  fmt.Sprintf("%s belongs to a view that is not served%s: a forged source", client, onListener(listenerViews)),
+			Kind: "dropped",
+		}
+	}
+	return Explanation{Why: fmt.Sprintf("%s is a client of no view%s", client, onListener(listenerViews)), Kind: "refused", Rcode: "REFUSED"}
+}
+
+func onListener(views []string) string {
+	if len(views) == 0 {
+		return ""
+	}
+	return " on a listener of " + strings.Join(views, ", ")
+}

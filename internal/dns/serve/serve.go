@@ -1,0 +1,126 @@
+// Package serve is what happens to a query between the socket and the answer,
+// as one straight line: opcode, gate, view, then one of our zones, the
+// resolver, or a refusal. The line is handler.Serve; what has to wait for the
+// resolver leaves it for slow, which runs at most Config.MaxSlow goroutines.
+//
+// One address has two roles (VIEWS): a client of a view without recursion
+// gets the same REFUSED for everything that is not ours, and no path leads
+// from it to the cache or the resolver; in a view with recursion, a query
+// without RD for a name of others is refused as well. Nothing said to a
+// client carries an internal name but an answer of its own view.
+//
+// It never opens a socket, never reads a file and never changes a zone. RFC
+// 1034, Section 4.3; RFC 6891 (BADVERS); RFC 5001 (NSID); RFC 8906 (odd
+// queries); RFC 9619.
+package serve
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"postern/internal/dns/gate"
+	"postern/internal/dns/listen"
+	"postern/internal/dns/resolver"
+	"postern/internal/dns/view"
+	"postern/internal/lifecycle"
+	"postern/internal/metrics"
+)
+
+// Recursor answers what our zones do not, in views with recursion.
+type Recursor interface {
+	Resolve(ctx context.Context, q resolver.Question) (*dns.Msg, error)
+}
+
+// Config is what a Server needs.
+type Config struct {
+	Table    func() *view.Table // what is served now; called for every query
+	Resolver Recursor           // nil: no view recurses
+	NSID     string             // told to those who ask (RFC 5001); empty: nothing is told
+	MaxSlow  int                // questions with the resolver at one time; 0: 2000
+	Timeout  time.Duration      // for the resolver's answer; 0: 10 s
+	Log      *slog.Logger       // nil: silent
+}
+
+// Listener is what sets the queries of one listener apart.
+type Listener struct {
+	Views   []string       // the views served here; none: all
+	Clients []netip.Prefix // who may ask at all; none: everybody
+}
+
+// Server answers queries. It is a lifecycle.Part: Stop ends its goroutines.
+type Server struct {
+	Counters Counters
+
+	config  Config
+	slots   chan struct{} // one for each question with the resolver
+	workers lifecycle.Workers
+	queries sync.Pool // *wire.Query, for slow answers
+
+	mu    sync.Mutex // guards views
+	views map[string]*ViewCounters
+}
+
+// maxRcode bounds the counted rcodes; BADVERS is the largest sent.
+const maxRcode = 16
+
+// Counters counts queries and replies.
+type Counters struct {
+	UDP       metrics.Counter // messages by UDP
+	TCP       metrics.Counter // messages by TCP
+	Rcodes    [maxRcode + 1]metrics.Counter
+	Truncated metrics.Counter // replies with TC
+	Dropped   metrics.Counter // no queries: too short, or responses
+	Denied    metrics.Counter // from clients the listener does not admit; no reply
+	Forged    metrics.Counter // from addresses of a view not served there; no reply
+	Slow      metrics.Counter // handed to the resolver
+	Refused   metrics.Counter // not handed to it: MaxSlow was reached; SERVFAIL
+	Oversize  metrics.Counter // answers too long even for TCP; SERVFAIL
+	Panics    metrics.Counter // queries that brought a handler down; no reply
+}
+
+// ViewCounters counts what one view's clients asked.
+type ViewCounters struct {
+	Queries   metrics.Counter
+	Recursive metrics.Counter // those handed to the resolver
+}
+
+// New returns a server.
+func New(c Config) *Server {
+	c.MaxSlow = cmp.Or(c.MaxSlow, 2000)
+	c.Timeout = cmp.Or(c.Timeout, 10*time.Second)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{config: c, slots: make(chan struct{}, c.MaxSlow), views: map[string]*ViewCounters{}}
+}
+
+// Start does nothing; the listeners call the handlers.
+func (s *Server) Start(context.Context) error { return nil }
+
+// Stop ends the questions with the resolver; the listeners are stopped first.
+func (s *Server) Stop(ctx context.Context) error { return s.workers.Stop(ctx) }
+
+// Handler returns what makes the handlers of a listener: for listen.Spec.
+func (s *Server) Handler(l Listener) func() listen.Handler {
+	acl := gate.NewACL(l.Clients)
+	return func() listen.Handler { return &handler{Server: s, listener: l, acl: acl} }
+}
+
+// View returns the counters of a view; the same ones for as long as the
+// server lives, whatever becomes of the view.
+func (s *Server) View(name string) *ViewCounters {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.views[name]
+	if c == nil {
+		c = new(ViewCounters)
+		s.views[name] = c
+	}
+	return c
+}
