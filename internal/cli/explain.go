@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/dns/serve"
 	"postern/internal/manage"
 )
 
@@ -20,12 +22,27 @@ func (e *env) explainQuery() *cobra.Command {
 		Args:  exactly(2, "a name and a record type"),
 		RunE: func(c *cobra.Command, args []string) error {
 			a.Name, a.Type = args[0], args[1]
-			return e.text(c, manage.VerbExplainQuery, a)
+			var x serve.Explanation
+			if err := e.call(c.Context(), manage.VerbExplainQuery, a, &x); err != nil {
+				return err
+			}
+			return e.print(x, func(w io.Writer) { printExplanation(w, x) })
 		},
 	}
 	c.Flags().StringVar(&a.From, "from", "127.0.0.1", "the client's `address`")
 	c.Flags().StringVar(&a.Via, "via", "", "the listener's `address`, for one that serves only some views")
 	return c
+}
+
+func printExplanation(w io.Writer, x serve.Explanation) {
+	for _, row := range [][2]string{{"view", x.View}, {"why", x.Why}, {"zone", x.Zone}, {"answer", x.Kind}, {"rcode", x.Rcode}} {
+		if row[1] != "" {
+			fmt.Fprintf(w, "%-7s %s\n", row[0], row[1])
+		}
+	}
+	for _, r := range x.Records {
+		fmt.Fprintln(w, r)
+	}
 }
 
 // text calls a verb whose result is for reading, and prints it as it is.

@@ -48,16 +48,7 @@ func (e *env) socket() (string, error) {
 
 // socketOf reads where the control socket lies. Problems elsewhere in the file
 // do not matter for that: the running server has its own, working copy.
-func socketOf(path string) (string, error) {
-	c, problems := config.Load(path)
-	if c != nil && c.Server.Control != "" {
-		return c.Server.Control, nil
-	}
-	if len(problems) > 0 {
-		return "", errors.New(problems[0].String())
-	}
-	return "", fmt.Errorf("%s names no server.control", path)
-}
+func socketOf(path string) (string, error) { return config.ControlPath(path) }
 
 // call asks the running server and decodes into result.
 func (e *env) call(ctx context.Context, verb string, args, result any) error {

@@ -25,7 +25,6 @@ func selectors(c *cobra.Command, a *manage.QueueArgs) {
 	c.Flags().StringVar(&a.Account, "account", "", "submitted by this `login`")
 	c.Flags().StringVar(&a.Domain, "domain", "", "with a recipient in this `domain`")
 	c.Flags().StringVar(&a.From, "from", "", "with this envelope sender `address`; <> for bounces")
-	c.Flags().StringVar(&a.Reason, "reason", "", "waiting or held for this `reason` word")
 }
 
 func (e *env) queueList() *cobra.Command {
@@ -99,9 +98,6 @@ func printMessage(w io.Writer, m manage.Message) {
 	if m.Account != "" {
 		fmt.Fprintf(w, "account   %s\n", m.Account)
 	}
-	if m.Reason != "" {
-		fmt.Fprintf(w, "reason    %s\n", m.Reason)
-	}
 	fmt.Fprintf(w, "next try  %s\n", when(m.Next))
 	for _, r := range m.Recipients {
 		fmt.Fprintf(w, "to        %s: %s after %d tries", r.Address, r.State, r.Tries)
@@ -120,7 +116,7 @@ func (e *env) queueAct(name, short, verb, past string) *cobra.Command {
 		Args:  between(0, -1, "queue ids, or flags that select"),
 		RunE: func(c *cobra.Command, args []string) error {
 			a.IDs = args
-			if len(args) == 0 && !a.All && a.Account+a.Domain+a.From+a.Reason == "" {
+			if len(args) == 0 && !a.All && a.Account+a.Domain+a.From == "" {
 				return usageError{errors.New("say which messages: ids, a selector, or --all")}
 			}
 			var done manage.Done

@@ -48,7 +48,7 @@ func printStatus(w io.Writer, s manage.Status) {
 		}
 	})
 	printZones(w, s.Zones)
-	fmt.Fprintf(w, "\nQUEUE  mode %s, %d active, %d deferred, %d held\n", s.Queue.Mode, s.Queue.Active, s.Queue.Deferred, s.Queue.Held)
+	fmt.Fprintf(w, "\nQUEUE  mode %s, %d active, %d waiting, %d held\n", s.Queue.Mode, s.Queue.Active, s.Queue.Waiting, s.Queue.Held)
 	for _, c := range s.Certificates {
 		fmt.Fprintf(w, "\nCERTIFICATE  %s, from %s, until %s\n", strings.Join(c.Names, " "), c.Issuer, c.Until.Format(time.DateOnly))
 	}

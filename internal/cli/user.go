@@ -115,16 +115,13 @@ func printUsers(w io.Writer, users []manage.User) {
 	if len(users) == 0 {
 		fmt.Fprintln(w, "no accounts (hint: postern user add ADDRESS)")
 	}
-	table(w, "", "LOGIN\tSTATE\tCREATED\tLAST LOGIN\tSENDERS", len(users), func(w io.Writer) {
+	table(w, "", "LOGIN\tSTATE\tCREATED\tSENDERS", len(users), func(w io.Writer) {
 		for _, u := range users {
-			state, last := "enabled", "never"
+			state := "enabled"
 			if u.Disabled {
 				state = "disabled"
 			}
-			if !u.LastLogin.IsZero() {
-				last = u.LastLogin.Format(time.DateTime)
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", u.Login, state, u.Created.Format(time.DateOnly), last, strings.Join(u.Senders, " "))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", u.Login, state, u.Created.Format(time.DateOnly), strings.Join(u.Senders, " "))
 		}
 	})
 }

@@ -20,7 +20,7 @@ const (
 	VerbQueueHold    = "queue hold"    // QueueArgs -> Done
 	VerbQueueRelease = "queue release" // QueueArgs -> Done
 	VerbQueueDrop    = "queue drop"    // QueueArgs -> Done
-	VerbExplainQuery = "explain query" // QueryArgs -> Text
+	VerbExplainQuery = "explain query" // QueryArgs -> serve.Explanation
 )
 
 // Status is one screen about the running server.
@@ -62,10 +62,10 @@ type Zone struct {
 
 // Queue is the queue in numbers.
 type Queue struct {
-	Mode     string `json:"mode"` // deliver, hold
-	Active   int    `json:"active"`
-	Deferred int    `json:"deferred"`
-	Held     int    `json:"held"`
+	Mode    string `json:"mode"` // deliver, hold
+	Active  int    `json:"active"`
+	Waiting int    `json:"waiting"`
+	Held    int    `json:"held"` // by an operator, or by mode hold
 }
 
 // Certificate is one that a door shows.
@@ -108,11 +108,10 @@ type UserArgs struct {
 
 // User is an account without its secrets.
 type User struct {
-	Login     string    `json:"login"`
-	Senders   []string  `json:"senders"`
-	Disabled  bool      `json:"disabled"`
-	Created   time.Time `json:"created"`
-	LastLogin time.Time `json:"last_login,omitzero"`
+	Login    string    `json:"login"`
+	Senders  []string  `json:"senders"`
+	Disabled bool      `json:"disabled"`
+	Created  time.Time `json:"created"`
 }
 
 // QueueArgs selects messages: by id, or by every field that is not empty.
@@ -122,7 +121,6 @@ type QueueArgs struct {
 	Account string   `json:"account,omitempty"`
 	Domain  string   `json:"domain,omitempty"` // of a recipient
 	From    string   `json:"from,omitempty"`
-	Reason  string   `json:"reason,omitempty"`
 }
 
 // Message is one message of the queue.
@@ -132,8 +130,7 @@ type Message struct {
 	Account    string      `json:"account,omitempty"`
 	Received   time.Time   `json:"received"`
 	Size       int64       `json:"size"`
-	State      string      `json:"state"`
-	Reason     string      `json:"reason,omitempty"`
+	State      string      `json:"state"` // waiting, active, held; parked while outbound mail is held
 	Next       time.Time   `json:"next,omitzero"`
 	Recipients []Recipient `json:"recipients"`
 }

@@ -38,11 +38,17 @@ var nameRule = regexp.MustCompile(`^postern_[a-z0-9]+(_[a-z0-9]+)+$`)
 
 // Counter shows c under name, which begins with postern_ and ends with _total.
 func (r *Registry) Counter(name, help string, c *Counter, l Labels) error {
+	return r.CounterFunc(name, help, c.Value, l)
+}
+
+// CounterFunc shows what f returns at the time of asking, for counters whose
+// owner may be replaced; f must not block.
+func (r *Registry) CounterFunc(name, help string, f func() uint64, l Labels) error {
 	if len(name) < 6 || name[len(name)-6:] != "_total" {
 		return fmt.Errorf("metric %s: a counter's name ends with _total", name)
 	}
 	return r.add(name, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: l},
-		func() float64 { return float64(c.Value()) }))
+		func() float64 { return float64(f()) }))
 }
 
 // Gauge shows what f returns at the time of asking; f must not block.

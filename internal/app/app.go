@@ -1,0 +1,213 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"postern/config"
+	"postern/internal/account"
+	"postern/internal/admin"
+	"postern/internal/certs"
+	"postern/internal/control"
+	"postern/internal/dns/authority"
+	"postern/internal/dns/listen"
+	"postern/internal/dns/resolver"
+	"postern/internal/dns/serve"
+	"postern/internal/lifecycle"
+	"postern/internal/mail/inspect"
+	"postern/internal/mail/queue"
+	"postern/internal/mail/selector"
+	"postern/internal/mail/spool"
+	"postern/internal/manage"
+	"postern/internal/metrics"
+	"postern/internal/store"
+)
+
+// App is the appliance: every part, and how they meet. Start and stop it once.
+type App struct {
+	opts     Options
+	log      *slog.Logger
+	failures *failures
+	now      func() time.Time
+	started  time.Time
+	registry *metrics.Registry
+	own      atomic.Pointer[addrSet] // our addresses; changes with the configuration
+
+	state     *state
+	certs     *certs.Keeper
+	store     *store.Store    // nil: unusable
+	accounts  *account.Keeper // nil with it
+	authority *authority.Authority
+	resolver  *resolver.Resolver
+	serve     *serve.Server
+	names     *listen.Set
+	spool     *spool.Spool
+	selector  *selector.Ring
+	inspector *inspect.Inspector
+	queue     *queue.Queue
+	mail      atomic.Pointer[mailWorld] // what mail follows; changes with the configuration
+	doors     doors
+	desk      *manage.Desk
+
+	stack lifecycle.Stack // what runs, in the order in which it was started
+
+	reloading sync.Mutex // one reload at a time; guards cfg
+	cfg       *config.Checked
+}
+
+// newApp takes the state and opens what keeps data in it. Nothing runs yet.
+func newApp(o Options, cfg *config.Checked) (_ *App, err error) {
+	a := &App{opts: o, cfg: cfg, failures: &failures{}, registry: metrics.NewRegistry()}
+	a.log = o.logger(a.failures)
+	if a.now, err = o.clock(); err != nil {
+		return nil, err
+	}
+	a.started = a.now()
+	a.setOwn(cfg)
+	if o.Config == "" {
+		if err := errors.Join(checkDemo(cfg), prepareDemo()); err != nil {
+			return nil, err
+		}
+	}
+	if a.state, err = openState(cfg.Server.State, o.TestKnobs); err != nil {
+		return nil, err
+	}
+	if err := a.build(cfg); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	return a, nil
+}
+
+// build makes every part, lowest first.
+func (a *App) build(cfg *config.Checked) error {
+	for _, part := range []func(*config.Checked) error{
+		a.buildCertificate, a.buildAccounts, // who we are, and who our users are
+		a.buildNames, // zones, resolver, listeners
+		a.buildMail,  // spool, checks, queue, doors
+		a.buildDesk,
+	} {
+		if err := part(cfg); err != nil {
+			return err
+		}
+	}
+	return a.count()
+}
+
+// start starts every part, in the order in which they need each other: names
+// before mail, since mail asks names, and the doors when all behind them works.
+func (a *App) start(ctx context.Context) error {
+	if a.opts.Config == "" {
+		greetDemo(a.opts.Stderr)
+	}
+	if a.opts.TestKnobs {
+		a.log.Warn("TEST: test knobs are on; this is no server for the world")
+	}
+	for _, p := range []struct {
+		name string
+		part lifecycle.Part
+	}{
+		{"certificate", a.certs},
+		{"zones", a.authority},
+		{"resolver", a.resolver},
+		{"name service", a.serve},
+		{"DKIM keys", a.selector},
+		{"mail checks", a.inspector},
+		{"queue", a.queue},
+		{"DNS listeners", a.names},
+		{"mail doors", &a.doors},
+		{"health and metrics", a.buildAdmin()},
+		{"control socket", a.buildControl()},
+	} {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if p.part == nil {
+			continue
+		}
+		if err := a.stack.Start(ctx, p.name, p.part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stop stops what runs, newest first, and gives the state back.
+func (a *App) stop(ctx context.Context) error {
+	return errors.Join(a.stack.Stop(ctx), a.close())
+}
+
+// close closes what keeps data.
+func (a *App) close() error {
+	var errs []error
+	if a.spool != nil {
+		errs = append(errs, a.spool.Close())
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	return errors.Join(append(errs, a.state.close())...)
+}
+
+// ready says why not every part works, or nil.
+func (a *App) ready() error {
+	for _, z := range a.authority.Zones() {
+		if z.State == authority.Failed {
+			return fmt.Errorf("zone %s in view %s has no good state: %s", z.Zone, z.View, z.Reason)
+		}
+	}
+	if err := a.spool.Fault(); err != nil {
+		return fmt.Errorf("spool takes no mail: %w", err)
+	}
+	if a.accounts == nil {
+		return errors.New("account database cannot be used; submission is closed")
+	}
+	return nil
+}
+
+// hostname is our name. A server without mail needs none in its configuration,
+// but its parts do.
+func hostname(cfg *config.Checked) string {
+	if cfg.Server.Hostname != "" {
+		return cfg.Server.Hostname
+	}
+	if own, err := os.Hostname(); err == nil && own != "" {
+		return strings.ToLower(own)
+	}
+	return "localhost"
+}
+
+func (a *App) setOwn(cfg *config.Checked) {
+	set := own(cfg)
+	a.own.Store(&set)
+}
+
+// buildAdmin returns the listener for health and metrics, or nil if none is
+// wanted.
+func (a *App) buildAdmin() lifecycle.Part {
+	c := admin.Config{Names: []string{hostname(a.cfg)}, Metrics: a.registry.Handler(), Ready: a.ready, Log: a.log}
+	for _, l := range a.cfg.Listen {
+		if l.Serve == config.ServeAdmin {
+			c.Addrs = append(c.Addrs, l.Addrs...)
+			c.Clients = append(c.Clients, l.Clients...)
+		}
+	}
+	if len(c.Addrs) == 0 {
+		return nil
+	}
+	return admin.NewServer(c)
+}
+
+func (a *App) buildControl() lifecycle.Part {
+	c := control.Config{Path: a.cfg.Server.Control, Desk: a.desk, Log: a.log}
+	for _, uid := range a.cfg.Server.Admins {
+		c.Admins = append(c.Admins, uint32(uid))
+	}
+	return control.NewServer(c)
+}

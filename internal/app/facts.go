@@ -1,0 +1,165 @@
+package app
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"postern/config"
+	"postern/internal/dns/name"
+	"postern/internal/dns/serve"
+	"postern/internal/mail/accept"
+	"postern/internal/mail/smtpd"
+	"postern/internal/manage"
+	"postern/internal/metrics"
+)
+
+// buildDesk makes what operators talk to.
+func (a *App) buildDesk(*config.Checked) error {
+	a.desk = manage.New(manage.Config{
+		Authority: a.authority, Queue: a.queue, Accounts: a.accounts,
+		Facts: a.facts, Reload: a.reload, Explain: a.explain, Log: a.log,
+	})
+	return nil
+}
+
+// facts is the parts of a status that only the roof knows.
+func (a *App) facts() manage.Status {
+	cfg := a.inForce()
+	s := manage.Status{
+		Version: a.opts.Version, Hostname: hostname(cfg), Config: cmp.Or(a.opts.Config, "demo"), Test: a.opts.TestKnobs,
+		Started: a.started, Ready: true, Listeners: a.listeners(cfg), Failures: a.failures.list(),
+		Queue: manage.Queue{Mode: cfg.Mail.Outbound.Mode},
+	}
+	if err := a.ready(); err != nil {
+		s.Ready, s.NotReady = false, err.Error()
+	}
+	leaf := a.certs.Leaf()
+	names := slices.Clone(leaf.DNSNames)
+	for _, ip := range leaf.IPAddresses {
+		names = append(names, ip.String())
+	}
+	s.Certificates = []manage.Certificate{{Names: names, Issuer: leaf.Issuer.CommonName, Until: leaf.NotAfter}}
+	return s
+}
+
+// inForce is the configuration that is being followed.
+func (a *App) inForce() *config.Checked {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	return a.cfg
+}
+
+func (a *App) listeners(cfg *config.Checked) []manage.Listener {
+	var all []manage.Listener
+	for _, o := range a.names.Open() {
+		all = append(all, manage.Listener{Serve: "dns", Transport: o.Transport.String(), Address: o.Addr.String()})
+	}
+	a.doors.each(func(k doorKey, s *smtpd.Server) {
+		all = append(all, manage.Listener{Serve: k.name, Transport: transports[k.mode], Address: s.Addr().String()})
+	})
+	for _, l := range cfg.Listen {
+		if l.Serve == config.ServeAdmin {
+			for _, addr := range l.Addrs {
+				all = append(all, manage.Listener{Serve: "admin", Transport: "http", Address: addr.String()})
+			}
+		}
+	}
+	slices.SortFunc(all, func(x, y manage.Listener) int {
+		return cmp.Or(strings.Compare(x.Serve, y.Serve), strings.Compare(x.Address, y.Address), strings.Compare(x.Transport, y.Transport))
+	})
+	return all
+}
+
+var transports = map[smtpd.Mode]string{smtpd.Plain: "plain", smtpd.STARTTLS: "starttls", smtpd.ImplicitTLS: "tls"}
+
+// explain says how a question of a client would be answered.
+func (a *App) explain(q manage.QueryArgs) (serve.Explanation, error) {
+	var none serve.Explanation
+	from, err := netip.ParseAddr(q.From)
+	if err != nil {
+		return none, fmt.Errorf("--from %q: not an address", q.From)
+	}
+	qtype, ok := dns.StringToType[strings.ToUpper(q.Type)]
+	if !ok {
+		return none, fmt.Errorf("%q is not a record type", q.Type)
+	}
+	views, err := a.viewsOf(q.Via)
+	if err != nil {
+		return none, err
+	}
+	qname, err := name.Parse(q.Name)
+	if err != nil {
+		return none, err
+	}
+	return a.serve.Explain(qname, qtype, from, views), nil
+}
+
+// viewsOf is the views that a DNS listener serves; without one named, all.
+func (a *App) viewsOf(via string) ([]string, error) {
+	if via == "" {
+		return nil, nil
+	}
+	for _, l := range a.inForce().Listen {
+		for _, addr := range l.Addrs {
+			if l.Serve == config.ServeDNS && (addr.String() == via || addr.Addr().String() == via) {
+				return l.Views, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("--via %q: no DNS listener has this address", via)
+}
+
+// count shows the counters of every room.
+func (a *App) count() error {
+	reg := a.registry
+	errs := []error{
+		count(reg, "certs", one(&a.certs.Counters), nil),
+		count(reg, "dns_authority", one(&a.authority.Counters), nil),
+		count(reg, "dns_resolver", one(&a.resolver.Counters), nil),
+		count(reg, "dns_resolver_cache", one(&a.resolver.Cache().Counters), nil),
+		count(reg, "dns_resolver_outbound", one(&a.resolver.Outbound().Counters), nil),
+		count(reg, "dns_serve", one(&a.serve.Counters), nil),
+		count(reg, "dns_listen", one(&a.names.Counters), nil),
+		count(reg, "mail_spool", one(&a.spool.Counters), nil),
+		count(reg, "mail_inspect", one(&a.inspector.Counters), nil),
+		count(reg, "mail_selector", one(&a.selector.Counters), nil),
+		count(reg, "mail_queue", one(&a.queue.Counters), nil),
+		count(reg, "mail_accept", func() []*accept.Counters { return []*accept.Counters{&a.mail.Load().acceptor.Counters} }, nil),
+		reg.Gauge("postern_mail_queue_messages", "Messages that are not delivered yet.", func() float64 { return float64(a.queue.Len()) }, nil),
+		reg.Gauge("postern_dns_zones_not_ok", "Zones whose file is not what is served.", a.zonesNotOK, nil),
+		reg.Gauge("postern_certificate_expiry_seconds", "When the certificate ends, in Unix seconds.", func() float64 { return float64(a.certs.Leaf().NotAfter.Unix()) }, nil),
+	}
+	if a.accounts != nil {
+		errs = append(errs, count(reg, "account", one(&a.accounts.Counters), nil))
+	}
+	for _, door := range []string{"mx", "submission", "relay"} {
+		errs = append(errs, count(reg, "mail_smtpd", func() []*smtpd.Counters { return a.doors.counters(door) }, metrics.Labels{"door": door}))
+	}
+	return errors.Join(errs...)
+}
+
+func (d *doors) counters(name string) []*smtpd.Counters {
+	var all []*smtpd.Counters
+	d.each(func(k doorKey, s *smtpd.Server) {
+		if k.name == name {
+			all = append(all, &s.Counters)
+		}
+	})
+	return all
+}
+
+func (a *App) zonesNotOK() float64 {
+	n := 0
+	for _, z := range a.authority.Zones() {
+		if z.State != "ok" {
+			n++
+		}
+	}
+	return float64(n)
+}

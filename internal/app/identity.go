@@ -1,0 +1,74 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+
+	"postern/config"
+	"postern/internal/account"
+	"postern/internal/certs"
+	"postern/internal/store"
+)
+
+// buildCertificate opens what every TLS door shows. The demo's also vouches
+// for loopback, so that clients there need no name.
+func (a *App) buildCertificate(cfg *config.Checked) error {
+	c := certs.Config{Dir: a.state.path("certs"), Hostname: hostname(cfg), Now: a.now, Log: a.log}
+	if cfg.TLS.Issuer == "files" {
+		c.CertFile, c.KeyFile = cfg.TLS.Cert, cfg.TLS.Key
+	}
+	for _, l := range cfg.Listen {
+		for _, addr := range l.Addrs {
+			if addr.Addr().IsLoopback() && !contains(c.Addrs, addr.Addr()) {
+				c.Addrs = append(c.Addrs, addr.Addr())
+			}
+		}
+	}
+	var err error
+	a.certs, err = certs.Open(c)
+	return err
+}
+
+func contains[T comparable](list []T, x T) bool {
+	for _, l := range list {
+		if l == x {
+			return true
+		}
+	}
+	return false
+}
+
+// tlsConfig is what the doors show; the engine switches tickets off.
+func (a *App) tlsConfig(cfg *config.Checked) *tls.Config {
+	least := uint16(tls.VersionTLS12)
+	if cfg.TLS.MinVersion == "1.3" {
+		least = tls.VersionTLS13
+	}
+	return a.certs.Server(least, false)
+}
+
+// buildAccounts opens the database. A damaged one closes submission and
+// nothing else: names are answered and mail from the world is taken.
+func (a *App) buildAccounts(cfg *config.Checked) error {
+	// Background: opening takes as long as it takes, before anything runs.
+	ctx := context.Background()
+	s, err := store.Open(ctx, store.Config{Path: a.state.path("postern.db"), Now: a.now})
+	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrForeign) || errors.Is(err, store.ErrNewer) {
+		a.log.Error("account database cannot be used; submission is closed", "reason", "accounts-unusable", "err", err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("account database: %w", err)
+	}
+	a.store = s
+	a.accounts, err = account.New(account.Config{
+		Store: s, Log: a.log, Now: a.now, MinLength: cfg.Accounts.MinLength,
+		LockoutFailures: cfg.Accounts.Lockout.Count, LockoutWindow: cfg.Accounts.Lockout.Window,
+	})
+	if err == nil && a.opts.Config == "" {
+		err = demoAccount(ctx, a.accounts)
+	}
+	return err
+}

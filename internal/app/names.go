@@ -1,0 +1,193 @@
+package app
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"postern/config"
+	"postern/internal/dns/authority"
+	"postern/internal/dns/listen"
+	"postern/internal/dns/name"
+	"postern/internal/dns/resolver"
+	"postern/internal/dns/resolver/iterate"
+	"postern/internal/dns/serve"
+	"postern/internal/lookup"
+	"postern/zones"
+)
+
+// buildNames makes the zones' owner, the resolver, and what answers with both.
+func (a *App) buildNames(cfg *config.Checked) error {
+	var err error
+	if a.authority, err = authority.New(a.zonesOf(cfg)); err != nil {
+		return fmt.Errorf("zones: %w", err)
+	}
+	resolving, err := a.resolverOf(cfg)
+	if err != nil {
+		return err
+	}
+	if a.resolver, err = resolver.New(resolving); err != nil {
+		return err
+	}
+	a.serve = serve.New(serve.Config{Table: a.authority.Table, Resolver: a.resolver, NSID: cfg.Server.Hostname, Log: a.log})
+	a.names = listen.NewSet(listen.Config{
+		Listen: a.nameListeners(cfg),
+		Limits: listen.Limits{Exempt: func(c netip.Addr) bool { return within(cfg.Limits.Exempt, c) }},
+	})
+	return nil
+}
+
+// zonesOf is the part of the configuration that the zones follow.
+func (a *App) zonesOf(cfg *config.Checked) authority.Config {
+	c := authority.Config{
+		StateDir: cfg.Server.State, External: externalView(cfg), Serial: authority.SerialPolicy(cfg.DNS.Serial),
+		Strict: cfg.DNS.Lint == "strict", Files: map[string]string{}, Now: a.now, Log: a.log,
+	}
+	full := map[string][]string{} // view -> zones without overlay
+	for _, z := range cfg.Zones {
+		if z.File != "" {
+			c.Files[z.Name] = z.File
+		}
+		for _, v := range z.Views {
+			if v.NoOverlay {
+				full[v.View] = append(full[v.View], z.Name)
+			}
+		}
+	}
+	for _, v := range cfg.Views {
+		c.Views = append(c.Views, authority.ViewConfig{
+			Name: v.Name, Dir: v.Zones, Overlay: v.Overlay, Hide: v.Hide, HideTree: v.HideTree,
+			Full: full[v.Name], Clients: v.Clients, Recursion: v.Recursion,
+		})
+	}
+	return c
+}
+
+// externalView is the view that outsiders see: the first for any address that
+// lies over no other, else the last that lies over no other; "" without views.
+func externalView(cfg *config.Checked) string {
+	last := ""
+	for _, v := range cfg.Views {
+		if v.Overlay != "" {
+			continue
+		}
+		if v.Any {
+			return v.Name
+		}
+		last = v.Name
+	}
+	return last
+}
+
+// resolverOf is the part of the configuration that the resolver follows.
+func (a *App) resolverOf(cfg *config.Checked) (resolver.Config, error) {
+	roots, err := rootHints(cfg.Resolver.RootHints)
+	if err != nil {
+		return resolver.Config{}, err
+	}
+	test := cfg.Resolver.Test
+	c := resolver.Config{
+		Roots: roots, Local: serve.Local(a.authority.Table), OwnAddrs: func(addr netip.Addr) bool { return a.own.Load().has(addr) },
+		Sources: cfg.Resolver.Source, CacheBytes: cfg.Resolver.CacheSize, Minimise: minimise(cfg.Resolver.QNAMEMinimisation),
+		Now: a.now, Log: a.log,
+	}
+	if test.Written {
+		c.UpstreamMap, c.AllowPrivateUpstream, c.Timeout = test.UpstreamMap, test.AllowPrivateUpstream, test.Timeout
+		c.IPv4, c.IPv6, c.EDNSSize = test.IPv4, test.IPv6, uint16(test.EDNSSize)
+		c.NoCaseRandomisation, c.NoSpecialUse = !test.CaseRandomisation, !test.SpecialUse
+	}
+	return c, nil
+}
+
+func minimise(word string) iterate.Minimise {
+	switch word {
+	case "off":
+		return iterate.Whole
+	case "strict":
+		return iterate.Strict
+	}
+	return iterate.Relaxed
+}
+
+// rootHints reads the root servers from a file in the form of named.root, or
+// takes the embedded ones.
+func rootHints(path string) ([]resolver.Hint, error) {
+	text, file := zones.RootHints, "embedded root hints"
+	if path != "" {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("root hints: %w", err)
+		}
+		text, file = string(b), path
+	}
+	var order []string
+	addrs := map[string][]netip.Addr{}
+	p := dns.NewZoneParser(strings.NewReader(text), ".", file)
+	p.SetDefaultTTL(3600)
+	for rr, ok := p.Next(); ok; rr, ok = p.Next() {
+		owner := dns.CanonicalName(rr.Header().Name)
+		switch rr := rr.(type) {
+		case *dns.NS:
+			order = append(order, dns.CanonicalName(rr.Ns))
+		case *dns.A:
+			addrs[owner] = append(addrs[owner], netip.AddrFrom4([4]byte(rr.A.To4())))
+		case *dns.AAAA:
+			addrs[owner] = append(addrs[owner], netip.AddrFrom16([16]byte(rr.AAAA.To16())))
+		}
+	}
+	if err := p.Err(); err != nil {
+		return nil, fmt.Errorf("root hints %s: %w", file, err)
+	}
+	var hints []resolver.Hint
+	for _, server := range order {
+		n, err := name.Parse(server)
+		if err != nil {
+			return nil, fmt.Errorf("root hints %s: %w", file, err)
+		}
+		if len(addrs[server]) > 0 {
+			hints = append(hints, resolver.Hint{Name: n, Addrs: addrs[server]})
+		}
+	}
+	if len(hints) == 0 {
+		return nil, fmt.Errorf("root hints %s: no root server with an address", file)
+	}
+	return hints, nil
+}
+
+// nameListeners is the wanted DNS listeners.
+func (a *App) nameListeners(cfg *config.Checked) []listen.Spec {
+	var specs []listen.Spec
+	for _, l := range cfg.Listen {
+		if l.Serve != config.ServeDNS {
+			continue
+		}
+		for _, addr := range l.Addrs {
+			for _, t := range l.Transports {
+				transport := listen.UDP
+				if t == "tcp" {
+					transport = listen.TCP
+				}
+				door := a.serve.Handler(serve.Listener{Views: l.Views, Clients: l.Clients})
+				specs = append(specs, listen.Spec{Addr: addr, Transport: transport, Handler: door})
+			}
+		}
+	}
+	return specs
+}
+
+func within(prefixes []netip.Prefix, a netip.Addr) bool {
+	for _, p := range prefixes {
+		if p.Contains(a.Unmap()) {
+			return true
+		}
+	}
+	return false
+}
+
+// outside is the world's names as mail sees them (VIEWS.md: as outsiders do).
+func (a *App) outside(cfg *config.Checked) lookup.Resolver {
+	return a.resolver.Lookup(externalView(cfg))
+}

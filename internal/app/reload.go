@@ -1,0 +1,130 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"postern/config"
+	"postern/internal/manage"
+)
+
+// reload reads the configuration and the zones again. Everything new is
+// prepared first, sockets included; then it is swapped. On an error nothing
+// has changed.
+func (a *App) reload(ctx context.Context) (manage.ReloadReport, error) {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	report := manage.ReloadReport{Changes: []string{}, Kept: []string{}}
+	next, err := a.reread()
+	if err != nil {
+		return report, err
+	}
+	if err := needsRestart(a.cfg, next); err != nil {
+		return report, err
+	}
+	if err := a.swap(ctx, next); err != nil {
+		return report, fmt.Errorf("nothing changed: %w", err)
+	}
+	zones, err := a.authority.Reload(ctx)
+	if err != nil {
+		return report, fmt.Errorf("read the zones again: %w", err)
+	}
+	changes, kept := manage.Report(zones)
+	report.Changes, report.Kept = append(report.Changes, changes...), append(report.Kept, kept...)
+	a.log.Info("reloaded", "changes", len(report.Changes), "kept", len(report.Kept))
+	return report, nil
+}
+
+// reread reads the configuration without using it.
+func (a *App) reread() (*config.Checked, error) {
+	next, problems := LoadConfig(a.opts.Config, a.opts.TestKnobs)
+	if !config.Failed(problems) && next != nil {
+		return next, nil
+	}
+	var lines []string
+	for _, p := range problems {
+		if p.Severity == config.Error {
+			lines = append(lines, p.String())
+		}
+	}
+	return nil, &manage.Error{
+		Reason: manage.ReasonFailed, Text: "nothing changed; the configuration is not good:\n" + strings.Join(lines, "\n"),
+		Hint: "postern config check shows the same",
+	}
+}
+
+// needsRestart refuses changes that only a start can make.
+func needsRestart(old, next *config.Checked) error {
+	var keys []string
+	for _, c := range []struct {
+		key  string
+		same bool
+	}{
+		{"server.hostname", old.Server.Hostname == next.Server.Hostname},
+		{"server.state", old.Server.State == next.Server.State},
+		{"server.control", old.Server.Control == next.Server.Control},
+		{"server.admins", slices.Equal(old.Server.Admins, next.Server.Admins)},
+		{"the admin listeners", fmt.Sprint(adminListeners(old)) == fmt.Sprint(adminListeners(next))},
+		{"[resolver]", fmt.Sprint(old.Resolver) == fmt.Sprint(next.Resolver)},
+		{"mail.inbound.checks", checksOf(old) == checksOf(next)},
+		{"[mail.dkim]", slices.Equal(old.Mail.DKIM.Algorithms, next.Mail.DKIM.Algorithms) && old.Derived == next.Derived},
+		{"mail.domains", slices.Equal(old.Mail.Domains, next.Mail.Domains)},
+		{"[accounts]", old.Accounts == next.Accounts},
+		{"[tls]", old.TLS == next.TLS},
+		{"the external view", externalView(old) == externalView(next)},
+	} {
+		if !c.same {
+			keys = append(keys, c.key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	return &manage.Error{
+		Reason: manage.ReasonFailed, Text: "nothing changed: a reload cannot change " + strings.Join(keys, ", "),
+		Hint: "restart Postern for that",
+	}
+}
+
+func adminListeners(cfg *config.Checked) []config.Listen {
+	var all []config.Listen
+	for _, l := range cfg.Listen {
+		if l.Serve == config.ServeAdmin {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// swap prepares all that follows the configuration, then takes it.
+func (a *App) swap(ctx context.Context, next *config.Checked) error {
+	world, err := a.mailOf(next, a.mail.Load())
+	if err != nil {
+		return err
+	}
+	names, err := a.names.Prepare(ctx, a.nameListeners(next))
+	if err != nil {
+		return err
+	}
+	doors, err := a.doors.change(ctx, a.doorsOf(next))
+	if err != nil {
+		names.Abort()
+		return err
+	}
+	if err := a.authority.Reconfigure(ctx, a.zonesOf(next)); err != nil {
+		names.Abort()
+		return errors.Join(err, doors.abort(ctx))
+	}
+	// From here on nothing can fail but the closing of what is gone.
+	a.cfg = next
+	a.setOwn(next)
+	a.mail.Store(world)
+	a.queue.SetHold(next.Mail.Outbound.Mode == "hold")
+	if err := errors.Join(names.Commit(ctx), doors.commit(ctx)); err != nil {
+		a.log.Warn("a listener did not close in time", "reason", "reload-close", "err", err)
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package manage
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+
+	"postern/internal/account"
+	"postern/internal/dns/authority"
+	"postern/internal/dns/serve"
+	"postern/internal/mail/queue"
+)
+
+// Config is what the Desk works on.
+type Config struct {
+	Authority *authority.Authority
+	Queue     *queue.Queue
+	Accounts  *account.Keeper // nil: the database cannot be used
+
+	Facts   func() Status                                   // the parts of a status that only the roof knows
+	Reload  func(ctx context.Context) (ReloadReport, error) // see ReloadReport
+	Explain func(q QueryArgs) (serve.Explanation, error)    // how a question would be answered
+	Log     *slog.Logger                                    // one line for each action that changes something
+}
+
+// Desk does what operators ask. It is safe for concurrent use.
+type Desk struct {
+	cfg   Config
+	verbs map[string]verb
+}
+
+// verb is one action: changes says that it is more than a look.
+type verb struct {
+	changes bool
+	do      func(ctx context.Context, args json.RawMessage) (any, error)
+}
+
+// New returns a Desk.
+func New(cfg Config) *Desk {
+	d := &Desk{cfg: cfg}
+	d.verbs = map[string]verb{
+		VerbStatus:       {false, with(d.status)},
+		VerbReload:       {true, with(d.reload)},
+		VerbZoneList:     {false, with(d.zoneList)},
+		VerbZoneExport:   {false, with(d.zoneExport)},
+		VerbUserAdd:      {true, with(d.userAdd)},
+		VerbUserPasswd:   {true, with(d.userPasswd)},
+		VerbUserDisable:  {true, with(d.userDisable)},
+		VerbUserEnable:   {true, with(d.userEnable)},
+		VerbUserRemove:   {true, with(d.userRemove)},
+		VerbUserList:     {false, with(d.userList)},
+		VerbQueueList:    {false, with(d.queueList)},
+		VerbQueueShow:    {false, with(d.queueShow)},
+		VerbQueueRetry:   {true, with(d.queueDo(cfg.Queue.Retry))},
+		VerbQueueHold:    {true, with(d.queueDo(cfg.Queue.Hold))},
+		VerbQueueRelease: {true, with(d.queueDo(cfg.Queue.Release))},
+		VerbQueueDrop:    {true, with(d.queueDo(cfg.Queue.Drop))},
+		VerbExplainQuery: {false, with(d.explainQuery)},
+	}
+	return d
+}
+
+// Do carries out one request. Every caller that gets here may do everything;
+// what was done, and by whom, is logged.
+func (d *Desk) Do(ctx context.Context, by Caller, name string, args json.RawMessage) (any, error) {
+	v, ok := d.verbs[name]
+	if !ok {
+		return nil, &Error{Reason: ReasonUnknown, Text: fmt.Sprintf("the running server does not know %q", name), Hint: "is it older than this command?"}
+	}
+	result, err := v.do(ctx, args)
+	if v.changes {
+		outcome := "done"
+		if err != nil {
+			outcome = err.Error()
+		}
+		d.cfg.Log.Info("operator", "verb", name, "uid", by.UID, "pid", by.PID, "outcome", outcome)
+	}
+	return result, err
+}
+
+// with decodes the arguments strictly: what is not understood was not meant
+// for this version.
+func with[A, R any](do func(context.Context, A) (R, error)) func(context.Context, json.RawMessage) (any, error) {
+	return func(ctx context.Context, raw json.RawMessage) (any, error) {
+		var args A
+		if len(raw) > 0 {
+			dec := json.NewDecoder(bytes.NewReader(raw))
+			dec.DisallowUnknownFields()
+			if err := dec.Decode(&args); err != nil {
+				return nil, &Error{Reason: ReasonUsage, Text: "malformed request: " + err.Error()}
+			}
+		}
+		return do(ctx, args)
+	}
+}
+
+// none is the argument of a verb without any.
+type none struct{}
+
+func (d *Desk) status(ctx context.Context, _ none) (Status, error) {
+	s := d.cfg.Facts()
+	var err error
+	if s.Zones, err = d.zoneList(ctx, none{}); err != nil {
+		return s, err
+	}
+	entries, err := d.cfg.Queue.List(queue.Filter{})
+	if err != nil {
+		return s, err
+	}
+	for _, e := range entries {
+		switch e.Phase {
+		case "active":
+			s.Queue.Active++
+		case "waiting":
+			s.Queue.Waiting++
+		default:
+			s.Queue.Held++
+		}
+	}
+	return s, nil
+}
+
+func (d *Desk) reload(ctx context.Context, _ none) (ReloadReport, error) { return d.cfg.Reload(ctx) }
+
+func (d *Desk) explainQuery(_ context.Context, q QueryArgs) (serve.Explanation, error) {
+	e, err := d.cfg.Explain(q)
+	if err != nil {
+		return e, &Error{Reason: ReasonUsage, Text: err.Error()}
+	}
+	return e, nil
+}
