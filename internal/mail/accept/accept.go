@@ -94,7 +94,7 @@ type Acceptor struct {
 	Counters Counters
 
 	cfg     Config
-	failing failing
+	failing *failing
 }
 
 // New checks the configuration.
@@ -120,9 +120,18 @@ func New(cfg Config) (*Acceptor, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &Acceptor{cfg: cfg}
-	a.failing.since = make(map[string]span)
-	return a, nil
+	return &Acceptor{cfg: cfg, failing: &failing{since: make(map[string]span)}}, nil
+}
+
+// Renew returns an Acceptor of a new configuration that goes on with a's memory
+// of failing domains, for a reload. It counts from zero.
+func (a *Acceptor) Renew(cfg Config) (*Acceptor, error) {
+	next, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	next.failing = a.failing
+	return next, nil
 }
 
 // ours returns the mail domain that name is or lies below, the longest first.

@@ -184,7 +184,9 @@ func TestPatienceEnds(t *testing.T) {
 		after time.Duration
 		code  int
 	}{
-		{0, 451}, {3 * time.Hour, 451}, {2 * time.Hour, 250},
+		{0, 451},
+		{3 * time.Hour, 451},
+		{2 * time.Hour, 250},
 		{48 * time.Hour, 451}, // a new failure, as far as we know
 	} {
 		w.clock = w.clock.Add(step.after)

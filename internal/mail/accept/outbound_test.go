@@ -189,7 +189,15 @@ func TestNewWants(t *testing.T) {
 		t.Error("nothing configured, no error")
 	}
 	w := newWorld(t, nil, nil)
-	if _, err := New(Config{Spool: w.spool, Queue: w.queue, Hostname: "x.example", Domains: []string{"a b"}}); err == nil {
+	bad := Config{Spool: w.spool, Queue: w.queue, Hostname: "x.example", Domains: []string{"a b"}}
+	if _, err := New(bad); err == nil {
 		t.Error("a malformed domain, no error")
+	}
+	if _, err := w.door.Renew(bad); err == nil {
+		t.Error("a malformed domain at a reload, no error")
+	}
+	bad.Domains = nil
+	if next, err := w.door.Renew(bad); err != nil || next.failing != w.door.failing {
+		t.Errorf("a reload forgets which domains were failing: %v", err)
 	}
 }

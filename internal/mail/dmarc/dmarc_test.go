@@ -38,22 +38,26 @@ func TestWorkedCases(t *testing.T) {
 			},
 		},
 		"3: below a public suffix, its own name": {
-			bank, Input{[]string{"giant.bank.example"}, Identifier{"mail.giant.bank.example", Passed}, nil},
+			bank,
+			Input{[]string{"giant.bank.example"}, Identifier{"mail.giant.bank.example", Passed}, nil},
 			Result{Status: Pass, At: "giant.bank.example", SPF: true, Org: "giant.bank.example", Published: Quarantine, Applied: Quarantine},
 			[]string{"giant.bank.example", "bank.example", "mail.giant.bank.example"},
 		},
 		"3: another customer of the suffix": {
-			bank, Input{[]string{"giant.bank.example"}, Identifier{"mail.mega.bank.example", Passed}, nil},
+			bank,
+			Input{[]string{"giant.bank.example"}, Identifier{"mail.mega.bank.example", Passed}, nil},
 			Result{Status: Fail, At: "giant.bank.example", Org: "giant.bank.example", Published: Quarantine, Applied: Quarantine},
 			[]string{"giant.bank.example", "bank.example", "mail.mega.bank.example", "mega.bank.example"},
 		},
 		"the suffix speaks for a name without a record": {
-			bank, Input{Authors: []string{"mail.mega.bank.example"}},
+			bank,
+			Input{Authors: []string{"mail.mega.bank.example"}},
 			Result{Status: Fail, At: "bank.example", Published: Reject, Applied: Reject},
 			[]string{"mail.mega.bank.example", "mega.bank.example", "bank.example"},
 		},
 		"the suffix itself as author": {
-			bank, Input{Authors: []string{"bank.example"}},
+			bank,
+			Input{Authors: []string{"bank.example"}},
 			Result{Status: Fail, At: "bank.example", Published: Reject, Applied: Reject},
 			[]string{"bank.example"},
 		},
@@ -64,8 +68,10 @@ func TestWorkedCases(t *testing.T) {
 			[]string{"a.example.com", "example.com", "com"},
 		},
 		"no record anywhere": {
-			lookuptest.Map{}, Input{[]string{"a.example.com"}, Identifier{"a.example.com", Passed}, nil},
-			Result{Status: None}, []string{"a.example.com", "example.com", "com"},
+			lookuptest.Map{},
+			Input{[]string{"a.example.com"}, Identifier{"a.example.com", Passed}, nil},
+			Result{Status: None},
+			[]string{"a.example.com", "example.com", "com"},
 		},
 		"equal names need no walk": {
 			lookuptest.Map{"_dmarc.example.com TXT": {"v=DMARC1; p=reject"}},
@@ -93,7 +99,9 @@ func TestWorkedCases(t *testing.T) {
 		},
 		"an invalid policy that nobody hears of": {
 			lookuptest.Map{"_dmarc.example.com TXT": {"v=DMARC1; p=rejekt"}},
-			Input{Authors: []string{"example.com"}}, Result{Status: None}, []string{"example.com"},
+			Input{Authors: []string{"example.com"}},
+			Result{Status: None},
+			[]string{"example.com"},
 		},
 		"an open SPF might have aligned": {
 			lookuptest.Map{"_dmarc.example.com TXT": {"v=DMARC1; p=reject"}},

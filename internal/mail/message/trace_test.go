@@ -80,8 +80,10 @@ func TestReceived(t *testing.T) {
 func TestNothingBreaksOut(t *testing.T) {
 	t.Parallel()
 	evil := "x\r\nBcc: y\r\n\r\nbody (\") ; <\x00\xff" + strings.Repeat("z", 2000)
-	trace := Trace{Helo: evil, Name: evil, By: evil, With: evil, ID: evil, Client: netip.MustParseAddr("192.0.2.1"), Time: noon,
-		For: address.Address{Local: evil, Domain: evil}}
+	trace := Trace{
+		Helo: evil, Name: evil, By: evil, With: evil, ID: evil, Client: netip.MustParseAddr("192.0.2.1"), Time: noon,
+		For: address.Address{Local: evil, Domain: evil},
+	}
 	for name, field := range map[string]string{
 		"trace":   trace.Field(),
 		"field":   FormatField("X-Test", evil, evil),

@@ -58,10 +58,16 @@ func TestMailFrom(t *testing.T) {
 		"null sender, no HELO domain":  {address.Address{}, "x", Result{HELO, None, "", "HELO is not a domain name"}},
 		"literal":                      {address.Address{Local: "a", Domain: "[192.0.2.1]"}, "good.example", Result{MailFrom, None, "[192.0.2.1]", "not a domain name"}},
 		"fail":                         {address.Address{Local: "a", Domain: "bad.example"}, "good.example", Result{MailFrom, Fail, "bad.example", "matched all"}},
-		"at sign in a quoted local part chooses no domain": {address.Address{Local: "a@good.example", Domain: "bad.example"}, "x",
-			Result{MailFrom, Fail, "bad.example", "matched all"}},
-		"temporary failure below": {address.Address{Local: "a", Domain: "via.example"}, "x",
-			Result{MailFrom, TempError, "via.example", "look-up of broken.example: look up broken.example TXT: SERVFAIL"}},
+		"at sign in a quoted local part chooses no domain": {
+			address.Address{Local: "a@good.example", Domain: "bad.example"},
+			"x",
+			Result{MailFrom, Fail, "bad.example", "matched all"},
+		},
+		"temporary failure below": {
+			address.Address{Local: "a", Domain: "via.example"},
+			"x",
+			Result{MailFrom, TempError, "via.example", "look-up of broken.example: look up broken.example TXT: SERVFAIL"},
+		},
 	} {
 		if got := CheckMailFrom(t.Context(), world, client, c.helo, c.from); got != c.want {
 			t.Errorf("%s: got %+v, want %+v", name, got, c.want)

@@ -107,8 +107,10 @@ func TestResults(t *testing.T) {
 	null := all
 	null.From = null.HELO
 	null.Reverse = Reverse{ReversePass, "mail.example.org"}
-	null.DKIM, null.DMARC = nil, dmarc.Result{Status: dmarc.Pass, Author: "a.example.com", At: "example.com",
-		Record: &dmarc.Record{P: dmarc.Nothing, NP: dmarc.Reject, Testing: true}, Nonexistent: true, Published: dmarc.Reject}
+	null.DKIM, null.DMARC = nil, dmarc.Result{
+		Status: dmarc.Pass, Author: "a.example.com", At: "example.com",
+		Record: &dmarc.Record{P: dmarc.Nothing, NP: dmarc.Reject, Testing: true}, Nonexistent: true, Published: dmarc.Reject,
+	}
 	problem := all
 	problem.Ran = Checks{DMARC: true}
 	problem.Author = message.ErrManyFrom
