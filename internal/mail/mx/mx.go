@@ -24,6 +24,7 @@ import (
 	"postern/internal/mail/smtpd"
 	"postern/internal/mail/smtpline"
 	"postern/internal/mail/spool"
+	"postern/internal/metrics"
 )
 
 // Inspection is what goes on about one connection beside the dialogue, and what
@@ -50,8 +51,15 @@ type Config struct {
 	Log   *slog.Logger
 }
 
+// Counters are what a Door counts.
+type Counters struct {
+	RelayDenied metrics.Counter // recipients that were not ours, or pointed further
+}
+
 // Door makes the sessions.
 type Door struct {
+	Counters Counters
+
 	c          Config
 	domains    map[string]bool
 	postmaster string // the domain of a bare <postmaster>
@@ -112,6 +120,7 @@ func (s *session) Rcpt(_ context.Context, to address.Address, p smtpd.RcptParams
 		to.Domain = s.door.postmaster
 	}
 	if !s.door.domains[to.Domain] || smtpd.Routed(to) {
+		s.door.Counters.RelayDenied.Inc()
 		return relayDenied
 	}
 	s.tx.Add(to, p)

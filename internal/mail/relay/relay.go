@@ -22,6 +22,7 @@ import (
 	"postern/internal/mail/smtpd"
 	"postern/internal/mail/smtpline"
 	"postern/internal/mail/spool"
+	"postern/internal/metrics"
 )
 
 // Host is one entry of the configuration: hosts of a kind and what they may do.
@@ -47,8 +48,18 @@ type Config struct {
 	Log      *slog.Logger
 }
 
+// Counters are what a Door counts.
+type Counters struct {
+	Strangers    metrics.Counter // clients that no host names
+	BadSender    metrics.Counter
+	BadRecipient metrics.Counter
+	OverRate     metrics.Counter // recipients beyond a host's hourly rate
+}
+
 // Door makes the sessions.
 type Door struct {
+	Counters Counters
+
 	c     Config
 	hosts []*host
 }
@@ -121,6 +132,7 @@ func (d *Door) Session(_ context.Context, c *smtpd.Conn) (smtpd.Session, *smtpli
 			}
 		}
 	}
+	d.Counters.Strangers.Inc()
 	r := notNamed
 	return nil, &r
 }
@@ -134,6 +146,7 @@ type session struct {
 
 func (s *session) Mail(_ context.Context, from address.Address, p smtpd.MailParams) *smtpline.Reply {
 	if !s.host.senders.has(from) {
+		s.door.Counters.BadSender.Inc()
 		return badSender
 	}
 	s.tx.Begin(from, p)
@@ -145,12 +158,15 @@ func (s *session) Rcpt(_ context.Context, to address.Address, p smtpd.RcptParams
 		to.Domain = strings.ToLower(s.door.c.Hostname)
 	}
 	if smtpd.Routed(to) {
+		s.door.Counters.BadRecipient.Inc()
 		return routed
 	}
 	if len(s.host.Recipients) > 0 && !s.host.recipients.has(to) {
+		s.door.Counters.BadRecipient.Inc()
 		return badRcpt
 	}
 	if !s.host.rate.take(s.door.c.Now()) {
+		s.door.Counters.OverRate.Inc()
 		return tooFast
 	}
 	s.tx.Add(to, p)

@@ -15,6 +15,7 @@ func (c *conn) command(ctx context.Context, line []byte) *smtpline.Reply {
 		return tooManyCmds
 	}
 	cmd, refusal := smtpline.ParseCommand(line)
+	c.doing = cmd
 	if refusal != nil {
 		return refusal
 	}

@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -22,7 +23,9 @@ type conn struct {
 	log     *slog.Logger
 	session Session
 
-	inMail       bool // a transaction has begun
+	secure       *tls.Conn        // nil in the clear
+	doing        smtpline.Command // for the log
+	inMail       bool             // a transaction has begun
 	params       MailParams
 	rcpts        int
 	rcptsRefused int
@@ -60,11 +63,18 @@ func (c *conn) serve(ctx context.Context) {
 			return
 		}
 		if !c.answer(c.command(ctx, line)) {
-			break
+			return
 		}
 	}
-	if !c.broken {
-		_ = c.pipe.w.Flush() // the client may be gone
+}
+
+// part sends what is still to be said, and under TLS that this was all. The
+// client may be gone, so errors mean nothing any more.
+func (c *conn) part() {
+	_ = c.pipe.w.Flush()
+	if c.secure != nil {
+		_ = c.secure.SetWriteDeadline(time.Now().Add(time.Second))
+		_ = c.secure.CloseWrite()
 	}
 }
 
@@ -142,7 +152,7 @@ func (c *conn) answer(r *smtpline.Reply) bool {
 	c.write(r)
 	if r.Code >= 400 {
 		c.srv.Counters.CommandsRefused.Inc()
-		c.log.Info("refused", "reason", r.Reason, "reply", r.String(), "err", r.Cause)
+		c.log.Info("refused", "command", c.told(), "reason", r.Reason, "reply", r.String(), "err", r.Cause)
 	}
 	if r.Permanent() && c.blame() && !r.Close {
 		c.srv.Counters.Limited.Inc()
@@ -152,11 +162,21 @@ func (c *conn) answer(r *smtpline.Reply) bool {
 	if !r.Close {
 		return true
 	}
-	if err := c.pipe.w.Flush(); err == nil && r.Code >= 500 {
-		c.linger()
+	c.part()
+	if r.Code >= 400 && r != shutdown && r != timedOut && r != overTime && r != slowData {
+		c.linger() // the client may be in the middle of sending
 	}
 	c.broken = true
 	return false
+}
+
+// told is the command for the log, with its argument only where that is an
+// address: never what belongs to a login.
+func (c *conn) told() string {
+	if c.doing.Verb != smtpline.Mail && c.doing.Verb != smtpline.Rcpt {
+		return c.doing.Verb.String()
+	}
+	return c.doing.Verb.String() + " " + c.doing.Arg[:min(len(c.doing.Arg), 320)]
 }
 
 // blame counts a refusal against the connection and its address, and reports

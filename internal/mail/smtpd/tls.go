@@ -45,7 +45,7 @@ func (c *conn) handshake(ctx context.Context) bool {
 	}
 	c.srv.Counters.TLS.Inc()
 	state := t.ConnectionState()
-	c.info.TLS = &state
+	c.info.TLS, c.secure = &state, t
 	c.pipe.use(t)
 	return true
 }

@@ -2,6 +2,8 @@ package smtpd
 
 import (
 	"crypto/tls"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -261,4 +263,22 @@ func TestLongAuthLine(t *testing.T) {
 	p.want(501)
 	p.send("NOOP\r\n")
 	p.want(250)
+}
+
+// RFC 8446, Section 6.1: the end of a TLS connection is said, so that nobody
+// takes a cut for one.
+func TestCloseNotify(t *testing.T) {
+	t.Parallel()
+	d := &desk{}
+	s := started(t, d, secured(t, d, ImplicitTLS))
+	for _, last := range []string{"QUIT\r\n", "GET / HTTP/1.1\r\n"} {
+		c := tls.Client(dial(t, s).conn, insecure(nil))
+		p := over(t, c)
+		p.want(220)
+		p.send(last)
+		p.reply()
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("after %q: %v", last, err)
+		}
+	}
 }

@@ -21,6 +21,7 @@ import (
 	"postern/internal/mail/smtpd"
 	"postern/internal/mail/smtpline"
 	"postern/internal/mail/spool"
+	"postern/internal/metrics"
 )
 
 // Accounts is who may log in; *account.Keeper is it.
@@ -44,8 +45,17 @@ type Config struct {
 	Log      *slog.Logger
 }
 
+// Counters are what a Door counts.
+type Counters struct {
+	SignedOut     metrics.Counter // sessions ended by a change of their account
+	ForeignSender metrics.Counter // envelope senders that were not the account's
+	OverLimit     metrics.Counter // recipients and messages beyond the day's limit
+}
+
 // Door makes the sessions.
 type Door struct {
+	Counters Counters
+
 	c    Config
 	days *tally
 }
@@ -144,7 +154,9 @@ func (s *session) Mail(ctx context.Context, from address.Address, p smtpd.MailPa
 	}
 	if err := s.door.c.Accounts.Active(ctx, s.acc); err != nil {
 		r := signedOut
-		if !errors.Is(err, account.ErrSignedOut) {
+		if errors.Is(err, account.ErrSignedOut) {
+			s.door.Counters.SignedOut.Inc()
+		} else {
 			r = closed
 		}
 		r.Cause = err
@@ -153,6 +165,7 @@ func (s *session) Mail(ctx context.Context, from address.Address, p smtpd.MailPa
 	// The null reverse-path passes: receipts are sent with it (RFC 8098,
 	// Section 3), and the header's From is held against the account anyway.
 	if !from.IsZero() && !s.acc.Permits(from) {
+		s.door.Counters.ForeignSender.Inc()
 		return smtpline.Refuse(553, "5.7.1", "foreign-sender", "you may not send as "+from.Path()+", but as "+s.own())
 	}
 	s.tx.Begin(from, p)
@@ -182,6 +195,7 @@ func (s *session) Rcpt(_ context.Context, to address.Address, p smtpd.RcptParams
 		return badRcpt
 	}
 	if !s.door.days.room(s.acc.ID, len(s.tx.To)+1, s.door.c.Now()) {
+		s.door.Counters.OverLimit.Inc()
 		return overQuota
 	}
 	s.tx.Add(to, p)
@@ -193,6 +207,7 @@ func (s *session) Rcpt(_ context.Context, to address.Address, p smtpd.RcptParams
 func (s *session) Data(ctx context.Context, r io.Reader) *smtpline.Reply {
 	now := s.door.c.Now()
 	if !s.door.days.take(s.acc.ID, len(s.tx.To), now) {
+		s.door.Counters.OverLimit.Inc()
 		return overQuota
 	}
 	reply := s.data(ctx, r, now)
