@@ -37,6 +37,7 @@ type item struct {
 	drop  bool               // an operator asked: gone once no attempt runs
 	env   *envelope.Envelope // while active, or fresh from Add
 	later time.Time          // some recipients found no room until then
+	busy  int                // how often in a row
 
 	jobs   int             // queued or running, when active
 	ctx    context.Context // of its attempts
@@ -194,9 +195,11 @@ func (q *Queue) activate(it *item, now time.Time) {
 		// One slow domain must not fill all the room there is.
 		if len(d.jobs) >= max(q.cfg.Active/4, 1) {
 			q.Counters.Busy.Inc()
-			it.later = now.Add(busyWait)
+			it.later = now.Add(min(busyFirst<<it.busy, busyLong))
+			it.busy = min(it.busy+1, 10)
 			continue
 		}
+		it.busy = 0
 		d.jobs = append(d.jobs, job{it, it.ctx, it.env, d, rcpts, it.force})
 		it.jobs++
 		q.makeReady(d)
@@ -207,8 +210,11 @@ func (q *Queue) activate(it *item, now time.Time) {
 	}
 }
 
-// busyWait is how long a message waits that found its destination's line full.
-const busyWait = 30 * time.Second
+// A message that found its destination's line full waits so long, doubling.
+const (
+	busyFirst = 30 * time.Second
+	busyLong  = 15 * time.Minute
+)
 
 // readEnvelope reports whether the item can be worked on.
 func (q *Queue) readEnvelope(it *item, now time.Time) bool {
@@ -355,11 +361,11 @@ func (q *Queue) rest(it *item) {
 		if it.force {
 			next = q.cfg.Now() // asked for while the attempt ran
 		}
-		q.wait(it, later(next, it.later))
+		q.wait(it, latest(next, it.later))
 	}
 }
 
-func later(a, b time.Time) time.Time {
+func latest(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b
 	}

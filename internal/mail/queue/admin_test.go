@@ -1,0 +1,210 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"postern/internal/mail/address"
+	"postern/internal/mail/deliver"
+	"postern/internal/mail/envelope"
+	"postern/internal/mail/spool"
+)
+
+func TestListFilters(t *testing.T) {
+	t.Parallel()
+	inWorld(t, nil, func(w *world) {
+		w.deliver = func(ctx context.Context, d string, r *deliver.Result) {
+			if d != "done.example" {
+				later(ctx, d, r)
+			}
+		}
+		w.start()
+		w.put(func(e *envelope.Envelope) { e.Account = "u@example.test" }, "a@one.example", "b@done.example")
+		wait(time.Second)
+		w.put(func(e *envelope.Envelope) { e.From = address.Address{} }, "c@two.example")
+		synctest.Wait()
+		for _, c := range []struct {
+			f    Filter
+			want int
+		}{
+			{Filter{}, 2}, {Filter{Limit: 1}, 1},
+			{Filter{From: "<>"}, 1}, {Filter{From: "sender@EXAMPLE.test"}, 1}, {Filter{From: "@Example.Test"}, 1}, {Filter{From: "@"}, 1}, {Filter{From: "not an address"}, 0},
+			{Filter{Domain: "One.example"}, 1}, {Filter{Domain: "done.example"}, 0}, {Filter{Domain: "x.example"}, 0},
+			{Filter{Account: "u@example.test"}, 1}, {Filter{Account: "x"}, 0},
+		} {
+			if got, err := w.queue.List(c.f); err != nil || len(got) != c.want {
+				t.Errorf("%+v: %d messages (%v), want %d", c.f, len(got), err, c.want)
+			}
+		}
+		all, err := w.queue.List(Filter{})
+		if err != nil || all[0].Recipients[1].Status != spool.Delivered || all[0].Recipients[0].Text != "greylisted" || all[0].Recipients[0].Tries != 1 || all[0].Size == 0 || all[0].ID > all[1].ID {
+			t.Errorf("%+v, %v", all, err)
+		}
+	})
+}
+
+func TestUnknownIDs(t *testing.T) {
+	t.Parallel()
+	inWorld(t, nil, func(w *world) {
+		w.deliver = later
+		w.start()
+		id := w.put(nil, "a@one.example")
+		synctest.Wait()
+		for name, do := range map[string]func(...envelope.ID) error{"retry": w.queue.Retry, "hold": w.queue.Hold, "release": w.queue.Release, "drop": w.queue.Drop} {
+			if err := do("nope"); !errors.Is(err, ErrUnknown) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if err := do(); err != nil {
+				t.Errorf("%s of nothing: %v", name, err)
+			}
+		}
+		// The known one is done all the same.
+		if err := w.queue.Drop("nope", id); !errors.Is(err, ErrUnknown) {
+			t.Error(err)
+		}
+		w.wantEmpty()
+		if _, err := w.queue.Show("nope"); !errors.Is(err, ErrUnknown) {
+			t.Error(err)
+		}
+	})
+}
+
+// TestDrop tells nobody, at whatever the message is.
+func TestDrop(t *testing.T) {
+	t.Parallel()
+	hold := func(c *Config, _ *world) { c.Hold = true }
+	inWorld(t, hold, func(w *world) {
+		w.deliver = func(ctx context.Context, d string, r *deliver.Result) {
+			if d == "hang.inner" {
+				<-ctx.Done()
+			}
+			later(ctx, d, r)
+		}
+		w.start()
+		waits, runs, parks, holds := w.put(nil, "a@x.inner"), w.put(nil, "b@hang.inner"), w.put(nil, "c@out.example"), w.put(nil, "d@x.inner")
+		if err := w.queue.Hold(holds); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		for id, want := range map[envelope.ID]string{waits: "waiting", runs: "active", parks: "parked", holds: "held"} {
+			if e, err := w.queue.Show(id); err != nil || e.Phase != want {
+				t.Errorf("%s: %s, %v, want %s", id, e.Phase, err, want)
+			}
+		}
+		if err := w.queue.Drop(waits, runs, parks, holds); err != nil {
+			t.Error(err)
+		}
+		w.wantEmpty()
+		if len(w.bounces) != 0 || w.queue.Counters.Dropped.Value() != 4 {
+			t.Errorf("%d bounces, %d dropped", len(w.bounces), w.queue.Counters.Dropped.Value())
+		}
+	})
+}
+
+func TestHoldAndRelease(t *testing.T) {
+	t.Parallel()
+	inWorld(t, nil, func(w *world) {
+		w.deliver = later
+		w.start()
+		id := w.put(nil, "a@one.example")
+		synctest.Wait()
+		if err := errors.Join(w.queue.Hold(id), w.queue.Hold(id), w.queue.Retry(id)); err != nil {
+			t.Error(err)
+		}
+		wait(24 * time.Hour)
+		if e, err := w.queue.Show(id); err != nil || e.Phase != "held" || w.log() != "0s a@one.example" {
+			t.Errorf("%+v, %v, tried %s", e, err, w.log())
+		}
+		set(w, &w.deliver, nil)
+		if err := errors.Join(w.queue.Release(id), w.queue.Release(id)); err != nil {
+			t.Error(err)
+		}
+		w.wantEmpty()
+	})
+}
+
+// TestHoldWhileRunning finishes the attempt and holds what is left.
+func TestHoldWhileRunning(t *testing.T) {
+	t.Parallel()
+	inWorld(t, nil, func(w *world) {
+		w.deliver = func(ctx context.Context, d string, r *deliver.Result) {
+			time.Sleep(time.Second) // virtual
+			if d == "two.example" {
+				later(ctx, d, r)
+			}
+		}
+		w.start()
+		id := w.put(nil, "a@one.example", "b@two.example")
+		synctest.Wait()
+		if err := w.queue.Hold(id); err != nil {
+			t.Error(err)
+		}
+		wait(24 * time.Hour)
+		e, err := w.queue.Show(id)
+		if err != nil || e.Phase != "held" || e.Recipients[0].Status != spool.Delivered || e.Recipients[1].Tries != 1 {
+			t.Errorf("%+v, %v", e, err)
+		}
+	})
+}
+
+// TestBrokenMessage goes to quarantine, a vanished one is forgotten; the rest
+// of the queue goes on.
+func TestBrokenMessage(t *testing.T) {
+	t.Parallel()
+	inWorld(t, nil, func(w *world) {
+		w.deliver = later
+		w.start()
+		broken, vanished, sound := w.put(nil, "a@one.example"), w.put(nil, "b@one.example"), w.put(nil, "c@one.example")
+		synctest.Wait()
+		if err := os.Truncate(filepath.Join(w.dir, "msg", string(broken)), 40); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(filepath.Join(w.dir, "msg", string(vanished))); err != nil {
+			t.Fatal(err)
+		}
+		wait(10 * time.Minute)
+		if _, err := os.Stat(filepath.Join(w.dir, "quarantine", string(broken))); err != nil {
+			t.Error(err)
+		}
+		if _, err := w.queue.Show(sound); err != nil || w.queue.Len() != 1 {
+			t.Errorf("%d left, %v", w.queue.Len(), err)
+		}
+	})
+}
+
+func TestFull(t *testing.T) {
+	t.Parallel()
+	small := func(c *Config, _ *world) { c.MaxMessages = 2 }
+	inWorld(t, small, func(w *world) {
+		w.deliver = later
+		w.start()
+		w.put(nil, "a@one.example")
+		if w.queue.Full() {
+			t.Error("full with one of two")
+		}
+		id := w.put(nil, "b@one.example")
+		if !w.queue.Full() {
+			t.Error("not full")
+		}
+		synctest.Wait()
+		if err := w.queue.Drop(id); err != nil || w.queue.Full() {
+			t.Error("still full", err)
+		}
+	})
+}
+
+func TestNewNeedsItsParts(t *testing.T) {
+	t.Parallel()
+	if _, err := New(Config{}); err == nil {
+		t.Error("made of nothing")
+	}
+	q, err := New(Config{Spool: &spool.Spool{}, Router: &world{}, Deliverer: &world{}, Bounce: nil})
+	if err == nil {
+		t.Error("made without bounce", q)
+	}
+}
