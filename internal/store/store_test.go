@@ -19,11 +19,11 @@ func TestOpenRefuses(t *testing.T) {
 			write(t, path, []byte("this is no database, and longer than a header of one hundred octets would be: "+
 				"so it goes on for a while until it is."))
 		}, ErrCorrupt},
-		"another program's": {func(t *testing.T, path string) { exec(t, path, "CREATE TABLE other (x)") }, ErrForeign},
-		"another mark":      {func(t *testing.T, path string) { exec(t, path, "PRAGMA application_id = 7") }, ErrForeign},
+		"another program's": {func(t *testing.T, path string) { runSQL(t, path, "CREATE TABLE other (x)") }, ErrForeign},
+		"another mark":      {func(t *testing.T, path string) { runSQL(t, path, "PRAGMA application_id = 7") }, ErrForeign},
 		"a newer schema": {func(t *testing.T, path string) {
 			closed(t, open(t, path))
-			exec(t, path, "INSERT INTO migrations VALUES (1000, 'later', 0)")
+			runSQL(t, path, "INSERT INTO migrations VALUES (1000, 'later', 0)")
 		}, ErrNewer},
 		"a torn page": {func(t *testing.T, path string) {
 			closed(t, open(t, path))
@@ -144,7 +144,7 @@ func write(t *testing.T, path string, b []byte) {
 	}
 }
 
-func exec(t *testing.T, path, stmt string) {
+func runSQL(t *testing.T, path, stmt string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
