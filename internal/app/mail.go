@@ -102,7 +102,7 @@ func (a *App) mailOf(cfg *config.Checked, old *mailWorld) (*mailWorld, error) {
 		return nil, err
 	}
 	w.client = deliver.New(deliver.Config{Hostname: hostname(cfg), Sources: cfg.Mail.Outbound.Source, Now: a.now, Log: a.log})
-	if w.acceptor, err = a.acceptorOf(cfg); err != nil {
+	if w.acceptor, err = a.acceptorOf(cfg, old); err != nil {
 		return nil, err
 	}
 	if w.mx, err = a.mxOf(cfg, w.acceptor); err != nil {
@@ -115,7 +115,7 @@ func (a *App) mailOf(cfg *config.Checked, old *mailWorld) (*mailWorld, error) {
 	return w, err
 }
 
-func (a *App) acceptorOf(cfg *config.Checked) (*accept.Acceptor, error) {
+func (a *App) acceptorOf(cfg *config.Checked, old *mailWorld) (*accept.Acceptor, error) {
 	c := accept.Config{
 		Spool: a.spool, Queue: a.queue, Keys: a.selector, Hostname: hostname(cfg), Domains: cfg.Mail.Domains,
 		Now: a.now, Log: a.log,
@@ -125,6 +125,9 @@ func (a *App) acceptorOf(cfg *config.Checked) (*accept.Acceptor, error) {
 	}
 	if cfg.Mail.Inbound.Quarantine == "tag" {
 		c.Quarantine = accept.Tag
+	}
+	if old != nil {
+		return old.acceptor.Renew(c)
 	}
 	return accept.New(c)
 }

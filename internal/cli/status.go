@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -25,12 +26,17 @@ func (e *env) status() *cobra.Command {
 			if err := e.print(s, func(w io.Writer) { printStatus(w, s) }); err != nil {
 				return err
 			}
-			if !s.Ready {
+			if !s.Ready || !allGood(s.Zones) {
 				return errFound
 			}
 			return nil
 		},
 	}
+}
+
+// allGood reports whether every zone is served as its file says.
+func allGood(zones []manage.Zone) bool {
+	return !slices.ContainsFunc(zones, func(z manage.Zone) bool { return z.State != "ok" })
 }
 
 func printStatus(w io.Writer, s manage.Status) {

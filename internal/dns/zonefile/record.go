@@ -33,6 +33,12 @@ func (p *parser) record(e entry, s *scope) {
 		p.fail(s, rest.typ, "no-data", rest.typ.text+" has no data", "")
 		return
 	}
+	if _, known := dns.TypeToRR[h.Rrtype]; known && len(rest.data) == 2 && rest.data[0].text == `\#` && rest.data[1].text == "0" &&
+		h.Rrtype != dns.TypeAPL && h.Rrtype != dns.TypeNULL {
+		// The library would make up zeros for the missing data.
+		p.fail(s, rest.data[0], "no-data", rest.typ.text+": record data is empty", "")
+		return
+	}
 	if least := fields(h.Rrtype); len(rest.data) < least && rest.data[0].text != `\#` {
 		last := rest.data[len(rest.data)-1]
 		p.fail(s, last, "bad-data", fmt.Sprintf("%s has %d fields of data, at least %d are needed", rest.typ.text, len(rest.data), least), dataHint(h.Rrtype))
