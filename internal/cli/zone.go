@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -55,7 +56,7 @@ func (e *env) zoneCheck() *cobra.Command {
 }
 
 func checkZone(file, origin string) ([]zonefile.Problem, error) {
-	zone, err := authority.ZoneOfFile(file)
+	zone, err := authority.ZoneOfFile(filepath.Base(file))
 	if origin != "" {
 		zone, err = name.Parse(origin)
 	}

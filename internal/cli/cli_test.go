@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// command runs the command line as a shell would.
+func command(t *testing.T, stdin string, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = run(t.Context(), &env{in: strings.NewReader(stdin), out: &o, err: &e, version: "test"}, args)
+	return code, o.String(), e.String()
+}
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestWrongUseIsExitTwoWithAHint(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ line, want string }{
+		{"frobnicate", "postern --help"},
+		{"--frobnicate", "unknown flag"},
+		{"zone", "say what"},
+		{"zone frobnicate", "postern zone --help"},
+		{"zone check", "wants zone files"},
+		{"zone check /nowhere/file.txt", "--origin"},
+		{"user add", "wants an account's address"},
+		{"user add a@b.example hunter2", "wants an account's address"},
+		{"user add a@b.example", "--password-stdin"},
+		{"queue drop", "say which messages"},
+		{"serve --test-clock f", "--test-knobs"},
+		{"serve --log-format xml", "text or json"},
+		{"init nodots", "not a domain name"},
+		{"init city.example --hostname mx.other.example", "not below city.example"},
+		{"init city.example --internal 10.0.0.1/8", "not a network"},
+		{"init city.example --address 127.0.0.1", "not an address of a machine"},
+		{"help nonsense", "postern help"},
+	} {
+		code, _, errs := command(t, "", strings.Fields(c.line)...)
+		if code != exitUsage || !strings.Contains(errs, c.want) {
+			t.Errorf("postern %s: exit %d, %q; want exit 2 with %q", c.line, code, errs, c.want)
+		}
+	}
+}
+
+func TestNoServerIsSaidWithAHint(t *testing.T) {
+	t.Parallel()
+	conf := write(t, "postern.toml", "[server]\nhostname = \"e.example.net\"\nstate = \"s\"\ncontrol = \"none.sock\"\n")
+	for _, line := range []string{"status", "reload", "user list", "queue list", "zone list", "explain query a.example A"} {
+		code, _, errs := command(t, "", append(strings.Fields(line), "--config", conf)...)
+		if code != exitWrong || !strings.Contains(errs, "no Postern is running there") || !strings.Contains(errs, "postern serve") {
+			t.Errorf("postern %s: exit %d, %q", line, code, errs)
+		}
+	}
+}
+
+func TestZoneCheckListsEveryProblem(t *testing.T) {
+	t.Parallel()
+	bad := write(t, "city.example.zone", "@ 300 SOA ns1 hm 1 2 3 4 5\n@ 300 NS ns1\nns1 300 A 192.0.2.300\nwww 300 CNAME ns1\nwww 300 A 192.0.2.1\nx 300 NOTATYPE y\n")
+	code, out, _ := command(t, "", "zone", "check", bad)
+	if code != exitWrong {
+		t.Errorf("exit %d", code)
+	}
+	for _, want := range []string{":3:", ":6:"} {
+		if !strings.Contains(out, bad+want) {
+			t.Errorf("no problem at %s in\n%s", want, out)
+		}
+	}
+	code, out, _ = command(t, "", "zone", "check", "--json", bad)
+	var problems []struct{ Line int }
+	if err := json.Unmarshal([]byte(out), &problems); err != nil || code != exitWrong || len(problems) < 2 {
+		t.Errorf("--json: exit %d, %v\n%s", code, err, out)
+	}
+	good := write(t, "city.example.zone", "@ 300 SOA ns1 hm 1 2 3 4 5\n@ 300 NS ns1\nns1 300 A 192.0.2.3\n")
+	if code, out, errs := command(t, "", "zone", "check", good); code != exitFine {
+		t.Errorf("a good zone: exit %d\n%s%s", code, out, errs)
+	}
+}
+
+func TestConfigCheckListsEveryProblemWithItsPlace(t *testing.T) {
+	t.Parallel()
+	conf := write(t, "postern.toml", "[server]\nhostnam = \"e.example.net\"\nstate = 7\n")
+	code, out, _ := command(t, "", "config", "check", "--config", conf)
+	if code != exitWrong || !strings.Contains(out, conf+":2:1: ") || !strings.Contains(out, "hostname") || !strings.Contains(out, conf+":3:") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+}
+
+func TestEveryCommandHasJSONHelpAndAManPage(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if code, _, errs := command(t, "", "man", dir); code != exitFine {
+		t.Fatal(errs)
+	}
+	for _, page := range []string{"postern", "postern-serve", "postern-zone-check", "postern-queue-drop", "postern-user-add", "postern-explain-query"} {
+		if _, err := os.Stat(filepath.Join(dir, page+".8")); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, topic := range []string{"flow", "rfc", "limits"} {
+		if code, out, _ := command(t, "", "help", topic); code != exitFine || len(out) < 200 {
+			t.Errorf("help %s: exit %d, %d octets", topic, code, len(out))
+		}
+	}
+	if code, out, _ := command(t, "", "completion", "bash"); code != exitFine || !strings.Contains(out, "postern") {
+		t.Error("no completion")
+	}
+	if code, out, _ := command(t, "", "version", "--json"); code != exitFine || !strings.Contains(out, `"version": "test"`) {
+		t.Errorf("version --json: %s", out)
+	}
+}
+
+func TestInitWritesWhatServeTakesAndOverwritesNothing(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "etc")
+	a := initArgs{dir: dir, state: "/var/lib/postern", control: "/run/postern/control.sock", inner: "10.0.0.5"}
+	p, err := a.plan("City.example.", ownAddrs("198.51.100.7", "10.0.0.1", "2001:db8::7"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.write(); err != nil {
+		t.Fatal(err)
+	}
+	for _, zone := range []string{"external", "internal"} {
+		file := filepath.Join(dir, "zones", zone, "city.example.zone")
+		problems, err := checkZone(file, "")
+		if zone == "external" && (err != nil || len(problems) > 0) {
+			t.Errorf("%s: %v %v", file, problems, err)
+		}
+	}
+	var next bytes.Buffer
+	if err := p.render(&next, "next.tmpl"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"edge.city.example 198.51.100.7", "edge.city.example 2001:db8::7", "reverse name"} {
+		if !strings.Contains(next.String(), want) {
+			t.Errorf("no %q in\n%s", want, next.String())
+		}
+	}
+	if err := p.write(); err == nil || !strings.Contains(err.Error(), "nothing was written") {
+		t.Errorf("a second time: %v", err)
+	}
+}
