@@ -152,7 +152,7 @@ func (c *conn) answer(r *smtpline.Reply) bool {
 	c.write(r)
 	if r.Code >= 400 {
 		c.srv.Counters.CommandsRefused.Inc()
-		c.log.Info("refused", "command", c.told(), "reason", r.Reason, "reply", r.String(), "err", r.Cause)
+		c.logRefusal(r)
 	}
 	if r.Permanent() && c.blame() && !r.Close {
 		c.srv.Counters.Limited.Inc()
@@ -168,6 +168,15 @@ func (c *conn) answer(r *smtpline.Reply) bool {
 	}
 	c.broken = true
 	return false
+}
+
+// logRefusal is one line an operator can act on.
+func (c *conn) logRefusal(r *smtpline.Reply) {
+	attrs := []any{"command", c.told(), "reason", r.Reason, "reply", r.String()}
+	if r.Cause != nil {
+		attrs = append(attrs, "err", r.Cause)
+	}
+	c.log.Info("refused", attrs...)
 }
 
 // told is the command for the log, with its argument only where that is an
