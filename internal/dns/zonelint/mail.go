@@ -111,6 +111,9 @@ func (l *lint) host(r zonefile.Record, kind, text string, cut name.Name) {
 // elsewhere reports whether an address for n may come from a wildcard, a
 // DNAME or, but for cut, another zone.
 func (l *lint) elsewhere(n, cut name.Name) bool {
+	if o := l.owners[n]; o != nil && n != l.origin && n != cut && len(o.types[dns.TypeNS]) > 0 {
+		return true
+	}
 	for up := n; up != l.origin; {
 		up = up.Parent()
 		if o := l.owners[up]; o != nil && (len(o.types[dns.TypeDNAME]) > 0 || up != l.origin && up != cut && len(o.types[dns.TypeNS]) > 0) {

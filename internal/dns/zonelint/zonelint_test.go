@@ -1,0 +1,134 @@
+package zonelint
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"postern/internal/dns/name"
+	"postern/internal/dns/zonefile"
+)
+
+func parsed(t testing.TB, s string) name.Name {
+	t.Helper()
+	n, err := name.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+const sound = "$TTL 60\n@ SOA ns admin 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n"
+
+// check returns the codes with their lines; "!" marks what blocks.
+func check(t testing.TB, origin, text string) []string {
+	t.Helper()
+	o := parsed(t, origin)
+	records, problems := zonefile.Parse(strings.NewReader(text), "z", o, zonefile.Options{})
+	for _, p := range problems {
+		if p.Blocks() {
+			t.Fatal(problems)
+		}
+	}
+	var codes []string
+	for _, p := range Check(records, o, Context{File: "z"}) {
+		code := p.Code
+		if p.Blocks() {
+			code += "!"
+		}
+		codes = append(codes, code)
+	}
+	return codes
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ rule, text, want string }{
+		{"A01 no SOA", "$TTL 60\n@ NS ns\nns A 192.0.2.1\n", "soa-missing!"},
+		{"A01 two SOA", sound + "@ SOA ns admin 2 2 3 4 5\n", "soa-several!"},
+		{"the same SOA twice is one", sound + "@ SOA ns admin 1 2 3 4 5\n", ""},
+		{"SOA of another name", sound + "a SOA ns admin 1 2 3 4 5\n", "soa-below!"},
+		{"A02 no NS", "$TTL 60\n@ SOA ns admin 1 2 3 4 5\n", "ns-missing!"},
+		{"nothing at all", "", "ns-missing! soa-missing!"},
+		{"A03 RFC 1034 3.6.2: CNAME beside other data", sound + "a CNAME ns\na TXT t\n", "cname-other!"},
+		{"A03 at the apex", sound + "@ CNAME ns.else.test.\n", "cname-other!"},
+		{"A03 two CNAMEs", sound + "a CNAME ns\na CNAME b\n", "cname-several!"},
+		{"the same CNAME twice is one", sound + "a CNAME ns\nA CNAME NS\n", ""},
+		{"RFC 2181 10.1: signatures may stand beside", sound + "a CNAME ns\na NSEC b CNAME\n", ""},
+		{"A04 two DNAMEs", sound + "a DNAME b.test.\na DNAME c.test.\n", "dname-several!"},
+		{"A04 data below a DNAME", sound + "a DNAME b.test.\nx.a A 192.0.2.1\n", "dname-below"},
+		{"A04 DNAME and NS", sound + "a DNAME b.test.\na NS ns\n", "dname-ns"},
+		{"RFC 6672 2.3: at the apex both may stand", "$TTL 60\n@ SOA ns.test. a 1 2 3 4 5\n@ NS ns.test.\n@ DNAME b.test.\n", ""},
+		{"A05 DS at the apex", sound + "@ DS 1 13 2 0011\n", "ds-apex"},
+		{"A06 MX to a CNAME", sound + "@ MX 1 m\nm CNAME ns\n", "mx-cname"},
+		{"A06 NS to a CNAME", sound + "@ NS n2\nn2 CNAME ns\n", "ns-cname"},
+		{"A07 MX to an address", sound + "@ MX 1 192.0.2.1\n", "mx-address"},
+		{"A08 NS without glue", sound + "sub NS ns.sub\n", "ns-lame"},
+		{"glue", sound + "sub NS ns.sub\nns.sub A 192.0.2.1\n", ""},
+		{"glue of a sibling is not ours to have", sound + "sub NS ns.sub\nns.sub A 192.0.2.1\nsub2 NS x.sub\n", ""},
+		{"A09 MX without an address", sound + "@ MX 1 m\n", "mx-lame"},
+		{"a wildcard gives it one", sound + "@ MX 1 m\n* A 192.0.2.1\n", ""},
+		{"RFC 7505: null MX", sound + "@ MX 0 .\n", ""},
+		{"elsewhere is not looked at", sound + "@ MX 1 mail.test.\n", ""},
+		{"A14 mixed TTL", sound + "a 60 A 192.0.2.1\na 61 A 192.0.2.2\n", "ttl-mixed"},
+		{"A15 outside the zone", sound + "a.other. A 192.0.2.1\n", "outside!"},
+		{"A16 forgotten dot in the owner", sound + "www.example A 192.0.2.1\n", "name-twice"},
+		{"A16 forgotten dot in the data", sound + "www CNAME ns.example\n", "name-twice"},
+		{"J02 two SPF records", sound + "@ TXT \"v=spf1 -all\"\n@ TXT \"V=SPF1\" \" mx -all\"\n@ TXT \"v=spf10\"\n", "spf-several"},
+	} {
+		if got := strings.Join(check(t, "example.", c.text), " "); got != c.want {
+			t.Errorf("%s: %q, want %q", c.rule, got, c.want)
+		}
+	}
+}
+
+func TestPlaceOfTheProblem(t *testing.T) {
+	t.Parallel()
+	records, _ := zonefile.Parse(strings.NewReader(sound+"a CNAME ns\n  TXT t\n"), "dir/z", parsed(t, "example."), zonefile.Options{})
+	problems := Check(records, parsed(t, "example."), Context{File: "dir/z"})
+	want := "dir/z:6:3: ERR cname-other a.example. has a CNAME and TXT (RFC 1034, Section 3.6.2: a CNAME stands alone)"
+	if len(problems) != 1 || problems[0].String() != want {
+		t.Errorf("%v", problems)
+	}
+}
+
+// TestKnotSemantic sees the faults that Knot's semantic checks see.
+func TestKnotSemantic(t *testing.T) {
+	t.Parallel()
+	const dir = "../../../../shared/vectors/knot-semantic"
+	if _, err := os.Stat(dir); err != nil {
+		t.Skip("the vectors of knot-semantic are not there")
+	}
+	for file, c := range map[string]struct{ origin, code string }{
+		"cname_extra_01.zone":    {"example.com.", "cname-other!"},
+		"cname_multiple.zone":    {"example.com.", "cname-several!"},
+		"dname_children.zone":    {"example.com.", "dname-below"},
+		"dname_extra_ns.zone":    {"example.com.", "dname-ns"},
+		"dname_multiple.zone":    {"example.com.", "dname-several!"},
+		"ds_apex.zone":           {"example.com.", "ds-apex"},
+		"glue_apex_both.missing": {"example.com.", "ns-lame"},
+		"glue_apex_one.missing":  {"example.com.", "ns-lame"},
+		"glue_besides.missing":   {"example.com.", "ns-lame"},
+		"glue_deleg.missing":     {"example.com.", "ns-lame"},
+		"glue_in_apex.missing":   {"example.com.", "ns-lame"},
+		"glue_in_deleg.valid":    {"example.com.", ""},
+		"glue_no_foreign.valid":  {"example.com.", ""},
+		"glue_wildcard.valid":    {"example.com.", ""},
+		"ns_apex.missing":        {"example.com.", "ns-missing!"},
+		"soa.duplicate":          {"example.com.", ""},
+		"soa.missing":            {"example.com.", "soa-missing!"},
+		"soa.multiple":           {"example.com.", "soa-several!"},
+	} {
+		text, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		codes := check(t, c.origin, string(text))
+		if c.code == "" && len(codes) > 0 || c.code != "" && !slices.Contains(codes, c.code) {
+			t.Errorf("%s: %v, want %q", file, codes, c.code)
+		}
+	}
+}
