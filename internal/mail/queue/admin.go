@@ -31,6 +31,7 @@ type Recipient struct {
 type Entry struct {
 	ID         envelope.ID
 	Phase      string // waiting, active, held, parked (mode hold)
+	Reason     string // why it is held; "": an operator said so
 	Next       time.Time
 	Size       int64
 	Envelope   envelope.Envelope
@@ -102,6 +103,9 @@ func (q *Queue) entry(g glimpse) (Entry, error) {
 	e := Entry{ID: g.id, Phase: g.phase.String(), Size: m.Size(), Envelope: m.Envelope()}
 	if g.phase == waiting {
 		e.Next = g.next
+	}
+	if g.phase == held {
+		_, e.Reason = heldIn(q.cfg.Spool.Journal().States(g.id))
 	}
 	for i, st := range statesOf(q.cfg.Spool, &e.Envelope) {
 		e.Recipients = append(e.Recipients, Recipient{e.Envelope.To[i], st})

@@ -128,6 +128,49 @@ func TestHoldAndRelease(t *testing.T) {
 	})
 }
 
+// TestAddHeld: what is in quarantine from the start is not tried, not even when
+// a door that knows nothing of it adds it, and not after a restart.
+func TestAddHeld(t *testing.T) {
+	t.Parallel()
+	inWorld(t, nil, func(w *world) {
+		w.start()
+		var ids []envelope.ID
+		for _, add := range []func(envelope.ID, envelope.Envelope){w.queue.AddHeld, w.queue.Add} {
+			d, err := w.spool.Create()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.spool.Journal().Append(spool.State{ID: d.ID(), Rcpt: spool.Whole, Status: spool.Held, Text: "dmarc"}); err != nil {
+				t.Fatal(err)
+			}
+			env := envelope.Envelope{To: []address.Address{addr("a@one.example")}}
+			id, err := d.Commit(context.Background(), env, []byte("A: 1\r\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			add(id, env)
+			ids = append(ids, id)
+		}
+		wait(time.Hour)
+		w.stop()
+		w.open(nil)
+		w.start()
+		wait(time.Hour)
+		for _, id := range ids {
+			if e, err := w.queue.Show(id); err != nil || e.Phase != "held" || e.Reason != "dmarc" {
+				t.Errorf("%+v, %v", e, err)
+			}
+		}
+		if w.log() != "" {
+			t.Errorf("tried %s", w.log())
+		}
+		if err := w.queue.Release(ids...); err != nil {
+			t.Error(err)
+		}
+		w.wantEmpty()
+	})
+}
+
 // TestHoldWhileRunning finishes the attempt and holds what is left.
 func TestHoldWhileRunning(t *testing.T) {
 	t.Parallel()

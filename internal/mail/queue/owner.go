@@ -104,12 +104,18 @@ func (q *Queue) recover() error {
 }
 
 func (q *Queue) isHeld(id envelope.ID) bool {
-	for _, st := range q.cfg.Spool.Journal().States(id) {
-		if st.Rcpt == spool.Whole {
-			return st.Status == spool.Held
+	held, _ := heldIn(q.cfg.Spool.Journal().States(id))
+	return held
+}
+
+// heldIn finds in a message's states whether it is held, and the reason given.
+func heldIn(states []spool.State) (held bool, reason string) {
+	for _, st := range states {
+		if st.Rcpt == spool.Whole && st.Status == spool.Held {
+			return true, st.Text
 		}
 	}
-	return false
+	return false, ""
 }
 
 // loop is the owner.
@@ -161,20 +167,23 @@ func (q *Queue) turn() {
 	}
 }
 
-func (q *Queue) add(id envelope.ID, env *envelope.Envelope) {
+func (q *Queue) add(id envelope.ID, env *envelope.Envelope, hold bool) {
 	if q.items[id] != nil {
 		return
 	}
-	it := &item{id: id, next: q.cfg.Now(), env: env}
-	if env.Received.IsZero() {
-		it.env = nil // the spool knows when; an age is counted from it
-	}
+	it := &item{id: id, next: q.cfg.Now(), hold: hold}
 	q.items[id] = it
 	q.count.Add(1)
+	q.cfg.Log.Info("message queued", "msg", id, "from", env.From.String(), "rcpts", len(env.To), "origin", env.Origin.String(), "held", hold)
+	if hold {
+		it.phase = held
+		return
+	}
 	heap.Push(&q.due, it)
-	q.cfg.Log.Info("message queued", "msg", id, "from", env.From.String(), "rcpts", len(env.To), "origin", env.Origin.String())
-	if len(q.due) > q.cfg.Active {
-		it.env = nil // it waits on disk
+	// Beyond the bound it waits on disk; and without a time of receipt, too: the
+	// spool knows it, and an age is counted from it.
+	if len(q.due) <= q.cfg.Active && !env.Received.IsZero() {
+		it.env = env
 	}
 }
 

@@ -224,7 +224,16 @@ func (q *Queue) do(f func()) bool {
 // after Stop it does nothing: the next Start finds the message.
 func (q *Queue) Add(id envelope.ID, env envelope.Envelope) {
 	env.ID = id
-	if q.do(func() { q.add(id, &env) }) {
+	if q.do(func() { q.add(id, &env, q.isHeld(id)) }) {
+		q.Counters.Queued.Inc()
+	}
+}
+
+// AddHeld takes over a message that waits for an operator from the beginning.
+// The caller has written so into the journal, before the message was durable.
+func (q *Queue) AddHeld(id envelope.ID, env envelope.Envelope) {
+	env.ID = id
+	if q.do(func() { q.add(id, &env, true) }) {
 		q.Counters.Queued.Inc()
 	}
 }
