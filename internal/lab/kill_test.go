@@ -42,8 +42,7 @@ func TestKill9LosesNothing(t *testing.T) {
 				case subject := <-taken:
 					promised = append(promised, subject)
 				case <-late:
-					t.Errorf("only %d mails taken", len(promised))
-					return
+					t.Fatalf("only %d mails taken", len(promised))
 				}
 			}
 		}
@@ -147,7 +146,7 @@ func send(client *smtp.Client, subject string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(data, "From: ann@alpha.lab\r\nTo: bob@beta.lab\r\nSubject: %s\r\n\r\n%s\r\n", subject, strings.Repeat("x", 2000)); err != nil {
+	if _, err := fmt.Fprintf(data, "From: ann@alpha.lab\r\nTo: bob@beta.lab\r\nSubject: %s\r\n\r\n%s", subject, strings.Repeat("All work and no play.\r\n", 100)); err != nil {
 		return err
 	}
 	return data.Close()

@@ -22,7 +22,7 @@ func TestMailBothWays(t *testing.T) {
 			Settings: map[string]string{
 				"myorigin": "alpha.lab",
 				// Gone is taken at RCPT and bounced afterwards.
-				"transport_maps":                  "inline:{gone@alpha.lab=error:5.1.6:moved away}",
+				"transport_maps":                  "inline:{{gone@alpha.lab=error:5.1.6 moved away}}",
 				"smtpd_reject_unlisted_recipient": "no",
 			},
 		})
@@ -219,7 +219,7 @@ func TestBrokenMailServers(t *testing.T) {
 		for _, retried := range []string{"greet", "drop", "garbage", "endless", "later"} {
 			sinks[retried].Wait("a session that ends", func(all []lab.SinkSession) bool { return len(all) > 0 && all[0].Ended })
 			l.Eventually(retried+" stays in the queue", func() error {
-				if out := edge.Run("queue", "list"); !out.Has("x@" + retried + ".beta.lab") {
+				if out := edge.Run("queue", "list", "--json"); !out.Has("x@" + retried + ".beta.lab") {
 					return fmt.Errorf("not in:\n%s", out)
 				}
 				return nil

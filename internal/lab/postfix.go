@@ -54,9 +54,6 @@ func (l *Lab) Postfix(cfg PostfixConfig) *Postfix {
 	p.Mailbox = &Mailbox{l: l, owner: cfg.Host, dir: filepath.Join(p.dir, "mail", "all")}
 	p.makeQueue()
 	p.makeConfig(cfg)
-	// Postfix ends at once when inet_interfaces holds an address that no
-	// interface lists.
-	l.ListAddresses(cfg.Address)
 	p.process = l.Start(cfg.Host, master, "-c", p.dir+"/etc", "-s")
 	p.Log = p.process.Log
 	l.awaitGreeting(p.process, cfg.Address+":25")

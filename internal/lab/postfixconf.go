@@ -25,7 +25,7 @@ func (p *Postfix) makeConfig(cfg PostfixConfig) {
 	}
 	// Postfix waits two seconds before it reads a file written just now.
 	past := time.Now().Add(-time.Hour)
-	for name, text := range map[string]string{"main.cf": main.String(), "master.cf": services} {
+	for name, text := range map[string]string{"main.cf": main.String(), "master.cf": fmt.Sprintf(services, cfg.Address)} {
 		file := p.l.Write(filepath.Join(p.dir, "etc", name), text)
 		if err := os.Chtimes(file, past, past); err != nil {
 			p.l.t.Fatal(err)
@@ -51,9 +51,11 @@ func (p *Postfix) settings(cfg PostfixConfig) map[string]string {
 		"mydestination":        "",
 		"local_recipient_maps": "",
 
-		"myhostname":        cfg.Host,
-		"myorigin":          "$myhostname",
-		"inet_interfaces":   cfg.Address,
+		"myhostname": cfg.Host,
+		"myorigin":   "$myhostname",
+		// Only what an interface lists may stand here; master.cf has the rest.
+		"inet_interfaces":   "127.0.0.1",
+		"proxy_interfaces":  cfg.Address,
 		"smtp_bind_address": cfg.Address,
 		"smtp_host_lookup":  "dns",
 		"relayhost":         cfg.Relayhost,
@@ -81,7 +83,7 @@ func (p *Postfix) settings(cfg PostfixConfig) map[string]string {
 // services is master.cf: what an SMTP server, an SMTP client and mailboxes
 // need, nothing in a chroot.
 const services = `
-	smtp      inet  n  -  n  -     -  smtpd
+	%s:25     inet  n  -  n  -     -  smtpd
 	pickup    unix  n  -  n  60    1  pickup
 	cleanup   unix  n  -  n  -     0  cleanup
 	qmgr      unix  n  -  n  300   1  qmgr

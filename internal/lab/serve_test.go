@@ -192,10 +192,11 @@ func TestFullDisk(t *testing.T) {
 			"root.hints":                    in.HintsText(),
 			"zones/external/alpha.lab.zone": alphaExternal, "zones/internal/alpha.lab.zone": alphaInternal,
 		}})
-		if err := unix.Mount("small", p.Path("state"), "tmpfs", 0, "size=64m,mode=700,uid=65534,gid=65534"); err != nil {
+		if err := unix.Mount("small", p.Path("state"), "tmpfs", 0, "size=100m,mode=700,uid=65534,gid=65534"); err != nil {
 			t.Fatal(err)
 		}
 		p.Start()
+		// More than what Postern wants to stay free.
 		filler := p.Path("state", "filler")
 		l.Exec("dd", "if=/dev/zero", "of="+filler, "bs=1M") // ends with "no space left"
 		mail := []string{
