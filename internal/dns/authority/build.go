@@ -153,14 +153,18 @@ func (o *owner) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Na
 	var below *served
 	if overlay {
 		if below = o.below(v, k.zone); below == nil || below.content == nil {
-			o.refuse(k, reasonBase, []zonefile.Problem{{File: k.zone.String(), Severity: zonefile.ERR, Code: reasonBase,
-				Message: fmt.Sprintf("view %s has no good state of the zone", v.Overlay)}})
+			o.refuse(k, reasonBase, []zonefile.Problem{{
+				File: k.zone.String(), Severity: zonefile.ERR, Code: reasonBase,
+				Message: fmt.Sprintf("view %s has no good state of the zone", v.Overlay),
+			}})
 			return nil
 		}
 	}
 	if s == nil && below == nil {
-		o.refuse(k, reasonMissing, []zonefile.Problem{{File: k.zone.String(), Severity: zonefile.ERR, Code: reasonMissing,
-			Message: fmt.Sprintf("view %s has no file for the zone", v.Name)}})
+		o.refuse(k, reasonMissing, []zonefile.Problem{{
+			File: k.zone.String(), Severity: zonefile.ERR, Code: reasonMissing,
+			Message: fmt.Sprintf("view %s has no file for the zone", v.Name),
+		}})
 		return nil
 	}
 	c := &candidate{key: k, source: s}

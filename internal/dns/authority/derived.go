@@ -162,8 +162,10 @@ func (o *owner) withDerived(origin name.Name, records []zonefile.Record) ([]zone
 	for _, d := range mine {
 		n, _ := name.Parse(d.Owner) // it was read above
 		if reason, detail := conflict(origin, taken, n); reason != "" {
-			problems = append(problems, zonefile.Problem{File: origin.String(), Severity: zonefile.WARN, Code: reason,
-				Message: fmt.Sprintf("%s TXT (%s) is not published: %s", n, d.Key, detail)})
+			problems = append(problems, zonefile.Problem{
+				File: origin.String(), Severity: zonefile.WARN, Code: reason,
+				Message: fmt.Sprintf("%s TXT (%s) is not published: %s", n, d.Key, detail),
+			})
 			continue
 		}
 		for _, text := range d.Texts {

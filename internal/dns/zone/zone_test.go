@@ -210,8 +210,16 @@ func TestSerialLess(t *testing.T) {
 		a, b uint32
 		want bool
 	}{
-		{0, 1, true}, {1, 0, false}, {5, 5, false}, {0xffffffff, 0, true}, {0, 0xffffffff, false},
-		{0, 1<<31 - 1, true}, {0, 1 << 31, false}, {1 << 31, 0, false}, {0, 1<<31 + 1, false}, {1<<31 + 1, 0, true},
+		{0, 1, true},
+		{1, 0, false},
+		{5, 5, false},
+		{0xffffffff, 0, true},
+		{0, 0xffffffff, false},
+		{0, 1<<31 - 1, true},
+		{0, 1 << 31, false},
+		{1 << 31, 0, false},
+		{0, 1<<31 + 1, false},
+		{1<<31 + 1, 0, true},
 	} {
 		if got := SerialLess(c.a, c.b); got != c.want {
 			t.Errorf("%d before %d: %v", c.a, c.b, got)
