@@ -249,12 +249,11 @@ func (w *writer) original() string {
 	h := w.Header
 	if len(h) > maxHeader {
 		h = h[:maxHeader]
-		if i := bytes.LastIndex(h, []byte("\r\n")); i >= 0 {
-			h = h[:i+2]
-		}
+		h = h[:bytes.LastIndexByte(h, '\n')+1]
 	}
-	if !w.utf8 {
-		return strings.Map(toASCII, string(h))
+	var b strings.Builder
+	for line := range strings.SplitSeq(strings.TrimSuffix(string(h), "\r\n"), "\r\n") {
+		b.WriteString(clean(line, w.utf8) + "\r\n")
 	}
-	return strings.ToValidUTF8(string(h), "?")
+	return b.String()
 }

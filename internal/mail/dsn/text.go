@@ -12,8 +12,9 @@ import (
 func date(t time.Time) string { return t.UTC().Format("Mon, 02 Jan 2006 15:04:05 -0700") }
 
 // token keeps what may stand bare in a header field, a Message-ID and a
-// boundary.
+// boundary, as long as a domain name may be.
 func token(s string) string {
+	s = s[:min(len(s), 253)]
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune("-._", r):
@@ -23,10 +24,14 @@ func token(s string) string {
 	}, s)
 }
 
-// clean makes foreign text fit for one line: controls become spaces, and what
-// is not ASCII stays only where UTF-8 may.
+// maxLine bounds what is said in one go; RFC 5322, Section 2.1.1, allows lines
+// of 998 octets.
+const maxLine = 700
+
+// clean makes foreign text fit for one line: controls become spaces, what is
+// not ASCII stays only where UTF-8 may, and what is too long is cut.
 func clean(s string, utf8OK bool) string {
-	return strings.Map(func(r rune) rune {
+	s = strings.Map(func(r rune) rune {
 		switch {
 		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0:
 			return ' '
@@ -35,16 +40,14 @@ func clean(s string, utf8OK bool) string {
 		}
 		return r
 	}, s)
-}
-
-func toASCII(r rune) rune {
-	if r > '~' {
-		return '?'
+	if len(s) <= maxLine {
+		return s
 	}
-	if r < ' ' && r != '\r' && r != '\n' && r != '\t' {
-		return ' '
+	end := maxLine
+	for !utf8.RuneStart(s[end]) {
+		end--
 	}
-	return r
+	return s[:end]
 }
 
 func ascii(b []byte) bool {
@@ -114,22 +117,14 @@ func unxtext(s string) string {
 	return b.String()
 }
 
-// wrap folds a long line at spaces; what follows the first line is indented,
-// so that it is a folded field in the one use and readable in the other. A word
-// longer than a line stays whole, but is cut far below the limit of 998 octets
-// (RFC 5322, Section 2.1.1).
+// wrap folds a line at spaces; what follows the first line is indented, so that
+// it is a folded field in the one use and readable in the other. The text was
+// cleaned, so that a word longer than a line stays within bounds.
 func wrap(indent, s string) string {
-	const width, longest = 76, 800
+	const width = 76
 	var b strings.Builder
 	line := indent
 	for i, word := range strings.Fields(s) {
-		for len(word) > longest {
-			cut := longest
-			for !utf8.RuneStart(word[cut]) {
-				cut--
-			}
-			word = word[:cut]
-		}
 		switch {
 		case i == 0:
 			line += word
