@@ -143,9 +143,9 @@ func alphaPostern(l *lab.Lab, in *lab.Internet) *lab.Postern {
 }
 
 // tree holds Beta's zone with further records, and refers to us for ours.
-func tree(l *lab.Lab, betaRecords string) *lab.Internet {
+func tree(l *lab.Lab, betaRecords string, more ...lab.Zone) *lab.Internet {
 	l.T().Helper()
-	return l.Internet(
+	return l.Internet(append(more,
 		lab.Zone{Name: "alpha.lab", At: alphaDNS},
 		lab.Zone{Name: "beta.lab", Text: `
 @      MX  10 mx
@@ -154,7 +154,7 @@ _dmarc TXT "v=DMARC1; p=reject"
 mx     A   203.0.113.25
 mx     TXT "v=spf1 a -all"
 ` + betaRecords},
-	)
+	)...)
 }
 
 func betaPostfix(l *lab.Lab) *lab.Postfix {

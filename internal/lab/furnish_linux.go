@@ -2,7 +2,6 @@ package lab
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,22 +86,4 @@ func resolvConf(dir string) error {
 		return fmt.Errorf("cover %s: %w", target, err)
 	}
 	return nil
-}
-
-// ListAddresses gives addresses to the interface itself, for programs that
-// look there.
-func (l *Lab) ListAddresses(addresses ...string) {
-	l.t.Helper()
-	var batch strings.Builder
-	for _, address := range addresses {
-		// Without duplicate address detection an IPv6 address works at once.
-		mark := ""
-		if netip.MustParseAddr(address).Is6() {
-			mark = " nodad"
-		}
-		fmt.Fprintf(&batch, "addr replace %s dev lo%s\n", address, mark)
-	}
-	if err := ipBatch(batch.String()); err != nil {
-		l.t.Fatal(err)
-	}
 }

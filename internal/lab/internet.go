@@ -53,7 +53,7 @@ type Internet struct {
 type zone struct {
 	Zone
 	address string // IPv4 of its name server
-	six     string // IPv6 of it; "" where delegated away, or without IPv6
+	six     string // IPv6 of it; "" where delegated away, on BIND, or without IPv6
 	serial  int
 	file    string
 	server  *Process
@@ -74,7 +74,8 @@ func (l *Lab) Internet(zones ...Zone) *Internet {
 		at := &zone{Zone: z, address: z.At, serial: 1}
 		if z.At == "" {
 			at.address = fmt.Sprintf("192.0.2.%d", i+1)
-			if hasIPv6() {
+			// Where BIND runs, IPv6 does not reach.
+			if hasIPv6() && z.Server != BIND {
 				at.six = fmt.Sprintf("2001:db8::%d", i+1)
 			}
 		}
@@ -87,7 +88,6 @@ func (l *Lab) Internet(zones ...Zone) *Internet {
 	in.serve()
 	in.startUnbound()
 	in.resolve(in.Resolver)
-	l.net = in
 	return in
 }
 

@@ -26,7 +26,7 @@ type Lab struct {
 	places map[string]bool
 	peers  []*Process
 	logs   []*Log
-	net    *Internet
+	apart  int // how many programs run in a namespace of their own
 }
 
 // In runs body inside a world of its own and returns when that has ended. What

@@ -45,29 +45,25 @@ func (l *Lab) startNSD(name string, zones []*zone) *Process {
 	return l.Start(name, l.program("nsd", "nsd"), "-d", "-c", file)
 }
 
-// startBIND serves zones with BIND 9, which listens on addresses that an
-// interface lists and no others.
+// startBIND serves zones with BIND 9. It listens on addresses that an interface
+// lists and no others, and Postern takes such addresses for its own: so BIND
+// has a namespace of its own.
 func (l *Lab) startBIND(name string, zones []*zone) *Process {
 	l.t.Helper()
 	dir := l.Path(name)
-	var four, six, entries strings.Builder
+	var addresses []string
+	var entries strings.Builder
 	for _, z := range zones {
-		fmt.Fprintf(&four, "%s; ", z.address)
-		if z.six != "" {
-			fmt.Fprintf(&six, "%s; ", z.six)
-		}
+		addresses = append(addresses, z.address)
 		fmt.Fprintf(&entries, "zone %q { type primary; file %q; };\n", z.Name, z.file)
-	}
-	for _, z := range zones {
-		l.ListAddresses(z.addresses()...)
 	}
 	file := l.Write(filepath.Join(dir, "named.conf"), fmt.Sprintf(`
 options {
 	directory %[1]q;
 	pid-file none;
 	session-keyfile "%[1]s/session.key";
-	listen-on { %[2]s};
-	listen-on-v6 { %[3]s};
+	listen-on { %[2]s; };
+	listen-on-v6 { none; };
 	recursion no;
 	dnssec-validation no;
 	allow-transfer { none; };
@@ -75,8 +71,8 @@ options {
 	version none;
 };
 controls { };
-%[4]s`, dir, four.String(), six.String(), entries.String()))
-	return l.Start(name, l.program("named", "bind9"), "-g", "-n", "1", "-c", file)
+%[3]s`, dir, strings.Join(addresses, "; "), entries.String()))
+	return l.startApart(name, addresses, l.program("named", "bind9"), "-4", "-g", "-n", "1", "-c", file)
 }
 
 // startKnot serves zones with Knot DNS.

@@ -22,7 +22,10 @@ const (
 func TestViews(t *testing.T) {
 	t.Parallel()
 	lab.In(t, func(l *lab.Lab) {
-		in := tree(l, "")
+		in := tree(l, "",
+			lab.Zone{Name: "gamma.net", Server: lab.BIND, Text: "www A 203.0.113.80\nalias CNAME www.delta.net."},
+			lab.Zone{Name: "delta.net", Server: lab.Knot, Text: "www A 203.0.113.81"},
+		)
 		edge := alphaPostern(l, in)
 		// Each key it publishes raises the serial, which dig and drill would
 		// then not agree upon.
@@ -71,6 +74,10 @@ func TestViews(t *testing.T) {
 		l.Step("the inner network resolves the world", func() {
 			reply := l.Agreed(lab.Question{Server: alphaInDNS, From: insideClient, Name: "mx.beta.lab"})
 			if values(reply.Answer) != betaMX || reply.Has("aa") || !reply.Has("ra") {
+				l.T().Errorf("%s", reply)
+			}
+			reply = l.Agreed(lab.Question{Server: alphaInDNS, From: insideClient, Name: "alias.gamma.net"})
+			if values(reply.Answer) != "www.delta.net. 203.0.113.81" {
 				l.T().Errorf("%s", reply)
 			}
 			if reply := l.Agreed(lab.Question{Server: alphaInDNS, From: insideClient, Name: "none.beta.lab"}); reply.Rcode != "NXDOMAIN" {
