@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -121,36 +122,78 @@ func TestTCPHalfClosedClientGetsItsAnswers(t *testing.T) {
 	closed(t, conn)
 }
 
+// pipe starts a connection over a pipe, for tests in virtual time.
+func pipe(t *testing.T, h Handler, limits Limits) (*tcpConn, net.Conn) {
+	t.Helper()
+	limits.defaults()
+	client, server := net.Pipe()
+	c := &tcpConn{
+		net: server, limits: limits, counters: new(Counters),
+		slots: make(chan struct{}, limits.InFlight), stopping: make(chan struct{}),
+	}
+	var hs handlers
+	hs.set(func() Handler { return h })
+	go c.serve(&hs)
+	return c, client
+}
+
 func TestTCPIdleAndTricklingClientsAreClosed(t *testing.T) {
 	t.Parallel()
-	for name, first := range map[string][]byte{"nothing": {}, "half a message": frame("question")[:4], "no length": {0, 0}} {
+	for name, c := range map[string]struct {
+		first   []byte
+		trickle bool
+		after   time.Duration
+	}{
+		"nothing":         {nil, false, 10 * time.Second},
+		"half a message":  {frame("question")[:4], false, 10 * time.Second},
+		"octet by octet":  {frame(strings.Repeat("q", 100))[:2], true, 10 * time.Second},
+		"message of zero": {[]byte{0, 0}, false, 0},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, conn := openTCP(t, echoes(""), Limits{Idle: 20 * time.Millisecond})
-			send(t, conn, first)
-			closed(t, conn)
-			if name != "no length" && s.Counters.TCPIdleClosed.Value() != 1 {
-				t.Error("not counted")
-			}
+			synctest.Test(t, func(t *testing.T) {
+				conn, client := pipe(t, echo{}, Limits{})
+				begin := time.Now()
+				if len(c.first) > 0 {
+					send(t, client, c.first)
+				}
+				for c.trickle {
+					time.Sleep(time.Second)
+					if _, err := client.Write([]byte("q")); err != nil {
+						break
+					}
+				}
+				if _, err := io.Copy(io.Discard, client); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(begin); took != c.after {
+					t.Errorf("closed after %v, want %v", took, c.after)
+				}
+				if c.after > 0 && conn.counters.TCPIdleClosed.Value() != 1 {
+					t.Error("not counted")
+				}
+			})
 		})
 	}
 }
 
 func TestTCPWaitingClientIsNotIdle(t *testing.T) {
 	t.Parallel()
-	kept := make(later, 1)
-	s, conn := openTCP(t, func() Handler { return kept }, Limits{Idle: time.Millisecond})
-	send(t, conn, frame("q"))
-	p := <-kept
-	timer := time.NewTimer(20 * time.Millisecond) // many times Idle
-	<-timer.C
-	if s.Counters.TCPIdleClosed.Value() != 0 {
-		t.Error("closed though an answer was owed")
-	}
-	p.Reply([]byte("r"))
-	if readFrame(t, conn) != "r" {
-		t.Error("reply")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		kept := make(later, 1)
+		conn, client := pipe(t, kept, Limits{})
+		send(t, client, frame("q"))
+		p := <-kept
+		time.Sleep(35 * time.Second)
+		p.Reply([]byte("r"))
+		if readFrame(t, client) != "r" || conn.counters.TCPIdleClosed.Value() != 0 {
+			t.Error("closed though an answer was owed")
+		}
+		closed(t, client)
+		if conn.counters.TCPIdleClosed.Value() != 1 {
+			t.Error("not closed when idle again")
+		}
+	})
 }
 
 // big replies with as much as a message holds.
