@@ -98,7 +98,7 @@ func wrap(ref string, err error) error {
 func readFile(path string) (Value, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return Value{}, wrap("file:"+path, reason(err))
+		return Value{}, fmt.Errorf("%w (hint: it must exist, mode 0600, and belong to the user that runs Postern)", wrap("file:"+path, reason(err)))
 	}
 	defer f.Close()
 	info, err := f.Stat()
