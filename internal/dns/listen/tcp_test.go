@@ -146,7 +146,7 @@ func TestTCPIdleAndTricklingClientsAreClosed(t *testing.T) {
 	}{
 		"nothing":         {nil, false, 10 * time.Second},
 		"half a message":  {frame("question")[:4], false, 10 * time.Second},
-		"octet by octet":  {frame(strings.Repeat("q", 100))[:2], true, 10 * time.Second},
+		"octet by octet":  {frame(strings.Repeat("q", 100))[:2], true, 12 * time.Second}, // seen by the octet after ten seconds
 		"message of zero": {[]byte{0, 0}, false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -158,7 +158,7 @@ func TestTCPIdleAndTricklingClientsAreClosed(t *testing.T) {
 					send(t, client, c.first)
 				}
 				for c.trickle {
-					time.Sleep(time.Second)
+					time.Sleep(3 * time.Second)
 					if _, err := client.Write([]byte("q")); err != nil {
 						break
 					}
