@@ -26,10 +26,14 @@ func (w *walk) dname(n int) bool {
 	z := w.zone
 	s := z.find(n, dns.TypeDNAME)
 	prefix := w.name[:len(w.name)-int(z.nodes[n].nameLen)]
-	base := len(w.msg)
-	if !w.put(s, w.suffix(len(prefix)), &w.res.Counts.Answer) {
-		return false
+	base := w.given(z.nameOf(n))
+	if base == 0 {
+		base = len(w.msg)
+		if !w.put(s, w.suffix(len(prefix)), &w.res.Counts.Answer) {
+			return false
+		}
 	}
+	w.dnames[w.res.Hops] = uint16(base)
 	rr := w.msg[base:]
 	// One DNAME an owner (RFC 6672, Section 2.4); it is not compressed.
 	target := rr[12 : 12+int(binary.BigEndian.Uint16(rr[10:]))]
@@ -50,7 +54,22 @@ func (w *walk) dname(n int) bool {
 	w.msg = append(w.msg, prefix...)
 	w.msg = append(w.msg, target...)
 	w.res.Counts.Answer++
-	return w.follow(at)
+	// A DNAME that leads below itself makes each name longer than the one
+	// before and never ends: one step shows that to whoever looks.
+	grows := lent(w.msg[at+len(prefix) : at+size]).IsBelow(lent(z.nameOf(n)))
+	return w.follow(at) && (!grows || w.zone != z)
+}
+
+// given returns where the DNAME of that owner stands in the message already,
+// or 0: a chain may come by again, but a record is given once (RFC 2181,
+// Section 5).
+func (w *walk) given(owner []byte) int {
+	for _, at := range w.dnames[:w.res.Hops] {
+		if at > 0 && w.spells(int(at), owner) {
+			return int(at)
+		}
+	}
+	return 0
 }
 
 // follow makes the name spelled at off the name at hand. It reports whether

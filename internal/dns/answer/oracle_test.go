@@ -20,6 +20,7 @@ type opinion struct {
 	rcode             int
 	aa                bool
 	left              bool
+	grows             bool // the last step was a DNAME that leads below itself
 	answer, authority []string
 	glue              []string // must be there, or TC
 	extra             []string // may be there
@@ -89,8 +90,12 @@ func (o *oracle) ask(qname string, qtype uint16) opinion {
 			op.left = true
 			return op
 		}
+		op.grows = false
 		next := o.zones[origin].ask(&op, origin, name, qtype, len(seen) == 0)
 		if next == "" {
+			return op
+		}
+		if to, ok := o.zoneOf(next, qtype); op.grows && ok && to == origin {
 			return op
 		}
 		if seen = append(seen, name); slices.Contains(seen, next) {
@@ -181,7 +186,9 @@ func (r records) refer(op *opinion, cut string, first bool) {
 }
 
 func (r records) dname(op *opinion, d *dns.DNAME, owner, name string) string {
-	op.answer = append(op.answer, text(d, owner))
+	if line := text(d, owner); !slices.Contains(op.answer, line) {
+		op.answer = append(op.answer, line)
+	}
 	prefix := strings.TrimSuffix(name, owner)
 	if owner == "." {
 		prefix = name
@@ -195,6 +202,7 @@ func (r records) dname(op *opinion, d *dns.DNAME, owner, name string) string {
 	}
 	c := &dns.CNAME{Hdr: dns.RR_Header{Rrtype: dns.TypeCNAME, Class: dns.ClassINET, Ttl: d.Hdr.Ttl}, Target: to}
 	op.answer = append(op.answer, text(c, name))
+	op.grows = dns.IsSubDomain(owner, d.Target)
 	return to
 }
 

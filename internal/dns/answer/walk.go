@@ -63,6 +63,7 @@ type walk struct {
 	res    Result
 	proofs *proofs             // for DO: NSEC records for the authority section
 	owners [maxHops + 1]uint16 // where the owner of each CNAME stands
+	dnames [maxHops + 1]uint16 // and the DNAME that made it; 0 for none
 }
 
 // step answers for the name at hand. It reports true where a chain goes on.

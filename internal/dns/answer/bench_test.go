@@ -1,0 +1,114 @@
+package answer
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"postern/internal/dns/wire"
+)
+
+// benchText is the zone of the side-by-side measurement, smaller.
+func benchText(hosts int) string {
+	var b strings.Builder
+	b.WriteString("example.test. 3600 IN SOA ns1.example.test. h.example.test. 1 7200 3600 1209600 300\n" +
+		"example.test. 3600 IN NS ns1.example.test.\nns1.example.test. 3600 IN A 192.0.2.1\n" +
+		"mail.example.test. 3600 IN A 192.0.2.3\n*.w.example.test. 3600 IN A 192.0.2.9\n")
+	for i := range hosts {
+		fmt.Fprintf(&b, "h%d.example.test. 3600 IN A 10.0.%d.%d\n", i, i>>8&255, i&255)
+		if i%10 == 0 {
+			fmt.Fprintf(&b, "h%d.example.test. 3600 IN MX 10 mail.example.test.\n", i)
+			fmt.Fprintf(&b, "d%d.example.test. 3600 IN NS ns1.d%d.example.test.\nns1.d%d.example.test. 3600 IN A 10.200.0.1\n", i, i, i)
+			fmt.Fprintf(&b, "c%d.example.test. 3600 IN CNAME h%d.example.test.\n", i, i)
+		}
+	}
+	return b.String()
+}
+
+func benchWorld(t testing.TB, hosts int) *world {
+	t.Helper()
+	return newWorld(t, benchText(hosts))
+}
+
+func benchQueries(t testing.TB, kind string, hosts int) [][]byte {
+	t.Helper()
+	r := rand.New(rand.NewPCG(7, 7))
+	out := make([][]byte, 4096)
+	for i := range out {
+		n := r.IntN(hosts)
+		qname, qtype := fmt.Sprintf("h%d.example.test.", n), dns.TypeA
+		switch kind {
+		case "mx":
+			qname, qtype = fmt.Sprintf("h%d.example.test.", n-n%10), dns.TypeMX
+		case "cname":
+			qname = fmt.Sprintf("c%d.example.test.", n-n%10)
+		case "referral":
+			qname = fmt.Sprintf("www.d%d.example.test.", n-n%10)
+		case "nxdomain":
+			qname = fmt.Sprintf("nx%d.example.test.", n)
+		case "nodata":
+			qtype = dns.TypeTXT
+		case "wildcard":
+			qname = fmt.Sprintf("x%d.w.example.test.", n)
+		}
+		m := new(dns.Msg)
+		m.SetQuestion(qname, qtype)
+		b, err := m.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[i] = b
+	}
+	return out
+}
+
+var benchKinds = []string{"positive", "mx", "cname", "referral", "nodata", "nxdomain", "wildcard"}
+
+// reply is the hot path but for the socket and the view.
+func (w *world) reply(q *wire.Query, msg, buf []byte) []byte {
+	q.Parse(msg)
+	z := w.Find(q.Name(), q.Type)
+	out, res := z.Append(q.Start(buf[:0]), q, q.Limit(true)-q.Reserve(""), w)
+	return q.Finish(out, wire.AA, res.Rcode, res.Counts, "")
+}
+
+func TestAppendDoesNotAllocate(t *testing.T) {
+	w := benchWorld(t, 100)
+	buf, q := make([]byte, 0, 2048), new(wire.Query)
+	for _, kind := range benchKinds {
+		queries := benchQueries(t, kind, 100)
+		i := 0
+		if n := testing.AllocsPerRun(len(queries), func() { w.reply(q, queries[i%len(queries)], buf); i++ }); n != 0 {
+			t.Errorf("%s: %v allocations", kind, n)
+		}
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	const hosts = 50000
+	w := benchWorld(b, hosts)
+	for _, kind := range benchKinds {
+		b.Run(kind, func(b *testing.B) {
+			queries := benchQueries(b, kind, hosts)
+			buf, q := make([]byte, 0, 2048), new(wire.Query)
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				w.reply(q, queries[i&4095], buf)
+				i++
+			}
+		})
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	src := build(b, parse(b, benchText(50000)))
+	b.ReportAllocs()
+	for b.Loop() {
+		z := Compile(src)
+		b.ReportMetric(float64(z.Size())/float64(z.Nodes()), "octets/name")
+	}
+}
