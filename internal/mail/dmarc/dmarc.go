@@ -205,7 +205,9 @@ func (w *walker) align(ctx context.Context, out *Result, in Input) error {
 
 // aligned compares a domain with the author's. Equal names need no walk, nor
 // does strict alignment; otherwise both organizational domains are found by
-// their own walks.
+// their own walks. A domain outside the author's organization is not asked
+// about: its walk could only end elsewhere, and a forger who signs with a name
+// whose DNS fails must not make the outcome uncertain.
 func (w *walker) aligned(ctx context.Context, out *Result, domain string, strict bool) (bool, error) {
 	if domain == out.Author || strict {
 		return domain == out.Author, nil
@@ -216,6 +218,9 @@ func (w *walker) aligned(ctx context.Context, out *Result, domain string, strict
 			return false, err
 		}
 		out.Org = org
+	}
+	if domain != out.Org && !strings.HasSuffix(domain, "."+out.Org) {
+		return false, nil
 	}
 	org, err := w.organization(ctx, domain)
 	return err == nil && org == out.Org, err
