@@ -2,7 +2,8 @@
 // them as facts: SPF for HELO and MAIL FROM, the client's reverse name, DKIM
 // and DMARC. What can be asked early is asked while the client still talks, so
 // that no look-up delays the greeting, MAIL or RCPT; the answers are awaited
-// after the final dot, for 20 seconds in all.
+// after the final dot, for 20 seconds in all, of which the last quarter belongs
+// to the author's policy.
 //
 // A Pending belongs to one connection and is used by its goroutine alone; each
 // look-up runs in a goroutine of the Inspector, which ends with its answer, its
@@ -145,13 +146,23 @@ func (f *future[T]) wait(ctx context.Context) (T, bool) {
 	}
 	select {
 	case v, ok := <-f.done:
-		if ok {
-			again := make(chan T, 1)
-			again <- v
-			f.done = again
-		}
-		return v, ok
+		return f.keep(v, ok)
 	case <-ctx.Done():
+	}
+	select { // what is there counts, even if another check has used up the time
+	case v, ok := <-f.done:
+		return f.keep(v, ok)
+	default:
 		return none, false
 	}
+}
+
+// keep puts the value back for the next to ask.
+func (f *future[T]) keep(v T, ok bool) (T, bool) {
+	if ok {
+		again := make(chan T, 1)
+		again <- v
+		f.done = again
+	}
+	return v, ok
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -239,5 +240,81 @@ func TestUnreadableMessage(t *testing.T) {
 	d.Abort()
 	if _, err := p.Await(t.Context(), d, h); err == nil || i.Counters.Unread.Value() != 1 {
 		t.Errorf("got %v, counted %d", err, i.Counters.Unread.Value())
+	}
+}
+
+// slow answers from a map, but under some names only when the context ends, and
+// nothing after that.
+type slow struct {
+	lookuptest.Map
+	suffix string
+}
+
+func (s slow) Query(ctx context.Context, name string, t lookup.Type) (lookup.Answer, error) {
+	if strings.HasSuffix(strings.TrimSuffix(name, "."), s.suffix) {
+		<-ctx.Done()
+	}
+	if ctx.Err() != nil {
+		return lookup.Answer{}, &lookup.Error{Name: name, Type: t, Temporary: true, Cause: ctx.Err()}
+	}
+	return s.Map.Query(ctx, name, t)
+}
+
+// TestSlowDNSOfAForgerHidesNoPolicy has a forger's own DNS use up the time: his
+// reverse name, his SPF record, his key. What the author's domain asks for must
+// still be found.
+func TestSlowDNSOfAForgerHidesNoPolicy(t *testing.T) {
+	t.Parallel()
+	d, h := draft(t, "DKIM-Signature: v=1; a=rsa-sha256; d=slow.test; s=s; h=from; bh=; b=\r\nFrom: ceo@example.org\r\n\r\nx\r\n")
+	for name, suffix := range map[string]string{
+		"reverse name": "in-addr.arpa", "HELO": "helo.test", "envelope": "envelope.test", "key": "slow.test",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				i := New(Config{Resolver: slow{world, suffix}, Checks: all})
+				p := i.Begin(netip.MustParseAddr("192.0.2.66"))
+				p.Hello("x.helo.test")
+				p.Mail(address.Address{Local: "x", Domain: "envelope.test"})
+				began := time.Now()
+				f, err := p.Await(t.Context(), d, h)
+				if took := time.Since(began); err != nil || took > 20*time.Second {
+					t.Errorf("%v after %s, want at most 20 s", err, took)
+				}
+				if f.DMARC.Status != dmarc.Fail || f.DMARC.Applied != dmarc.Reject {
+					t.Errorf("got %s %s %v, want fail and reject", f.DMARC.Status, f.DMARC.Applied, f.DMARC.Err)
+				}
+				p.Close()
+				if err := i.Stop(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// TestSlowCheckLeavesTheOthersTheirTime has one check that does not end beside
+// others that would pass.
+func TestSlowCheckLeavesTheOthersTheirTime(t *testing.T) {
+	t.Parallel()
+	d, h := draft(t, plain)
+	for name, suffix := range map[string]string{"reverse name": "in-addr.arpa", "HELO": "helo.test"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				i := New(Config{Resolver: slow{world, suffix}, Checks: all})
+				p := i.Begin(client)
+				p.Hello("x.helo.test")
+				p.Mail(sender)
+				f, err := p.Await(t.Context(), d, h)
+				if err != nil || f.From.Status != spf.Pass || f.DMARC.Status != dmarc.Pass {
+					t.Errorf("SPF %s, DMARC %s, %v; want both to pass", f.From.Status, f.DMARC.Status, err)
+				}
+				p.Close()
+				if err := i.Stop(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
 	}
 }

@@ -78,23 +78,27 @@ func (p *Pending) Await(ctx context.Context, draft *spool.Draft, h *message.Head
 	i.Counters.Messages.Inc()
 	ctx, cancel := context.WithTimeout(ctx, i.cfg.Timeout)
 	defer cancel()
+	// The sender's own DNS may last as long as the sender likes. The author's
+	// is asked last and must have time left, else a forger hides its policy.
+	senders, done := context.WithTimeout(ctx, i.cfg.Timeout*3/4)
+	defer done()
 	f := verdict.Facts{Ran: i.cfg.Checks}
-	f.Reverse, _ = p.reverse.wait(ctx)
-	if f.Ran.SPF {
-		f.HELO = p.spf(ctx, p.helo, spf.Result{Identity: spf.HELO, Domain: p.name})
-		f.From = f.HELO
-		if p.from.Domain != "" {
-			f.From = p.spf(ctx, p.mail, spf.Result{Identity: spf.MailFrom, Domain: p.from.Domain})
-		}
-	}
-	if f.Ran.DKIM {
-		sigs, err := p.dkim(ctx, draft, h)
+	if f.Ran.DKIM { // first, since it alone has not begun yet
+		sigs, err := p.dkim(senders, draft, h)
 		if err != nil {
 			i.Counters.Unread.Inc()
 			return f, fmt.Errorf("verify signatures: %w", err)
 		}
 		f.DKIM = sigs
 	}
+	if f.Ran.SPF {
+		f.HELO = p.spf(senders, p.helo, spf.Result{Identity: spf.HELO, Domain: p.name})
+		f.From = f.HELO
+		if p.from.Domain != "" {
+			f.From = p.spf(senders, p.mail, spf.Result{Identity: spf.MailFrom, Domain: p.from.Domain})
+		}
+	}
+	f.Reverse, _ = p.reverse.wait(senders)
 	if f.Ran.DMARC {
 		p.dmarc(ctx, &f, h)
 	}
