@@ -178,6 +178,19 @@ func TestEqualsAreShuffled(t *testing.T) {
 	}
 }
 
+// TestEqualToDisguise: whichever of two equals comes first, neither is better
+// than ourselves under another name.
+func TestEqualToDisguise(t *testing.T) {
+	t.Parallel()
+	r := router(nil)
+	for range 30 {
+		plan, err := r.Route(context.Background(), "disguise.example")
+		if err != nil || len(plan.Hops) != 1 || plan.Hops[0].Host != "mx1.two.example" {
+			t.Fatalf("%s, %v", hosts(plan), err)
+		}
+	}
+}
+
 func TestFamiliesCanBeSwitchedOff(t *testing.T) {
 	t.Parallel()
 	asked := &lookuptest.Recorder{Map: world}
