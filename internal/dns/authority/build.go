@@ -224,7 +224,7 @@ func (o *owner) assemble(c *candidate, below *served, hide, tree []name.Name) bo
 	}
 	b := zone.NewBuilder(c.zone)
 	for _, r := range c.records {
-		if err := b.Add(r.RR); err != nil {
+		if err := b.AddNormal(r.RR); err != nil {
 			c.problems = append(c.problems, r.At(zonefile.ERR, "bad-data", err.Error(), ""))
 			return false
 		}

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -43,7 +44,7 @@ func readZone(dir, file string, origin name.Name) (loaded, error) {
 	in := includer{dir: dir, sigs: []string{sig}}
 	defer in.close()
 	l := loaded{unterminated: len(text) > 0 && text[len(text)-1] != '\n'}
-	l.records, l.problems = zonefile.Parse(strings.NewReader(string(text)), filepath.Join(dir, file), origin,
+	l.records, l.problems = zonefile.Parse(bytes.NewReader(text), filepath.Join(dir, file), origin,
 		zonefile.Options{Include: in.include, MaxSize: maxZoneText})
 	l.includes, l.sig = in.paths, strings.Join(in.sigs, " ")
 	return l, nil

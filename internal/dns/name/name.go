@@ -128,6 +128,25 @@ func (n Name) Compare(m Name) int {
 	return 0
 }
 
+// AppendKey appends a key of n to dst: keys compare as octets the way names
+// compare canonically. It is for sorting many names.
+func (n Name) AppendKey(dst []byte) []byte {
+	var off [maxLabels + 1]uint8
+	for i := n.offsets(&off) - 1; i >= 0; i-- {
+		at := int(off[i])
+		for _, c := range []byte(n[at+1 : at+1+int(n[at])]) {
+			// Zero ends a label, so that a shorter one stands first.
+			if c < 2 {
+				dst = append(dst, 1)
+				c++
+			}
+			dst = append(dst, c)
+		}
+		dst = append(dst, 0)
+	}
+	return dst
+}
+
 func (n Name) offsets(o *[maxLabels + 1]uint8) int {
 	count := 0
 	for i := 0; i < len(n) && n[i] != 0 && count <= maxLabels; i += 1 + int(n[i]) {

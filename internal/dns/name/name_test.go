@@ -170,6 +170,22 @@ func TestCompareCanonical(t *testing.T) {
 	}
 }
 
+// Keys sort as names do, whatever octets the labels hold.
+func TestAppendKeySortsAsCompare(t *testing.T) {
+	t.Parallel()
+	var names []Name
+	for _, s := range []string{".", "a", "b", `\000`, `\000\000`, `\001`, `\001\000`, `\002`, `a\000`, `\000.a`, `\001.a`, "a.a", "aa", "b.a", "a.b", `\255.a`, "*.a"} {
+		names = append(names, mustParse(t, s))
+	}
+	for _, n := range names {
+		for _, m := range names {
+			if got, want := strings.Compare(string(n.AppendKey(nil)), string(m.AppendKey(nil))), n.Compare(m); got != want {
+				t.Errorf("keys of %s and %s compare %d, the names %d", n, m, got, want)
+			}
+		}
+	}
+}
+
 func compareInts(i, j int) int {
 	switch {
 	case i < j:

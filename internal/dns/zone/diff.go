@@ -1,10 +1,6 @@
 package zone
 
-import (
-	"slices"
-
-	"github.com/miekg/dns"
-)
+import "github.com/miekg/dns"
 
 // Diff returns the records that only old has and those that only new has, in
 // canonical order. A changed TTL counts as both. Either zone may be nil.
@@ -58,19 +54,34 @@ func appendAll(to []dns.RR, n *Node) []dns.RR {
 func appendMissing(to []dns.RR, n, m *Node) []dns.RR {
 	for i := range n.Sets {
 		set, other := &n.Sets[i], m.Set(n.Sets[i].Type)
-		for j, rr := range set.RRs {
-			if !other.has(set.keys[j], rr.Header().Ttl) {
-				to = append(to, rr)
-			}
+		if other == nil || len(set.RRs) > 1 || len(other.RRs) > 1 {
+			to = append(to, set.without(other)...)
+		} else if !sameRecord(set.RRs[0], other.RRs[0]) {
+			to = append(to, set.RRs[0])
 		}
 	}
 	return to
 }
 
-func (s *RRset) has(key string, ttl uint32) bool {
-	if s == nil {
-		return false
+func sameRecord(a, b dns.RR) bool { return a.Header().Ttl == b.Header().Ttl && sameRdata(a, b) }
+
+// without returns the records of s that are not in other, which may be nil.
+func (s *RRset) without(other *RRset) []dns.RR {
+	if other == nil {
+		return s.RRs
 	}
-	i, ok := slices.BinarySearch(s.keys, key)
-	return ok && s.RRs[i].Header().Ttl == ttl
+	// Both are in order and were packed before: an error would have shown.
+	have := map[string]uint32{}
+	for _, rr := range other.RRs {
+		key, _ := rdata(rr)
+		have[key] = rr.Header().Ttl
+	}
+	var lacking []dns.RR
+	for _, rr := range s.RRs {
+		key, _ := rdata(rr)
+		if ttl, ok := have[key]; !ok || ttl != rr.Header().Ttl {
+			lacking = append(lacking, rr)
+		}
+	}
+	return lacking
 }

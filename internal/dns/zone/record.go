@@ -101,19 +101,6 @@ func pack(rr dns.RR) ([]byte, error) {
 	return wire[:n], nil
 }
 
-// rdata returns the RDATA of a normalised record in wire form.
-func rdata(rr dns.RR) (string, error) {
-	wire, err := pack(rr)
-	if err != nil {
-		return "", err
-	}
-	_, off, err := name.FromWire(wire, 0)
-	if err != nil || len(wire) < off+10 {
-		return "", ErrUnfit
-	}
-	return string(wire[off+10:]), nil
-}
-
 // lowerNames rewrites the names in the RDATA of the types of RFC 4034,
 // Section 6.2, less those RFC 6840, Section 5.1 took off the list. Types not
 // listed keep the letter case they were written with: signatures of others

@@ -40,7 +40,6 @@ type RRset struct {
 	Type uint16
 	TTL  uint32
 	RRs  []dns.RR
-	keys []string // the RDATA of each record in wire form
 }
 
 // Origin returns the zone's own name.
@@ -112,9 +111,7 @@ func (z *Zone) WithSerial(serial uint32) *Zone {
 	apex := &Node{Name: z.apex.Name, Sets: slices.Clone(z.apex.Sets)}
 	for i := range apex.Sets {
 		if s := &apex.Sets[i]; s.Type == dns.TypeSOA {
-			// The serial does not change what fits: the key is all that packing gave.
-			key, _ := rdata(&soa)
-			s.RRs, s.keys = []dns.RR{&soa}, []string{key}
+			s.RRs = []dns.RR{&soa}
 		}
 	}
 	return &Zone{soa: &soa, apex: apex, rest: z.rest, index: z.index, count: z.count}

@@ -1,7 +1,6 @@
 package zonefile
 
 import (
-	"bytes"
 	"strings"
 )
 
@@ -14,7 +13,8 @@ type token struct {
 }
 
 // entry is one logical line: a record or a directive, with parentheses and
-// comments taken out (RFC 1035, Section 5.1).
+// comments taken out (RFC 1035, Section 5.1). Its tokens are lent until the
+// next one is read.
 type entry struct {
 	tokens []token
 	blank  bool // began with a blank: the owner is that of the entry before
@@ -23,18 +23,19 @@ type entry struct {
 // lexer splits a file into entries. Where an entry cannot be read it reports
 // the place and goes on with the next line.
 type lexer struct {
-	src       []byte
+	src       string
+	tokens    []token // of the entry at hand
 	pos       int
 	line      int
 	lineStart int
 	report    func(line, col int, code, message, hint string)
 }
 
-var bom = []byte("\xef\xbb\xbf")
+const bom = "\xef\xbb\xbf"
 
 func newLexer(src []byte, report func(line, col int, code, message, hint string)) *lexer {
-	l := &lexer{src: src, line: 1, report: report}
-	if bytes.HasPrefix(src, bom) {
+	l := &lexer{src: string(src), line: 1, report: report}
+	if strings.HasPrefix(l.src, bom) {
 		l.pos, l.lineStart = len(bom), len(bom)
 	}
 	return l
@@ -50,7 +51,7 @@ func (l *lexer) newline() {
 
 // skipLine moves to the first octet of the next line.
 func (l *lexer) skipLine() {
-	if i := bytes.IndexByte(l.src[l.pos:], '\n'); i >= 0 {
+	if i := strings.IndexByte(l.src[l.pos:], '\n'); i >= 0 {
 		l.pos += i
 		l.newline()
 		return
@@ -80,7 +81,8 @@ func (l *lexer) next() (entry, bool) {
 
 // entry reads one logical line. It reports false after a problem.
 func (l *lexer) entry() (entry, bool) {
-	var e entry
+	e := entry{tokens: l.tokens[:0]}
+	defer func() { l.tokens = e.tokens }()
 	type place struct{ pos, line, lineStart, col int }
 	var open []place // the parentheses not closed yet
 	if c := l.src[l.pos]; c == ' ' || c == '\t' {
@@ -130,10 +132,16 @@ func (l *lexer) entry() (entry, bool) {
 	return e, false
 }
 
-func isBreak(c byte) bool { return strings.IndexByte(" \t\r\n();", c) >= 0 }
+func isBreak(c byte) bool {
+	switch c {
+	case ' ', '\t', '\r', '\n', '(', ')', ';':
+		return true
+	}
+	return false
+}
 
 func (l *lexer) toLineEnd() {
-	if i := bytes.IndexByte(l.src[l.pos:], '\n'); i >= 0 {
+	if i := strings.IndexByte(l.src[l.pos:], '\n'); i >= 0 {
 		l.pos += i
 		return
 	}
@@ -157,7 +165,7 @@ func (l *lexer) token() (token, bool) {
 			if quote >= 0 {
 				return l.unclosed(quote)
 			}
-			return token{text: string(l.src[start:l.pos]), line: l.line, col: col}, true
+			return token{text: l.src[start:l.pos], line: l.line, col: col}, true
 		case c == '\\':
 			l.pos++
 			if l.pos == len(l.src) || l.src[l.pos] == '\n' || l.src[l.pos] == '\r' {
@@ -169,14 +177,14 @@ func (l *lexer) token() (token, bool) {
 		case c == '"':
 			quote = l.pos
 		case quote < 0 && isBreak(c):
-			return token{text: string(l.src[start:l.pos]), line: l.line, col: col}, true
+			return token{text: l.src[start:l.pos], line: l.line, col: col}, true
 		}
 		l.pos++
 	}
 	if quote >= 0 {
 		return l.unclosed(quote)
 	}
-	return token{text: string(l.src[start:l.pos]), line: l.line, col: col}, true
+	return token{text: l.src[start:l.pos], line: l.line, col: col}, true
 }
 
 func (l *lexer) unclosed(quote int) (token, bool) {

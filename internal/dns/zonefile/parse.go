@@ -65,7 +65,7 @@ type parser struct {
 	opts     Options
 	records  []Record
 	problems []Problem
-	full     bool // a bound was reached: nothing more is read
+	done     bool // a bound was reached: nothing more is read
 	size     int  // octets still allowed
 	includes int
 	depth    int
@@ -81,18 +81,19 @@ type parser struct {
 // scope is what one file may change for itself: RFC 1035, Section 5.1 gives
 // the including file its origin back.
 type scope struct {
-	file   string
-	origin name.Name
-	owner  name.Name // of the entry before; "" at first
-	lost   bool      // that entry's owner could not be read: lines that carry it are passed over
+	file      string
+	origin    name.Name
+	owner     name.Name // of the entry before; "" at first
+	ownerText string
+	lost      bool // that entry's owner could not be read: lines that carry it are passed over
 }
 
 func (p *parser) add(problem Problem) {
 	switch {
 	case len(p.problems) < p.opts.MaxProblems:
 		p.problems = append(p.problems, problem)
-	case !p.full:
-		p.full = true
+	case !p.done:
+		p.done = true
 		p.problems = append(p.problems, Problem{File: problem.File, Line: problem.Line, Col: problem.Col, Severity: ERR, Code: "too-many", Message: "too many problems, the rest is not read"})
 	}
 }
@@ -108,7 +109,7 @@ func (p *parser) warn(s *scope, t token, code, message, hint string) {
 func (p *parser) file(src []byte, s *scope) {
 	if len(src) > p.size {
 		p.add(Problem{File: s.file, Severity: ERR, Code: "too-large", Message: fmt.Sprintf("zone is larger than %d octets", p.opts.MaxSize)})
-		p.full = true
+		p.done = true
 		return
 	}
 	p.size -= len(src)
@@ -116,7 +117,7 @@ func (p *parser) file(src []byte, s *scope) {
 		p.fail(s, token{line: line, col: col}, code, message, hint)
 		s.owner, s.lost = "", true
 	})
-	for !p.full {
+	for !p.done {
 		e, ok := lex.next()
 		if !ok {
 			return
@@ -177,7 +178,7 @@ func (p *parser) include(head token, args []token, s *scope) {
 		p.fail(s, head, "syntax", "$INCLUDE takes a file and perhaps an origin", "")
 		return
 	}
-	inner := &scope{origin: s.origin, owner: s.owner, lost: s.lost}
+	inner := &scope{origin: s.origin, owner: s.owner, ownerText: s.ownerText, lost: s.lost}
 	if len(args) == 2 {
 		n, err := absolute(args[1].text, s.origin)
 		if err != nil {
@@ -197,7 +198,7 @@ func (p *parser) include(head token, args []token, s *scope) {
 		return
 	case p.includes > p.opts.MaxIncludes:
 		p.fail(s, args[0], "include", fmt.Sprintf("more than %d files are included", p.opts.MaxIncludes), "")
-		p.full = true
+		p.done = true
 		return
 	}
 	text, file, err := p.opts.Include(path)

@@ -18,7 +18,7 @@ const ttlHint = "seconds, or a number with s, m, h, d or w, such as 1h30m"
 func (p *parser) record(e entry, s *scope) {
 	if len(p.records) >= p.opts.MaxRecords {
 		p.fail(s, e.tokens[0], "too-large", fmt.Sprintf("zone has more than %d records", p.opts.MaxRecords), "")
-		p.full = true
+		p.done = true
 		return
 	}
 	rest, ok := p.owner(e, s)
@@ -44,14 +44,11 @@ func (p *parser) record(e entry, s *scope) {
 		p.fail(s, last, "bad-data", fmt.Sprintf("%s has %d fields of data, at least %d are needed", rest.typ.text, len(rest.data), least), dataHint(h.Rrtype))
 		return
 	}
-	rr, ok := p.rdata(h, rest, s)
+	clean, ok := plain(h, rest.data, s)
 	if !ok {
-		return
-	}
-	clean, _, err := zone.Normalise(rr)
-	if err != nil {
-		p.fail(s, rest.data[0], reason(err), fmt.Sprintf("%s: %v", rest.typ.text, err), "")
-		return
+		if clean, ok = p.full(h, rest, s); !ok {
+			return
+		}
 	}
 	p.checkCut(clean, rest, s)
 	p.sawSOA(clean)
@@ -60,6 +57,20 @@ func (p *parser) record(e entry, s *scope) {
 	}
 	at := e.tokens[0]
 	p.records = append(p.records, Record{RR: clean, File: s.file, Line: at.line, Col: at.col})
+}
+
+// full reads any record there is.
+func (p *parser) full(h dns.RR_Header, r parts, s *scope) (dns.RR, bool) {
+	rr, ok := p.rdata(h, r, s)
+	if !ok {
+		return nil, false
+	}
+	clean, _, err := zone.Normalise(rr)
+	if err != nil {
+		p.fail(s, r.data[0], reason(err), fmt.Sprintf("%s: %v", r.typ.text, err), "")
+		return nil, false
+	}
+	return clean, true
 }
 
 // owner takes the entry's owner name, or carries the one before.
@@ -82,7 +93,10 @@ func (p *parser) owner(e entry, s *scope) (parts, bool) {
 		p.fail(s, t, "bad-name", fmt.Sprintf("owner %s: %v", t.text, err), "")
 		return r, false
 	}
-	s.owner, s.lost = n, false
+	if n != s.owner {
+		s.owner, s.ownerText = n, n.String()
+	}
+	s.lost = false
 	r.data = e.tokens[1:]
 	return r, true
 }
@@ -96,7 +110,7 @@ type parts struct {
 
 // head takes TTL and class, in either order, and the type.
 func (p *parser) head(r parts, s *scope) (dns.RR_Header, parts, bool) {
-	h := dns.RR_Header{Name: s.owner.String(), Class: dns.ClassINET}
+	h := dns.RR_Header{Name: s.ownerText, Class: dns.ClassINET}
 	classSeen := false
 	for ; len(r.data) > 0; r.data = r.data[1:] {
 		t := r.data[0]
@@ -202,7 +216,15 @@ func absolute(text string, origin name.Name) (name.Name, error) {
 	if dns.IsFqdn(text) || origin == name.Root {
 		return name.Parse(text)
 	}
-	return name.Parse(text + "." + origin.String())
+	n, err := name.Parse(text)
+	if err != nil {
+		return "", err
+	}
+	whole, ok := n.Replace(name.Root, origin)
+	if !ok {
+		return "", name.ErrLong
+	}
+	return whole, nil
 }
 
 // reason is the word for what zone.Normalise refuses.

@@ -13,7 +13,7 @@ import (
 // texts looks at what mail publishes in TXT records.
 func (l *lint) texts(o *owner) {
 	spf := 0
-	for _, r := range o.types[dns.TypeTXT] {
+	for _, r := range o.of(dns.TypeTXT) {
 		txt, ok := r.RR.(*dns.TXT)
 		if !ok {
 			continue
@@ -32,12 +32,12 @@ func (l *lint) texts(o *owner) {
 // targets looks at the names that records of this owner point to.
 func (l *lint) targets(o *owner) {
 	l.twice(o)
-	for _, r := range o.types[dns.TypeMX] {
+	for _, r := range o.of(dns.TypeMX) {
 		if mx, ok := r.RR.(*dns.MX); ok {
 			l.host(r, "mx", mx.Mx, l.origin)
 		}
 	}
-	for _, r := range o.types[dns.TypeNS] {
+	for _, r := range o.of(dns.TypeNS) {
 		if ns, ok := r.RR.(*dns.NS); ok {
 			l.host(r, "ns", ns.Ns, o.name)
 		}
@@ -50,8 +50,13 @@ func (l *lint) twice(o *owner) {
 	if l.doubled(o.name) {
 		l.report(o.first, zonefile.WARN, "name-twice", fmt.Sprintf("%s ends in the zone's name twice", o.name), "a final dot is missing?")
 	}
-	for _, t := range []uint16{dns.TypeNS, dns.TypeCNAME, dns.TypeMX, dns.TypeSRV, dns.TypePTR, dns.TypeDNAME} {
-		for _, r := range o.types[t] {
+	for _, set := range o.sets {
+		switch set.rrtype {
+		case dns.TypeNS, dns.TypeCNAME, dns.TypeMX, dns.TypeSRV, dns.TypePTR, dns.TypeDNAME:
+		default:
+			continue
+		}
+		for _, r := range set.records {
 			if n, err := name.Parse(target(r.RR)); err == nil && l.doubled(n) {
 				l.report(r, zonefile.WARN, "name-twice", fmt.Sprintf("%s ends in the zone's name twice", n), "a final dot is missing?")
 			}
@@ -59,13 +64,7 @@ func (l *lint) twice(o *owner) {
 	}
 }
 
-func (l *lint) doubled(n name.Name) bool {
-	if l.origin == name.Root {
-		return false
-	}
-	double, ok := l.origin.Replace(name.Root, l.origin)
-	return ok && n.IsBelow(double)
-}
+func (l *lint) doubled(n name.Name) bool { return n.IsBelow(l.double) }
 
 func target(rr dns.RR) string {
 	switch r := rr.(type) {
@@ -99,9 +98,9 @@ func (l *lint) host(r zonefile.Record, kind, text string, cut name.Name) {
 	}
 	o := l.owners[n]
 	switch {
-	case o != nil && len(o.types[dns.TypeCNAME]) > 0:
+	case o != nil && len(o.of(dns.TypeCNAME)) > 0:
 		l.report(r, zonefile.WARN, kind+"-cname", fmt.Sprintf("%s is a CNAME", n), "RFC 2181, Section 10.3: point to the canonical name")
-	case o != nil && (len(o.types[dns.TypeA]) > 0 || len(o.types[dns.TypeAAAA]) > 0):
+	case o != nil && (len(o.of(dns.TypeA)) > 0 || len(o.of(dns.TypeAAAA)) > 0):
 	case l.elsewhere(n, cut):
 	default:
 		l.tolerate(r, kind+"-lame", fmt.Sprintf("%s has no address in this zone", n), "add an A or AAAA record")
@@ -111,12 +110,12 @@ func (l *lint) host(r zonefile.Record, kind, text string, cut name.Name) {
 // elsewhere reports whether an address for n may come from a wildcard, a
 // DNAME or, but for cut, another zone.
 func (l *lint) elsewhere(n, cut name.Name) bool {
-	if o := l.owners[n]; o != nil && n != l.origin && n != cut && len(o.types[dns.TypeNS]) > 0 {
+	if o := l.owners[n]; o != nil && n != l.origin && n != cut && len(o.of(dns.TypeNS)) > 0 {
 		return true
 	}
 	for up := n; up != l.origin; {
 		up = up.Parent()
-		if o := l.owners[up]; o != nil && (len(o.types[dns.TypeDNAME]) > 0 || up != l.origin && up != cut && len(o.types[dns.TypeNS]) > 0) {
+		if o := l.owners[up]; o != nil && (len(o.of(dns.TypeDNAME)) > 0 || up != l.origin && up != cut && len(o.of(dns.TypeNS)) > 0) {
 			return true
 		}
 		if w, ok := up.Child("*"); ok && l.owners[w] != nil {

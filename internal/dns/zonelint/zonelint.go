@@ -27,6 +27,9 @@ type Context struct {
 // normalised and, for a view with an overlay, materialised.
 func Check(records []zonefile.Record, origin name.Name, c Context) []zonefile.Problem {
 	l := &lint{origin: origin, file: c.File, owners: map[name.Name]*owner{}}
+	if origin != name.Root {
+		l.double, _ = origin.Replace(name.Root, origin)
+	}
 	for _, r := range records {
 		l.take(r)
 	}
@@ -44,19 +47,41 @@ func Check(records []zonefile.Record, origin name.Name, c Context) []zonefile.Pr
 	return l.problems
 }
 
+// maxCompared bounds a search for equal records, which takes the square of
+// their number.
+const maxCompared = 100
+
 // lint is the records by owner, and what was found.
 type lint struct {
 	origin   name.Name
 	file     string
 	owners   map[name.Name]*owner
-	order    []*owner // as the owners came
+	order    []*owner  // as the owners came
+	last     *owner    // of the record before
+	double   name.Name // the zone's name twice; "" where that is no name
 	problems []zonefile.Problem
 }
 
 type owner struct {
 	name  name.Name
 	first zonefile.Record
-	types map[uint16][]zonefile.Record
+	sets  []set // as the types came
+}
+
+// set is the records of one type.
+type set struct {
+	rrtype  uint16
+	records []zonefile.Record
+}
+
+// of returns the owner's records of that type.
+func (o *owner) of(rrtype uint16) []zonefile.Record {
+	for i := range o.sets {
+		if o.sets[i].rrtype == rrtype {
+			return o.sets[i].records
+		}
+	}
+	return nil
 }
 
 func (l *lint) report(r zonefile.Record, severity, code, message, hint string) {
@@ -88,18 +113,35 @@ func (l *lint) take(r zonefile.Record) {
 		l.report(r, zonefile.ERR, "soa-below", fmt.Sprintf("SOA at %s, which is not the zone %s", n, l.origin), "is this the file of another zone?")
 		return
 	}
-	o := l.owners[n]
-	if o == nil {
-		o = &owner{name: n, first: r, types: map[uint16][]zonefile.Record{}}
-		l.owners[n] = o
-		l.order = append(l.order, o)
+	o := l.last
+	if o == nil || o.name != n {
+		if o = l.owners[n]; o == nil {
+			o = &owner{name: n, first: r}
+			l.owners[n] = o
+			l.order = append(l.order, o)
+		}
+		l.last = o
 	}
-	for _, other := range o.types[h.Rrtype] {
-		if dns.IsDuplicate(other.RR, r.RR) {
-			return // RFC 2181, Section 5: the same record twice is one
+	o.add(r)
+}
+
+// add takes a record of this owner. Where the number of records matters, the
+// same one twice is one (RFC 2181, Section 5).
+func (o *owner) add(r zonefile.Record) {
+	t := r.RR.Header().Rrtype
+	i := slices.IndexFunc(o.sets, func(s set) bool { return s.rrtype == t })
+	if i < 0 {
+		o.sets = append(o.sets, set{t, []zonefile.Record{r}})
+		return
+	}
+	s := &o.sets[i]
+	switch t {
+	case dns.TypeSOA, dns.TypeCNAME, dns.TypeDNAME, dns.TypeTXT:
+		if len(s.records) < maxCompared && slices.ContainsFunc(s.records, func(other zonefile.Record) bool { return dns.IsDuplicate(other.RR, r.RR) }) {
+			return
 		}
 	}
-	o.types[h.Rrtype] = append(o.types[h.Rrtype], r)
+	s.records = append(s.records, r)
 }
 
 func (l *lint) apex() {
@@ -108,16 +150,16 @@ func (l *lint) apex() {
 	if top == nil {
 		top = &owner{name: l.origin}
 	}
-	switch soas := top.types[dns.TypeSOA]; {
+	switch soas := top.of(dns.TypeSOA); {
 	case len(soas) == 0:
 		l.report(whole, zonefile.ERR, "soa-missing", fmt.Sprintf("zone %s has no SOA", l.origin), "@ SOA ns1 hostmaster 1 2h 1h 14d 5m")
 	case len(soas) > 1:
 		l.report(soas[1], zonefile.ERR, "soa-several", fmt.Sprintf("zone %s has %d SOA records", l.origin, len(soas)), "")
 	}
-	if len(top.types[dns.TypeNS]) == 0 {
+	if len(top.of(dns.TypeNS)) == 0 {
 		l.report(whole, zonefile.ERR, "ns-missing", fmt.Sprintf("zone %s has no NS at its apex", l.origin), "@ NS ns1")
 	}
-	for _, r := range top.types[dns.TypeDS] {
+	for _, r := range top.of(dns.TypeDS) {
 		l.tolerate(r, "ds-apex", "DS at the zone's own apex", "a DS belongs into the parent zone")
 		break
 	}
@@ -125,7 +167,7 @@ func (l *lint) apex() {
 
 // exclusive holds what may not stand together at one owner.
 func (l *lint) exclusive(o *owner) {
-	cnames, dnames := o.types[dns.TypeCNAME], o.types[dns.TypeDNAME]
+	cnames, dnames := o.of(dns.TypeCNAME), o.of(dns.TypeDNAME)
 	if len(cnames) > 1 {
 		l.report(cnames[1], zonefile.ERR, "cname-several", fmt.Sprintf("%s has several CNAMEs", o.name), "RFC 2181, Section 10.1")
 	}
@@ -137,7 +179,7 @@ func (l *lint) exclusive(o *owner) {
 			l.report(other, zonefile.ERR, "cname-other", fmt.Sprintf("%s has a CNAME and %s", o.name, dns.Type(other.RR.Header().Rrtype)), "RFC 1034, Section 3.6.2: a CNAME stands alone")
 		}
 	}
-	if len(dnames) > 0 && len(o.types[dns.TypeNS]) > 0 && o.name != l.origin {
+	if len(dnames) > 0 && len(o.of(dns.TypeNS)) > 0 && o.name != l.origin {
 		l.tolerate(dnames[0], "dname-ns", fmt.Sprintf("%s has a DNAME and NS", o.name), "RFC 6672, Section 2.3: only the apex may have both")
 	}
 }
@@ -147,13 +189,13 @@ func (l *lint) exclusive(o *owner) {
 func (o *owner) besideCNAME() (zonefile.Record, bool) {
 	var found zonefile.Record
 	ok := false
-	for t, set := range o.types {
-		switch t {
+	for _, set := range o.sets {
+		switch set.rrtype {
 		case dns.TypeCNAME, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeSIG, dns.TypeNXT, dns.TypeKEY:
 			continue
 		}
-		if !ok || set[0].File == found.File && set[0].Line < found.Line {
-			found, ok = set[0], true
+		if first := set.records[0]; !ok || first.File == found.File && first.Line < found.Line {
+			found, ok = first, true
 		}
 	}
 	return found, ok
@@ -166,7 +208,7 @@ func (l *lint) below(o *owner) {
 	}
 	for n := o.name; n != l.origin; {
 		n = n.Parent()
-		if up := l.owners[n]; up != nil && len(up.types[dns.TypeDNAME]) > 0 {
+		if up := l.owners[n]; up != nil && len(up.of(dns.TypeDNAME)) > 0 {
 			l.tolerate(o.first, "dname-below", fmt.Sprintf("%s stands below the DNAME at %s and is never seen", o.name, n), "")
 			return
 		}
@@ -174,13 +216,13 @@ func (l *lint) below(o *owner) {
 }
 
 func (l *lint) ttls(o *owner) {
-	for t, set := range o.types {
-		if t == dns.TypeRRSIG {
+	for _, set := range o.sets {
+		if set.rrtype == dns.TypeRRSIG {
 			continue
 		}
-		for _, r := range set[1:] {
-			if a, b := set[0].RR.Header().Ttl, r.RR.Header().Ttl; a != b {
-				l.report(r, zonefile.WARN, "ttl-mixed", fmt.Sprintf("%s %s has TTLs %d and %d; %d is used", o.name, dns.Type(t), a, b, min(a, b)), "RFC 2181, Section 5.2")
+		for _, r := range set.records[1:] {
+			if a, b := set.records[0].RR.Header().Ttl, r.RR.Header().Ttl; a != b {
+				l.report(r, zonefile.WARN, "ttl-mixed", fmt.Sprintf("%s %s has TTLs %d and %d; %d is used", o.name, dns.Type(set.rrtype), a, b, min(a, b)), "RFC 2181, Section 5.2")
 				break
 			}
 		}

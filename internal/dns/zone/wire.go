@@ -1,0 +1,86 @@
+package zone
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/miekg/dns"
+
+	"postern/internal/dns/name"
+)
+
+// AppendWire appends a normalised record in uncompressed wire form; owner is
+// its owner name.
+func AppendWire(to []byte, owner name.Name, rr dns.RR) ([]byte, error) {
+	h := rr.Header()
+	to = append(to, owner...)
+	to = binary.BigEndian.AppendUint16(to, h.Rrtype)
+	to = binary.BigEndian.AppendUint16(to, h.Class)
+	to = binary.BigEndian.AppendUint32(to, h.Ttl)
+	at := len(to)
+	to, err := appendRdata(append(to, 0, 0), rr)
+	if err != nil {
+		return to, err
+	}
+	binary.BigEndian.PutUint16(to[at:], uint16(len(to)-at-2))
+	return to, nil
+}
+
+// appendRdata appends the RDATA of a normalised record in wire form. Large
+// zones consist of addresses, names and texts: these are written here, the
+// rest by the library.
+func appendRdata(to []byte, rr dns.RR) ([]byte, error) {
+	text := ""
+	switch r := rr.(type) {
+	case *dns.A:
+		if ip := r.A.To4(); ip != nil {
+			return append(to, ip...), nil
+		}
+	case *dns.AAAA:
+		if ip := r.AAAA.To16(); ip != nil {
+			return append(to, ip...), nil
+		}
+	case *dns.NS:
+		text = r.Ns
+	case *dns.CNAME:
+		text = r.Target
+	case *dns.PTR:
+		text = r.Ptr
+	case *dns.MX:
+		to, text = binary.BigEndian.AppendUint16(to, r.Preference), r.Mx
+	}
+	if text != "" {
+		n, err := name.Parse(text)
+		if err != nil {
+			return to, fmt.Errorf("%w: name %q: %w", ErrUnfit, text, err)
+		}
+		return append(to, n...), nil
+	}
+	wire, err := pack(rr)
+	if err != nil {
+		return to, err
+	}
+	_, off, err := name.FromWire(wire, 0)
+	if err != nil || len(wire) < off+10 {
+		return to, ErrUnfit
+	}
+	return append(to, wire[off+10:]...), nil
+}
+
+// rdata returns the RDATA of a normalised record in wire form.
+func rdata(rr dns.RR) (string, error) {
+	var room [64]byte
+	wire, err := appendRdata(room[:0], rr)
+	return string(wire), err
+}
+
+// sameRdata reports whether two normalised records of one type hold the same.
+func sameRdata(a, b dns.RR) bool {
+	if a == b {
+		return true
+	}
+	var x, y [64]byte
+	p, errP := appendRdata(x[:0], a)
+	q, errQ := appendRdata(y[:0], b)
+	return errP == nil && errQ == nil && string(p) == string(q)
+}

@@ -1,0 +1,48 @@
+package zonefile
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"postern/internal/dns/zone"
+)
+
+// What plain takes is what the library and zone.Normalise make of it; the rest
+// it leaves to them.
+func TestPlainIsWhatTheLibraryReads(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 255)
+	for line, taken := range map[string]bool{
+		"A 192.0.2.1": true, "A 192.0.2.01": false, "A ::1": false, "A 1.2.3": false, `A \# 4 C0000201`: false, "A 192.0.2.1 x": false,
+		"AAAA 2001:DB8::1": true, "AAAA ::": true, "AAAA ::ffff:192.0.2.1": false, "AAAA fe80::1%eth0": false, "AAAA 192.0.2.1": false,
+		"NS ns": true, "NS @": true, "NS NS.Other.": true, "NS .": true, `NS a\.b`: false, "NS a..b": false, `NS "a"`: false, "NS " + long + ".": false,
+		"CNAME *.w": true, "PTR _x-1.example.": true, "PTR a@b": false,
+		"MX 10 Mail": true, "MX 65535 .": true, "MX 65536 mail": false, "MX -1 mail": false, "MX 0x1 mail": false,
+		`TXT "Keep Case; (all)" ""`: true, `TXT "` + long + `"`: true, `TXT "` + long + `x"`: false,
+		"TXT word": false, `TXT "a\"b"`: false, `TXT "a""b"`: false, "TXT \"\xe4\"": false, `TXT "a"b`: false,
+		"SRV 1 2 3 host": false,
+	} {
+		records, _ := parse(t, "$TTL 300\nOwner."+long[:40]+" "+line+"\n", Options{})
+		h := dns.RR_Header{Name: "owner." + long[:40] + ".example.", Class: dns.ClassINET, Ttl: 300}
+		s := &scope{origin: parsed(t, "example.")}
+		e, _ := newLexer([]byte(line), func(int, int, string, string, string) {}).next()
+		h.Rrtype, _ = parseType(e.tokens[0].text)
+		got, ok := plain(h, e.tokens[1:], s)
+		if ok != taken {
+			t.Errorf("%s: taken %v", line, ok)
+		}
+		if !ok {
+			continue
+		}
+		full, ok := (&parser{zone: s.origin, opts: Options{}.withDefaults()}).full(h, parts{typ: e.tokens[0], data: e.tokens[1:]}, s)
+		if !ok || !reflect.DeepEqual(got, full) {
+			t.Errorf("%s: %#v, the library reads %#v", line, got, full)
+		}
+		if clean, _, err := zone.Normalise(got); err != nil || len(records) != 1 || !reflect.DeepEqual(got, clean) || !reflect.DeepEqual(got, records[0].RR) {
+			t.Errorf("%s: %#v, normalised %#v, %v", line, got, clean, err)
+		}
+	}
+}
