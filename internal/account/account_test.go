@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -243,6 +244,45 @@ func TestLockout(t *testing.T) {
 	}
 	if k.Counters.LoginLocked.Value() != 1 {
 		t.Errorf("%d locked", k.Counters.LoginLocked.Value())
+	}
+}
+
+// TestGuessesAtOnceDoNotOutrunTheLockout has many guesses wait for the slot
+// before the first of them has failed.
+func TestGuessesAtOnceDoNotOutrunTheLockout(t *testing.T) {
+	t.Parallel()
+	const slots, guesses = 2, 40
+	k, _ := newKeeper(t, func(c *Config) { c.HashSlots = slots })
+	create(t, k, "a@b.test")
+	for range slots { // nobody gets on until all wait
+		if err := k.hash.enter(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ends := make(chan error)
+	for range guesses {
+		go func() {
+			_, err := k.Verify(t.Context(), "a@b.test", "wrong", home)
+			ends <- err
+		}()
+	}
+	for k.hash.waiting.Load() < guesses {
+		runtime.Gosched()
+	}
+	for range slots {
+		k.hash.leave()
+	}
+	tried := 0
+	for range guesses {
+		switch err := <-ends; {
+		case errors.Is(err, ErrDenied):
+			tried++
+		case !errors.Is(err, ErrLocked):
+			t.Error(err)
+		}
+	}
+	if tried < 10 || tried > 10+slots-1 {
+		t.Errorf("%d guesses were tried, want 10 or what else was in a slot", tried)
 	}
 }
 

@@ -120,13 +120,19 @@ func (k *Keeper) Verify(ctx context.Context, login, password string, from netip.
 			return Account{}, fmt.Errorf("account %s: %w", name, err)
 		}
 	}
-	right, err := k.hash.matches(ctx, p, bounded(password))
-	if errors.Is(err, ErrBusy) {
-		k.Counters.LoginBusy.Inc()
-	}
-	if err != nil {
+	if err := k.hash.enter(ctx); err != nil {
+		if errors.Is(err, ErrBusy) {
+			k.Counters.LoginBusy.Inc()
+		}
 		return Account{}, err
 	}
+	defer k.hash.leave()
+	// Asked once more: guesses that came together all found the count low.
+	if k.locks.locked(name, from, now) {
+		k.Counters.LoginLocked.Inc()
+		return Account{}, ErrLocked
+	}
+	right := p.matches(bounded(password))
 	if !right || !known || acc.Disabled || len(password) > maxPassword {
 		k.Counters.LoginFailed.Inc()
 		k.locks.failed(name, from, now)
