@@ -223,7 +223,11 @@ func addrSpec(words []token) (address.Address, error) {
 	if err != nil {
 		return address.Address{}, err
 	}
-	return address.Address{Local: local, Domain: domain}, nil
+	a := address.Address{Local: local, Domain: domain}
+	if len(a.String()) > address.MaxLen { // no mailbox; and replies and log lines repeat it
+		return address.Address{}, fmt.Errorf("longer than %d octets", address.MaxLen)
+	}
+	return a, nil
 }
 
 // dotted joins words that have a dot between each two; a word is an atom or

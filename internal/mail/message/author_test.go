@@ -31,6 +31,7 @@ func TestAuthorsRefused(t *testing.T) {
 		"control":                      {[]string{"From: a\x01@b.example"}, ErrFromSyntax},
 		"bytes that are not UTF-8":     {[]string{"From: a@b\xff.example"}, ErrFromSyntax},
 		"words before the at sign":     {[]string{"From: John a@b.example"}, ErrFromSyntax},
+		"an address without end":       {[]string{"From: " + strings.Repeat("a", 300) + "@b.example"}, ErrFromSyntax},
 		"a long list":                  {[]string{"From: " + strings.Repeat("a@b.example,", 101)}, ErrFromSyntax},
 	} {
 		if got, err := parse(t, c.lines...).Authors(); !errors.Is(err, c.want) {
