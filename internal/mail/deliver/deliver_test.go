@@ -286,6 +286,24 @@ func TestManyRecipients(t *testing.T) {
 	})
 }
 
+// TestDataRefusedLeavesNoTransactionOpen has a server that will not take the
+// message now and, like any, no MAIL inside a transaction: the recipients of
+// the second transaction must not fail for good over that.
+func TestDataRefusedLeavesNoTransactionOpen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		to := make([]string, 101)
+		for i := range to {
+			to[i] = fmt.Sprintf("r%d@example.net", i)
+		}
+		s := &server{say: map[string]string{"data": "451 4.3.0 later"}}
+		client(world{first: s}).Deliver(context.Background(), job(1, to...))
+		if n := strings.Count(s.told(), "DATA | RSET"); n != 2 {
+			t.Errorf("%d of 2 transactions were ended: %s", n, s.told()[max(0, len(s.told())-200):])
+		}
+	})
+}
+
 // TestNextHost tries another host when one is out of order, and only then.
 func TestNextHost(t *testing.T) {
 	t.Parallel()

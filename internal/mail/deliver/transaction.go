@@ -218,7 +218,7 @@ func (a *attempt) data(s *session, rcpts []int) *trouble {
 	}
 	if r.code != 354 {
 		a.refuse(s, rcpts, refused(r, "data-refused"))
-		return nil
+		return a.reset(s) // the transaction is still open there
 	}
 	w := &blockWriter{s: s, limit: s.timeouts().DataBlock}
 	if err := stuff(w, a.job.Message.Open()); err != nil {
