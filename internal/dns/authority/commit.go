@@ -51,7 +51,7 @@ func (o *owner) changes(c *candidate, now time.Time) bool {
 	st := o.served[c.key]
 	if st != nil && zone.SameContent(st.content, c.content) && st.content != nil {
 		if !o.plan.Serial.bump(file, st.content.Serial()) {
-			c.content = st.content
+			c.content = c.content.WithSerial(st.content.Serial())
 			return false
 		}
 	}
@@ -64,7 +64,7 @@ func (o *owner) changes(c *candidate, now time.Time) bool {
 // only where it would bring back other source records.
 func (o *owner) settleUnchanged(c *candidate, now time.Time) {
 	st := o.served[c.key]
-	st.records = c.records
+	st.content, st.records = c.content, c.records // equal, but these two share their records
 	if s := c.source; s != nil {
 		overlaid := o.plan.view(c.view).Overlay != ""
 		if overlaid && !sameRecords(c.own, s.accepted) {

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,17 +50,17 @@ func encode(snap Snapshot) ([]byte, error) {
 	for _, rr := range snap.Derived {
 		made[rr.String()] = true
 	}
-	var body bytes.Buffer
+	const guess = 64 // octets a record
+	body := make([]byte, 0, guess*(snap.Content.Records()+len(snap.Source)))
 	count := 0
-	put := func(kind byte, rr dns.RR) error {
-		wire := make([]byte, dns.Len(rr)+64)
-		n, err := dns.PackRR(rr, wire, 0, nil, false)
+	put := func(kind byte, owner name.Name, rr dns.RR) error {
+		start := len(body)
+		wire, err := zone.AppendWire(append(body, kind, 0, 0, 0, 0), owner, rr)
 		if err != nil {
 			return fmt.Errorf("snapshot of %s: %s: %w", snap.Zone, rr.Header().Name, err)
 		}
-		body.WriteByte(kind)
-		body.Write(binary.BigEndian.AppendUint32(nil, uint32(n)))
-		body.Write(wire[:n])
+		binary.BigEndian.PutUint32(wire[start+1:], uint32(len(wire)-start-5))
+		body = wire
 		count++
 		return nil
 	}
@@ -70,14 +71,18 @@ func encode(snap Snapshot) ([]byte, error) {
 				if len(made) > 0 && made[rr.String()] {
 					kind = derived
 				}
-				if err := put(kind, rr); err != nil {
+				if err := put(kind, node.Name, rr); err != nil {
 					return nil, err
 				}
 			}
 		}
 	}
 	for _, rr := range snap.Source {
-		if err := put(source, rr); err != nil {
+		owner, err := name.Parse(rr.Header().Name)
+		if err != nil {
+			return nil, fmt.Errorf("snapshot of %s: %q: %w", snap.Zone, rr.Header().Name, err)
+		}
+		if err := put(source, owner, rr); err != nil {
 			return nil, err
 		}
 	}
@@ -85,7 +90,7 @@ func encode(snap Snapshot) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return seal(append(append(append([]byte(magic), h...), '\n'), body.Bytes()...)), nil
+	return seal(slices.Concat([]byte(magic), h, []byte("\n"), body)), nil
 }
 
 func seal(data []byte) []byte {
@@ -168,9 +173,9 @@ func (snap *Snapshot) take(b *zone.Builder, body []byte) ([]byte, error) {
 		snap.Source = append(snap.Source, rr)
 	case derived:
 		snap.Derived = append(snap.Derived, rr)
-		err = b.Add(rr)
+		err = b.AddNormal(rr)
 	case content:
-		err = b.Add(rr)
+		err = b.AddNormal(rr)
 	default:
 		err = fmt.Errorf("record kind %d", kind)
 	}
