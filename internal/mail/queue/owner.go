@@ -57,6 +57,7 @@ type job struct {
 // destination is a domain with work to do.
 type destination struct {
 	domain  string
+	static  bool  // has a configured route
 	jobs    []job // not begun
 	running int
 	ready   bool // stands in state.ready
@@ -70,6 +71,7 @@ type state struct {
 	ready    []*destination // have jobs and room, in turn
 	active   int
 	running  int
+	outside  int // of them, without a configured route
 	hold     bool
 	stopping bool
 }
@@ -159,12 +161,28 @@ func (q *Queue) turn() {
 		it := heap.Pop(&q.due).(*item)
 		q.activate(it, now)
 	}
-	for !q.stopping && q.running < q.cfg.Workers && len(q.ready) > 0 {
-		d := q.ready[0]
-		q.ready = q.ready[1:]
-		d.ready = false
+	for !q.stopping && q.running < q.cfg.Workers {
+		d := q.nextReady()
+		if d == nil {
+			break
+		}
 		q.begin(d)
 	}
+}
+
+// nextReady takes out the destination whose turn it is. The last tenth of the
+// room belongs to configured routes: strangers whose servers are slow on
+// purpose, to which bounces may lead, must not stop the mail to our own.
+func (q *Queue) nextReady() *destination {
+	full := q.outside >= q.cfg.Workers-q.cfg.Workers/10
+	i := slices.IndexFunc(q.ready, func(d *destination) bool { return d.static || !full })
+	if i < 0 {
+		return nil
+	}
+	d := q.ready[i]
+	q.ready = slices.Delete(q.ready, i, i+1)
+	d.ready = false
+	return d
 }
 
 func (q *Queue) add(id envelope.ID, env *envelope.Envelope, hold bool) {
@@ -198,7 +216,7 @@ func (q *Queue) activate(it *item, now time.Time) {
 	for domain, rcpts := range q.dueRecipients(it, now) {
 		d := q.dests[domain]
 		if d == nil {
-			d = &destination{domain: domain}
+			d = &destination{domain: domain, static: q.cfg.Router.Static(domain)}
 			q.dests[domain] = d
 		}
 		// One slow domain must not fill all the room there is.
@@ -300,8 +318,7 @@ func (q *Queue) begin(d *destination) {
 		q.ended(j, false)
 		return
 	}
-	d.running++
-	q.running++
+	q.occupy(d, 1)
 	started := q.jobs.Go("delivery", func(context.Context) {
 		q.attempt(j)
 		// After the end nobody needs to know: the journal does.
@@ -317,12 +334,20 @@ func (q *Queue) begin(d *destination) {
 	q.makeReady(d)
 }
 
+// occupy takes room for an attempt, or gives it back.
+func (q *Queue) occupy(d *destination, n int) {
+	d.running += n
+	q.running += n
+	if !d.static {
+		q.outside += n
+	}
+}
+
 // ended takes back the room of a job.
 func (q *Queue) ended(j job, ran bool) {
 	d := j.dest
 	if ran {
-		d.running--
-		q.running--
+		q.occupy(d, -1)
 	}
 	q.makeReady(d)
 	if d.running == 0 && len(d.jobs) == 0 {

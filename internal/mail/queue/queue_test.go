@@ -460,6 +460,32 @@ func TestSlowDomainLeavesRoom(t *testing.T) {
 }
 
 // TestHoldMode: nothing goes out, not even a question about where to.
+// TestStrangersLeaveRoomForOurOwn has many foreign servers that hang, as those
+// of forged senders would to whom bounces go: mail for a configured route must
+// not wait for them.
+func TestStrangersLeaveRoomForOurOwn(t *testing.T) {
+	t.Parallel()
+	bounds := func(c *Config, _ *world) { c.Workers, c.PerDestination = 10, 2 }
+	inWorld(t, bounds, func(w *world) {
+		set(w, &w.deliver, func(ctx context.Context, domain string, r *deliver.Result) {
+			if !w.Static(domain) {
+				<-ctx.Done()
+				later(ctx, domain, r)
+			}
+		})
+		w.start()
+		for i := range 20 {
+			w.put(nil, fmt.Sprintf("x@slow%d.example", i))
+		}
+		wait(time.Second)
+		w.put(nil, "b@city.inner")
+		wait(time.Second)
+		if got := get(w, &w.most)["city.inner"]; got != 1 {
+			t.Errorf("%d attempts for our own domain beside %d for strangers", got, get(w, &w.most)[""])
+		}
+	})
+}
+
 func TestHoldMode(t *testing.T) {
 	t.Parallel()
 	hold := func(c *Config, _ *world) { c.Hold = true }
