@@ -9,15 +9,16 @@ var reserved = []struct {
 	prefix netip.Prefix
 	why    string
 }{
-	{netip.MustParsePrefix("0.0.0.0/8"), "unspecified"},   // RFC 1122, Section 3.2.1.3
-	{netip.MustParsePrefix("100.64.0.0/10"), "shared"},    // RFC 6598
-	{netip.MustParsePrefix("192.0.0.0/24"), "protocol"},   // RFC 6890
-	{netip.MustParsePrefix("240.0.0.0/4"), "reserved"},    // RFC 1112, Section 4; holds the broadcast address
-	{netip.MustParsePrefix("::/96"), "embedded"},          // RFC 4291, Section 2.5.5.1
-	{netip.MustParsePrefix("64:ff9b:1::/48"), "embedded"}, // RFC 8215
-	{netip.MustParsePrefix("100::/64"), "discard"},        // RFC 6666
-	{netip.MustParsePrefix("2001::/32"), "tunnel"},        // RFC 4380: holds an IPv4 address in disguise
-	{netip.MustParsePrefix("fec0::/10"), "private"},       // RFC 3879
+	{netip.MustParsePrefix("0.0.0.0/8"), "unspecified"},    // RFC 1122, Section 3.2.1.3
+	{netip.MustParsePrefix("100.64.0.0/10"), "shared"},     // RFC 6598
+	{netip.MustParsePrefix("192.0.0.0/24"), "protocol"},    // RFC 6890
+	{netip.MustParsePrefix("240.0.0.0/4"), "reserved"},     // RFC 1112, Section 4; holds the broadcast address
+	{netip.MustParsePrefix("::/96"), "embedded"},           // RFC 4291, Section 2.5.5.1
+	{netip.MustParsePrefix("::ffff:0:0:0/96"), "embedded"}, // RFC 2765, Section 2.1
+	{netip.MustParsePrefix("64:ff9b:1::/48"), "embedded"},  // RFC 8215
+	{netip.MustParsePrefix("100::/64"), "discard"},         // RFC 6666
+	{netip.MustParsePrefix("2001::/32"), "tunnel"},         // RFC 4380: holds an IPv4 address in disguise
+	{netip.MustParsePrefix("fec0::/10"), "private"},        // RFC 3879
 }
 
 var (
