@@ -2,7 +2,6 @@ package serve
 
 import (
 	"log/slog"
-	"net/netip"
 	"runtime/debug"
 
 	"github.com/miekg/dns"
@@ -44,6 +43,14 @@ func (h *handler) Serve(r *listen.Request, dst []byte) (reply []byte) {
 		h.Counters.Denied.Inc()
 		return nil
 	}
+	table := h.config.Table()
+	sel := table.Select(h.listener.Views, r.Client.Addr())
+	// Before anything is read: whatever is said to a forged source, be it
+	// FORMERR, goes to somebody else.
+	if sel == nil && table.Forged(h.listener.Views, r.Client.Addr()) {
+		h.Counters.Forged.Inc()
+		return nil
+	}
 	q := &h.query
 	switch q.Parse(r.Msg) {
 	case wire.Drop:
@@ -58,7 +65,10 @@ func (h *handler) Serve(r *listen.Request, dst []byte) (reply []byte) {
 	if rcode := unfit(q); rcode != wire.NoError {
 		return h.fail(q, dst, 0, rcode)
 	}
-	return h.answer(r, q, dst)
+	if sel == nil {
+		return h.fail(q, dst, 0, wire.Refused) // a client of no view here
+	}
+	return h.answer(r, q, dst, sel)
 }
 
 // opcode answers what is no QUERY. NOTIFY and UPDATE are known, but nobody is
@@ -101,12 +111,7 @@ func (h *handler) fail(q *wire.Query, dst []byte, flags uint16, rcode int) []byt
 }
 
 // answer is the line from the view on.
-func (h *handler) answer(r *listen.Request, q *wire.Query, dst []byte) []byte {
-	table := h.config.Table()
-	sel := table.Select(h.listener.Views, r.Client.Addr())
-	if sel == nil {
-		return h.noView(table, r.Client.Addr(), q, dst)
-	}
+func (h *handler) answer(r *listen.Request, q *wire.Query, dst []byte, sel *view.Selected) []byte {
 	h.count(sel.Name)
 	zone, own := sel.Zone(q.Name(), q.Type)
 	recurse := sel.Recursion && h.config.Resolver != nil
@@ -125,15 +130,6 @@ func (h *handler) answer(r *listen.Request, q *wire.Query, dst []byte) []byte {
 	}
 	// Not ours, and not asked to look elsewhere or not for this client.
 	return h.fail(q, dst, ra, wire.Refused)
-}
-
-// noView answers a client that belongs to no view here.
-func (h *handler) noView(table *view.Table, client netip.Addr, q *wire.Query, dst []byte) []byte {
-	if table.Forged(h.listener.Views, client) {
-		h.Counters.Forged.Inc()
-		return nil
-	}
-	return h.fail(q, dst, 0, wire.Refused)
 }
 
 func (h *handler) count(viewName string) {

@@ -116,6 +116,33 @@ func TestListenersRestrict(t *testing.T) {
 	}
 }
 
+// What comes from a forged source is dropped whatever it says, odd queries too:
+// each reply would go to the host whose address was forged.
+func TestForgedSourcesGetNoErrorsEither(t *testing.T) {
+	t.Parallel()
+	tab := table(t)
+	s := New(Config{Table: func() *view.Table { return tab }, Resolver: outside(t)})
+	h := s.Handler(Listener{Views: []string{"external"}})()
+	odd := []*dns.Msg{
+		question("example.", dns.TypeAXFR), question("version.bind.", dns.TypeTXT, func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS }),
+		question("example.", dns.TypeA, func(m *dns.Msg) { m.Question = nil }), question("example.", dns.TypeSOA, func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify }),
+		question("example.", dns.TypeA, func(m *dns.Msg) { m.SetEdns0(1232, false); m.IsEdns0().SetVersion(1) }),
+	}
+	for _, m := range odd {
+		b, err := m.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &listen.Request{Msg: b, Client: netip.AddrPortFrom(netip.MustParseAddr(insider), 1), Transport: listen.UDP}
+		if reply := h.Serve(r, nil); len(reply) > 0 {
+			t.Errorf("%v: %x", m, reply)
+		}
+	}
+	if got := s.Counters.Forged.Value(); got != uint64(len(odd)) {
+		t.Errorf("%d counted", got)
+	}
+}
+
 // TestNothingInternalLeaks asks from outside for the internal name by every
 // type and compares with a name that does not exist.
 func TestNothingInternalLeaks(t *testing.T) {
