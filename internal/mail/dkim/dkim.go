@@ -5,7 +5,7 @@
 //
 // It reads the message once per signature, from a source that can be read
 // from several goroutines; those goroutines are the library's and have ended
-// when Verify returns. It keeps nothing. What the library leaves open is
+// when Verify returns, as Fetch's have when it does. It keeps nothing. What the library leaves open is
 // closed here: the number of signatures and of names in h=, bodies of empty
 // lines, keys for other services, keys bound to the exact domain.
 package dkim
@@ -16,6 +16,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/emersion/go-msgauth/dkim"
@@ -73,19 +74,47 @@ type Result struct {
 	Ignored    int         // signature fields beyond MaxSignatures
 }
 
-// Verify checks the signatures of a message. header is its header block as
-// received, in CRLF lines without the empty line; body is read from where it
-// stands. An error means that the message could not be read; what is wrong
-// with a signature is in its Status.
+// Verify checks the signatures of a message: Fetch, then Check.Verify.
 func Verify(ctx context.Context, r lookup.Resolver, now time.Time, header []byte, body io.Reader) (Result, error) {
-	out, fields := scan(header)
+	return Fetch(ctx, r, header).Verify(now, body)
+}
+
+// Check is a message's signatures with their keys, which have been looked up.
+type Check struct {
+	header []byte
+	found  Result
+	fields []sigField
+	keys   *keys
+}
+
+// Fetch reads the signature fields of a header block as received, in CRLF lines
+// without the empty line, and looks up their keys, all at once. It may last as
+// long as ctx; what it costs meanwhile is waiting.
+func Fetch(ctx context.Context, r lookup.Resolver, header []byte) *Check {
+	c := &Check{header: header, keys: newKeys(ctx, r)}
+	c.found, c.fields = scan(header)
+	var wg sync.WaitGroup
+	for i, sig := range c.found.Signatures {
+		if c.fields[i].refused == "" && sig.Domain != "" && sig.Selector != "" {
+			wg.Go(func() { _, _ = c.keys.lookup(sig.Selector + "._domainkey." + sig.Domain) }) // kept for Verify
+		}
+	}
+	wg.Wait()
+	c.keys.closed = true
+	return c
+}
+
+// Verify does the work; body is read from where it stands. An error means that
+// the message could not be read; what is wrong with a signature is in its
+// Status.
+func (c *Check) Verify(now time.Time, body io.Reader) (Result, error) {
+	out, fields, keys := c.found, c.fields, c.keys
 	if len(out.Signatures) == 0 {
 		return out, nil
 	}
 	guarded := &guard{r: body}
-	keys := newKeys(ctx, r)
 	verifications, err := dkim.VerifyWithOptions(
-		io.MultiReader(bytes.NewReader(veil(header, fields)), strings.NewReader("\r\n"), guarded),
+		io.MultiReader(bytes.NewReader(veil(c.header, fields)), strings.NewReader("\r\n"), guarded),
 		&dkim.VerifyOptions{LookupTXT: keys.lookup, MaxVerifications: MaxSignatures})
 	if err == nil {
 		err = guarded.err

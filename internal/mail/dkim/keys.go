@@ -23,6 +23,8 @@ type keys struct {
 
 	mu    sync.Mutex // guards known
 	known map[string]*keyAnswer
+
+	closed bool // only known names are answered; set before the library runs
 }
 
 type keyAnswer struct {
@@ -53,7 +55,13 @@ func (k *keys) answer(name string) *keyAnswer {
 func (k *keys) lookup(name string) ([]string, error) {
 	name = keyName(name)
 	a := k.answer(name)
-	a.once.Do(func() { a.ask(k.ctx, k.r, name) })
+	a.once.Do(func() {
+		if k.closed { // a name that we and the library read differently
+			a.err = &net.DNSError{Err: "no such key", Name: name, IsNotFound: true}
+			return
+		}
+		a.ask(k.ctx, k.r, name)
+	})
 	return a.txts, a.err
 }
 

@@ -318,3 +318,35 @@ func TestSlowCheckLeavesTheOthersTheirTime(t *testing.T) {
 		})
 	}
 }
+
+// TestHangingKeysDoNotHoldUpOtherSignatures has a forger's messages wait for
+// keys that never come, more of them than may be hashed at once.
+func TestHangingKeysDoNotHoldUpOtherSignatures(t *testing.T) {
+	t.Parallel()
+	hang, hangHeader := draft(t, "DKIM-Signature: v=1; a=rsa-sha256; d=slow.test; s=s; h=from; bh=; b=\r\n"+plain)
+	good, goodHeader := draft(t, "DKIM-Signature: v=1; a=ed25519-sha256; d=example.org; s=s; h=from; bh=; b=\r\n"+plain)
+	synctest.Test(t, func(t *testing.T) {
+		i := New(Config{Resolver: slow{world, "slow.test"}, Checks: verdict.Checks{DKIM: true}, Hashing: 1})
+		forger := i.Begin(netip.MustParseAddr("192.0.2.66"))
+		ended := make(chan error)
+		go func() {
+			_, err := forger.Await(t.Context(), hang, hangHeader)
+			ended <- err
+		}()
+		synctest.Wait()
+		began := time.Now()
+		p := i.Begin(client)
+		f, err := p.Await(t.Context(), good, goodHeader)
+		if took := time.Since(began); err != nil || took > 0 || f.DKIM[0].Status == dkim.TempError {
+			t.Errorf("waited %s for somebody else's key: %+v %v", took, f.DKIM, err)
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		forger.Close()
+		p.Close()
+		if err := i.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}

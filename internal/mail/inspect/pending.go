@@ -124,12 +124,13 @@ func (p *Pending) dkim(ctx context.Context, draft *spool.Draft, h *message.Heade
 	if h.Count("DKIM-Signature") == 0 {
 		return nil, nil
 	}
+	check := dkim.Fetch(ctx, i.cfg.Resolver, h.Bytes()) // whoever waits for a key takes nobody's room
 	if !i.acquire(ctx, i.hashing) {
 		i.Counters.TimedOut.Inc()
 		return []dkim.Signature{{Status: dkim.TempError, Reason: "time-out"}}, nil
 	}
 	defer func() { <-i.hashing }()
-	r, err := dkim.Verify(ctx, i.cfg.Resolver, i.cfg.Now(), h.Bytes(), draft.Body())
+	r, err := check.Verify(i.cfg.Now(), draft.Body())
 	return r.Signatures, err
 }
 
