@@ -48,6 +48,9 @@ func claimsUs(value string, ours func(string) bool) bool {
 		if t.kind != quoted && strings.Contains(t.text, "=") {
 			return true // "spf=pass …": a result without an authserv-id
 		}
+		if t.kind == quoted && strings.ContainsAny(t.text, "; \t,()") {
+			return true // no name holds these, and a reader that knows no quotes ends it there
+		}
 		if i > 0 && t.spaced && !t.is(".") && !tokens[i-1].is(".") {
 			open = false
 		}
