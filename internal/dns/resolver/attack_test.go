@@ -1,7 +1,9 @@
 package resolver
 
 import (
+	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -9,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 
 	"postern/internal/dns/resolver/iterate"
+	"postern/internal/dns/resolver/outbound"
 )
 
 // Each case is a world that makes a naive resolver work without end. What
@@ -70,6 +73,41 @@ func TestCyclicZoneIsRemembered(t *testing.T) {
 			t.Error("not counted")
 		}
 	})
+}
+
+// A flood that takes all room for exchanges makes questions fail, but no zone
+// is remembered as one without reachable servers: its servers were not asked.
+func TestFloodDoesNotMarkZonesAsDead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := plainWorld(t)
+		w.servers[netAddr] = authority(t, `net.
+			far.net. 3600 IN NS ns.example.com.`)
+		r := newTestResolver(t, w, nil)
+		r.out = crowded{w, map[string]bool{comAddr: true}}
+		if got := resolve(t, r, "", "x.far.net. A"); got != "SERVFAIL" {
+			t.Error(got)
+		}
+		r.out = w
+		before := len(w.questions())
+		resolve(t, r, "", "y.far.net. A")
+		if len(w.questions()) == before {
+			t.Error("nothing is asked once there is room again")
+		}
+	})
+}
+
+// crowded has no room for exchanges with some servers.
+type crowded struct {
+	*world
+	full map[string]bool
+}
+
+func (c crowded) Exchange(ctx context.Context, a netip.Addr, q iterate.Question, inside bool) (*dns.Msg, int, error) {
+	if c.full[a.String()] {
+		return nil, 0, outbound.ErrBusy
+	}
+	return c.world.Exchange(ctx, a, q, inside)
 }
 
 func referral(t testing.TB, zone string, n int, format string) *dns.Msg {

@@ -182,7 +182,7 @@ func (s *step) address(ctx context.Context, a iterate.Action) iterate.Event {
 		}
 		res, err := s.resolve(ctx, q, above)
 		if err != nil {
-			if ctx.Err() != nil || iterate.Exhausted(err) {
+			if ctx.Err() != nil || iterate.Exhausted(err) || unasked(err) {
 				return iterate.Stop{Err: err}
 			}
 			out.Absent = false
@@ -233,7 +233,7 @@ func (r *Resolver) addressTypes() []uint16 {
 func (s *step) failed(q iterate.Question, a iterate.Action) error {
 	err := fmt.Errorf("%s: %w", q, a.Err)
 	ours := errors.Is(a.Err, errNeedsNetwork) || errors.Is(a.Err, ErrRecent) || errors.Is(a.Err, iterate.ErrOwn) ||
-		errors.Is(a.Err, outbound.ErrBusy) || errors.Is(a.Err, outbound.ErrStopped) || errors.Is(a.Err, context.Canceled)
+		unasked(a.Err) || errors.Is(a.Err, context.Canceled)
 	if ours || len(s.stack) > 1 {
 		return err
 	}
@@ -244,4 +244,9 @@ func (s *step) failed(q iterate.Question, a iterate.Action) error {
 	}
 	s.r.cache.Fail(s.space, q, failureLasts, now)
 	return err
+}
+
+// unasked reports that we had no room, which says nothing about any server.
+func unasked(err error) bool {
+	return errors.Is(err, outbound.ErrBusy) || errors.Is(err, outbound.ErrStopped)
 }
