@@ -89,6 +89,27 @@ func TestInjection(t *testing.T) {
 	}
 }
 
+// TestRepliesAheadAreNoReceipt: a server that is a reply ahead of us, whether
+// broken or false, would say "delivered" before it has the message.
+func TestRepliesAheadAreNoReceipt(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ stage, reply string }{
+		{"rcpt", "250 2.1.5 ok\r\n354 go ahead\r\n250 2.0.0 delivered"},
+		{"data", "354 go ahead\r\n250 2.0.0 delivered"},
+	} {
+		t.Run(c.stage, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := &server{say: map[string]string{c.stage: c.reply}}
+				r := client(world{first: s}).Deliver(context.Background(), job(1, "b@example.net")).Results[0]
+				if r.Outcome != Deferred || r.Reason != "protocol" || len(s.got()) != 0 {
+					t.Errorf("%+v after %s", r, s.told())
+				}
+			})
+		})
+	}
+}
+
 // TestDialogue shows what is said to a server by what it announces.
 func TestDialogue(t *testing.T) {
 	t.Parallel()

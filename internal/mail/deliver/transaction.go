@@ -212,6 +212,9 @@ func (a *attempt) mailRefused(s *session, t *trouble) *trouble {
 // server that refused every recipient and says 354 all the same would be owed a
 // message.
 func (a *attempt) data(s *session, rcpts []int) *trouble {
+	if t := s.quiet("to send DATA"); t != nil {
+		return t
+	}
 	r, t := s.ask("DATA", s.timeouts().DataStart, "waiting for the reply to DATA")
 	if t != nil {
 		return t
@@ -219,6 +222,9 @@ func (a *attempt) data(s *session, rcpts []int) *trouble {
 	if r.code != 354 {
 		a.refuse(s, rcpts, refused(r, "data-refused"))
 		return a.reset(s) // the transaction is still open there
+	}
+	if t := s.quiet("to send the message"); t != nil {
+		return t // a reply to it that is there before it is none
 	}
 	w := &blockWriter{s: s, limit: s.timeouts().DataBlock}
 	if err := stuff(w, a.job.Message.Open()); err != nil {
