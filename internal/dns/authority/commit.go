@@ -2,6 +2,7 @@ package authority
 
 import (
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -41,6 +42,7 @@ func (o *owner) commit(batch []*candidate) {
 			continue
 		}
 		o.accept(c, now)
+		o.loaded += c.content.Records()
 	}
 }
 
@@ -236,6 +238,13 @@ func (o *owner) publish(zonesOf map[string]map[name.Name]*answer.Zone, zones map
 		return key{x, a.View}.compare(key{y, b.View})
 	})
 	o.a.state.Store(p)
+	// Answering leaves no garbage, so the collector would keep the room that
+	// loading needed for as long as nothing is edited.
+	const large = 50_000
+	if o.loaded >= large {
+		debug.FreeOSMemory()
+	}
+	o.loaded = 0
 }
 
 func (o *owner) status(st *served) Status {

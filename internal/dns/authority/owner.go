@@ -35,6 +35,7 @@ type owner struct {
 	dirFault   map[string]string
 	complained map[string]string
 	report     *Report // where a call wants to hear of changes
+	loaded     int     // records published since the last table
 }
 
 // served is what one (zone, view) answers with.
@@ -100,6 +101,7 @@ func (o *owner) take(snap journal.Snapshot) {
 	}
 	o.served[k] = st
 	o.dirty[k] = true
+	o.loaded += snap.Content.Records()
 	if snap.Source == nil {
 		return
 	}
