@@ -11,16 +11,16 @@ type conns struct {
 	limits   Limits
 	counters *Counters
 
-	mu     sync.Mutex // guards what follows
-	open   int
+	mu     sync.Mutex   // guards what follows
+	open   map[bool]int // of insiders and of the others: each has the whole bound
 	client map[netip.Prefix]int
 }
 
 // admit counts a connection in; false: it must be closed.
-func (c *conns) admit(client netip.Addr) bool {
+func (c *conns) admit(client netip.Addr, insider bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.open >= c.limits.Conns {
+	if c.open[insider] >= c.limits.Conns {
 		c.counters.TCPRefusedTotal.Inc()
 		return false
 	}
@@ -30,17 +30,17 @@ func (c *conns) admit(client netip.Addr) bool {
 		c.counters.TCPRefusedClient.Inc()
 		return false
 	}
-	c.open++
+	c.open[insider]++
 	c.client[key]++
 	c.counters.TCPAccepted.Inc()
 	return true
 }
 
-func (c *conns) leave(client netip.Addr) {
+func (c *conns) leave(client netip.Addr, insider bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := prefix(client)
-	c.open--
+	c.open[insider]--
 	if c.client[key]--; c.client[key] == 0 {
 		delete(c.client, key)
 	}

@@ -58,6 +58,13 @@ type Handler interface {
 	Serve(r *Request, dst []byte) []byte
 }
 
+// Insiders is a Handler that knows its own clients from strangers. They have a
+// bound of TCP connections to themselves, so that neither role of an address
+// starves the other.
+type Insiders interface {
+	Insider(client netip.Addr) bool
+}
+
 // keeper makes a request outlive its handler's call.
 type keeper interface {
 	keep(r *Request) *Pending

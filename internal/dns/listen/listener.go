@@ -149,6 +149,8 @@ func (l *listener) start() {
 }
 
 func (l *listener) accept() {
+	var h Handler
+	var made uint64
 	for {
 		c, err := l.tcp.Accept()
 		if err != nil {
@@ -165,13 +167,16 @@ func (l *listener) accept() {
 			}
 			continue
 		}
-		l.admit(c)
+		h, made = l.handlers.handler(h, made)
+		l.admit(c, h)
 	}
 }
 
-func (l *listener) admit(nc net.Conn) {
+func (l *listener) admit(nc net.Conn, h Handler) {
 	client := addrPort(nc.RemoteAddr())
-	if !l.conns.admit(client.Addr()) {
+	knows, ok := h.(Insiders)
+	insider := ok && knows.Insider(client.Addr())
+	if !l.conns.admit(client.Addr(), insider) {
 		_ = nc.Close()
 		return
 	}
@@ -187,7 +192,7 @@ func (l *listener) admit(nc net.Conn) {
 		l.mu.Lock()
 		delete(l.open, c)
 		l.mu.Unlock()
-		l.conns.leave(client.Addr())
+		l.conns.leave(client.Addr(), insider)
 	})
 }
 

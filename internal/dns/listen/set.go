@@ -16,7 +16,7 @@ import (
 type Spec struct {
 	Addr      netip.AddrPort // an unspecified address is every one of its family
 	Transport Transport
-	Handler   func() Handler // called once for each goroutine that reads
+	Handler   func() Handler // called once for each goroutine that reads or accepts
 }
 
 func (s Spec) network() string {
@@ -43,7 +43,7 @@ func (k key) overlaps(o key) bool {
 
 // Limits bounds TCP.
 type Limits struct {
-	Conns     int           // open connections in all; 0: 1000
+	Conns     int           // open connections of insiders, and as many of others; 0: 1000
 	PerClient int           // of one client, which is a /64 of IPv6; 0: 50
 	InFlight  int           // unanswered messages of one connection; 0: 32
 	Idle      time.Duration // without a whole message; 0: 10 s (RFC 7766, Section 6.2.3)
@@ -87,7 +87,7 @@ func NewSet(c Config) *Set {
 		c.Sockets = runtime.GOMAXPROCS(0)
 	}
 	s := &Set{config: c, running: map[key]*listener{}}
-	s.conns = &conns{limits: c.Limits, counters: &s.Counters, client: map[netip.Prefix]int{}}
+	s.conns = &conns{limits: c.Limits, counters: &s.Counters, open: map[bool]int{}, client: map[netip.Prefix]int{}}
 	return s
 }
 
@@ -241,5 +241,5 @@ func (s *Set) Open() []Open {
 func (s *Set) Connections() int {
 	s.conns.mu.Lock()
 	defer s.conns.mu.Unlock()
-	return s.conns.open
+	return s.conns.open[true] + s.conns.open[false]
 }

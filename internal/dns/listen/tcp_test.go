@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -246,6 +247,40 @@ func TestTCPCaps(t *testing.T) {
 	closed(t, from("127.0.0.8"))
 	if s.Counters.TCPRefusedTotal.Value() != 1 {
 		t.Error("common bound not counted")
+	}
+}
+
+// hall is echo that knows 127.0.0.7 as one of its own.
+type hall struct{ echo }
+
+func (hall) Insider(client netip.Addr) bool { return client == netip.MustParseAddr("127.0.0.7") }
+
+// However many connections strangers hold, insiders get theirs, and the other
+// way round (VIEWS, one address, two roles, rule 5).
+func TestStrangersCannotStarveInsiders(t *testing.T) {
+	t.Parallel()
+	s, first := openTCP(t, func() Handler { return &hall{} }, Limits{Conns: 1, PerClient: 9})
+	send(t, first, frame("q"))
+	readFrame(t, first)
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 7)}}
+	addr := s.Open()[0].Addr
+	for i := range 2 {
+		c, err := d.Dial("tcp", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		_ = c.SetDeadline(time.Now().Add(patience))
+		if i == 1 {
+			closed(t, c)
+			break
+		}
+		send(t, c, frame("q"))
+		readFrame(t, c)
+	}
+	closed(t, dial(t, "tcp", addr))
+	if s.Counters.TCPRefusedTotal.Value() != 2 || s.Connections() != 2 {
+		t.Errorf("%d refused, %d open", s.Counters.TCPRefusedTotal.Value(), s.Connections())
 	}
 }
 

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"log/slog"
+	"net/netip"
 	"runtime/debug"
 
 	"github.com/miekg/dns"
@@ -69,6 +70,12 @@ func (h *handler) Serve(r *listen.Request, dst []byte) (reply []byte) {
 		return h.fail(q, dst, 0, wire.Refused) // a client of no view here
 	}
 	return h.answer(r, q, dst, sel)
+}
+
+// Insider implements listen.Insiders: clients of a view with recursion are.
+func (h *handler) Insider(client netip.Addr) bool {
+	sel := h.config.Table().Select(h.listener.Views, client)
+	return sel != nil && sel.Recursion && h.acl.Admits(client)
 }
 
 // opcode answers what is no QUERY. NOTIFY and UPDATE are known, but nobody is

@@ -143,6 +143,27 @@ func TestForgedSourcesGetNoErrorsEither(t *testing.T) {
 	}
 }
 
+func TestInsidersAreClientsOfARecursiveView(t *testing.T) {
+	t.Parallel()
+	tab := table(t)
+	s := New(Config{Table: func() *view.Table { return tab }})
+	for _, c := range []struct {
+		listener Listener
+		client   string
+		want     bool
+	}{
+		{Listener{}, insider, true},
+		{Listener{}, outsider, false},
+		{Listener{Views: []string{"external"}}, insider, false},
+		{Listener{Clients: []netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")}}, insider, false},
+	} {
+		var knows listen.Insiders = s.Handler(c.listener)().(*handler)
+		if got := knows.Insider(netip.MustParseAddr(c.client)); got != c.want {
+			t.Errorf("%v %s: %v", c.listener, c.client, got)
+		}
+	}
+}
+
 // TestNothingInternalLeaks asks from outside for the internal name by every
 // type and compares with a name that does not exist.
 func TestNothingInternalLeaks(t *testing.T) {
