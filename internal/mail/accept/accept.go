@@ -195,7 +195,7 @@ func (a *Acceptor) received(draft *spool.Draft, env *envelope.Envelope, with str
 
 // told puts the facts that every log line about a message has.
 func told(draft *spool.Draft, env *envelope.Envelope, h *message.Header, more ...any) []any {
-	out := []any{"msg", string(draft.ID()), "door", env.Origin.String(), "from", env.From.String(), "rcpts", len(env.To), "size", draft.Size()}
+	out := []any{"queue_id", string(draft.ID()), "door", env.Origin.String(), "from", env.From.String(), "rcpts", len(env.To), "size", draft.Size()}
 	if env.Client.IsValid() {
 		out = append(out, "client", env.Client.String())
 	}

@@ -30,7 +30,7 @@ func (a *Acceptor) sign(ctx context.Context, draft *spool.Draft, h *message.Head
 		found := a.cfg.Keys.Keys(ctx, domain)
 		if len(found) == 0 {
 			a.Counters.Unsigned.Inc()
-			a.cfg.Log.Warn("message goes out unsigned", "msg", string(draft.ID()), "domain", domain, "reason", "dkim-no-key")
+			a.cfg.Log.Warn("message goes out unsigned", "queue_id", string(draft.ID()), "domain", domain, "reason", "dkim-no-key")
 		}
 		keys = append(keys, found...)
 	}
@@ -70,7 +70,7 @@ func (a *Acceptor) commit(ctx context.Context, draft *spool.Draft, env envelope.
 	case canHold:
 		holder.AddHeld(id, env)
 	default:
-		a.cfg.Log.Warn("held message shows in the queue after the next start", "msg", string(id), "reason", held)
+		a.cfg.Log.Warn("held message shows in the queue after the next start", "queue_id", string(id), "reason", held)
 	}
 	return &smtpline.Reply{Code: 250, Enhanced: "2.0.0", Text: "queued as " + string(id)}
 }

@@ -167,6 +167,6 @@ func (a *Acceptor) Bounce(ctx context.Context, m dsn.Message) error {
 		return fmt.Errorf("bounce: %s: %w", r, r.Cause)
 	}
 	a.Counters.Bounces.Inc()
-	a.cfg.Log.Info("bounce queued", "msg", string(draft.ID()), "to", m.To.String())
+	a.cfg.Log.Info("bounce queued", "queue_id", string(draft.ID()), "to", m.To.String())
 	return nil
 }

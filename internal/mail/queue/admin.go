@@ -184,7 +184,7 @@ func (q *Queue) dropRecipients(states []spool.State) {
 	}
 	q.record(dropped...)
 	q.Counters.Dropped.Add(uint64(len(dropped)))
-	q.cfg.Log.Info("dropped", "msg", dropped[0].ID, "reason", "operator", "rcpts", len(dropped))
+	q.cfg.Log.Info("dropped", "queue_id", dropped[0].ID, "reason", "operator", "rcpts", len(dropped))
 }
 
 // Hold keeps the messages until Release; an attempt under way is finished.

@@ -39,13 +39,13 @@ func (q *Queue) attempt(j job) {
 	m, err := q.cfg.Spool.Load(j.env.ID)
 	if err != nil {
 		// Whether it is broken or gone shows at the next activation.
-		q.cfg.Log.Error("message not readable", "msg", j.env.ID, "reason", "spool-read", "err", err)
+		q.cfg.Log.Error("message not readable", "queue_id", j.env.ID, "reason", "spool-read", "err", err)
 		q.postpone(j, q.cfg.Now().Add(bounceRetry))
 		return
 	}
 	defer func() {
 		if err := m.Close(); err != nil {
-			q.cfg.Log.Warn("message not closed", "msg", j.env.ID, "err", err)
+			q.cfg.Log.Warn("message not closed", "queue_id", j.env.ID, "err", err)
 		}
 	}()
 	results, until := q.try(ctx, j, m)
@@ -188,7 +188,7 @@ func (q *Queue) bounce(j job, m *spool.Message, failed []*fate) error {
 	if env.From.IsZero() {
 		// RFC 5321, Section 6.1: never a notification about a notification.
 		q.Counters.DoubleBounces.Inc()
-		q.cfg.Log.Warn("failure of a message without sender: nobody is told", "msg", env.ID, "reason", "double-bounce", "rcpts", len(failed))
+		q.cfg.Log.Warn("failure of a message without sender: nobody is told", "queue_id", env.ID, "reason", "double-bounce", "rcpts", len(failed))
 		return nil
 	}
 	report := q.report(env, m.Header())
@@ -207,7 +207,7 @@ func (q *Queue) bounce(j job, m *spool.Message, failed []*fate) error {
 		return err
 	}
 	q.Counters.Bounced.Inc()
-	q.cfg.Log.Info("sender told", "msg", env.ID, "from", env.From.String(), "rcpts", len(report.Recipients))
+	q.cfg.Log.Info("sender told", "queue_id", env.ID, "from", env.From.String(), "rcpts", len(report.Recipients))
 	return nil
 }
 
@@ -259,7 +259,7 @@ func days(d time.Duration) string {
 // bounceFault keeps recipients open whose sender could not be told.
 func (q *Queue) bounceFault(j job, failed []*fate, err error) {
 	q.Counters.BounceFaults.Inc()
-	q.cfg.Log.Error("sender not told of a failure, trying again", "msg", j.env.ID, "reason", "bounce", "err", err)
+	q.cfg.Log.Error("sender not told of a failure, trying again", "queue_id", j.env.ID, "reason", "bounce", "err", err)
 	for _, f := range failed {
 		f.state.Status = spool.Waiting
 		f.state.Next = q.cfg.Now().Add(bounceRetry)
@@ -271,7 +271,7 @@ func (q *Queue) tell(j job, fates []fate) {
 	for _, f := range fates {
 		st, level := f.state, slog.LevelInfo
 		attrs := []any{
-			"msg", st.ID, "to", f.result.Recipient.String(), "reason", f.result.Reason, "code", st.Code,
+			"queue_id", st.ID, "to", f.result.Recipient.String(), "reason", f.result.Reason, "code", st.Code,
 			"enhanced", st.Enhanced, "reply", st.Text, "host", strings.TrimSpace(st.Host + " " + f.result.Addr), "tls", st.TLS, "tries", st.Tries,
 		}
 		word := "delivered"

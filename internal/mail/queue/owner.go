@@ -192,7 +192,7 @@ func (q *Queue) add(id envelope.ID, env *envelope.Envelope, hold bool) {
 	it := &item{id: id, next: q.cfg.Now(), hold: hold}
 	q.items[id] = it
 	q.count.Add(1)
-	q.cfg.Log.Info("message queued", "msg", id, "from", env.From.String(), "rcpts", len(env.To), "origin", env.Origin.String(), "held", hold)
+	q.cfg.Log.Info("message queued", "queue_id", id, "from", env.From.String(), "rcpts", len(env.To), "origin", env.Origin.String(), "held", hold)
 	if hold {
 		it.phase = held
 		return
@@ -254,15 +254,15 @@ func (q *Queue) readEnvelope(it *item, now time.Time) bool {
 	case err == nil:
 		return true
 	case errors.Is(err, spool.ErrNotFound):
-		q.cfg.Log.Warn("message vanished from the spool", "msg", it.id, "reason", "vanished")
+		q.cfg.Log.Warn("message vanished from the spool", "queue_id", it.id, "reason", "vanished")
 		q.forget(it)
 	case errors.Is(err, spool.ErrBroken):
 		if err := q.cfg.Spool.Quarantine(it.id, err); err != nil {
-			q.cfg.Log.Error("broken message not moved aside", "msg", it.id, "err", err)
+			q.cfg.Log.Error("broken message not moved aside", "queue_id", it.id, "err", err)
 		}
 		q.forget(it)
 	default:
-		q.cfg.Log.Error("message not readable", "msg", it.id, "reason", "spool-read", "err", err)
+		q.cfg.Log.Error("message not readable", "queue_id", it.id, "reason", "spool-read", "err", err)
 		q.wait(it, now.Add(5*time.Minute))
 	}
 	return false
@@ -415,9 +415,9 @@ func (q *Queue) wait(it *item, until time.Time) {
 func (q *Queue) remove(it *item) {
 	if err := q.cfg.Spool.Remove(it.id); err != nil {
 		// Its recipients are final in the journal: it is only litter.
-		q.cfg.Log.Error("finished message not removed", "msg", it.id, "reason", "spool-remove", "err", err)
+		q.cfg.Log.Error("finished message not removed", "queue_id", it.id, "reason", "spool-remove", "err", err)
 	}
-	q.cfg.Log.Info("message done", "msg", it.id)
+	q.cfg.Log.Info("message done", "queue_id", it.id)
 	q.forget(it)
 }
 

@@ -86,7 +86,7 @@ func (s *Spool) quarantine(name string, why error) error {
 		return err
 	}
 	s.Counters.Quarantined.Inc()
-	s.cfg.Log.Error("broken message moved aside", "reason", "spool-broken", "msg", name, "file", to, "err", why)
+	s.cfg.Log.Error("broken message moved aside", "reason", "spool-broken", "queue_id", name, "file", to, "err", why)
 	return nil
 }
 
