@@ -257,7 +257,11 @@ func openJournal(s *Spool, live []envelope.ID) (*Journal, error) {
 	case err != nil:
 		return nil, err
 	default:
-		if err := j.replay(text, known); err != nil {
+		err := j.replay(text, known)
+		if errors.Is(err, errJournalBroken) {
+			err = j.moveAside(err)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -280,6 +284,18 @@ func (j *Journal) replay(text []byte, known map[envelope.ID]bool) error {
 	if broken > 0 {
 		j.spool.cfg.Log.Warn("journal records skipped: some messages may be delivered twice", "reason", "journal-broken", "count", broken)
 	}
+	return nil
+}
+
+// moveAside keeps a destroyed journal for people to look at and goes on
+// without: what was delivered in part is delivered again, which is better than
+// no mail at all.
+func (j *Journal) moveAside(why error) error {
+	to := filepath.Join(j.spool.cfg.Dir, "quarantine", "journal."+j.spool.cfg.Now().UTC().Format("20060102T150405.000000000"))
+	if err := os.Rename(j.path, to); err != nil {
+		return err
+	}
+	j.spool.cfg.Log.Error("broken journal moved aside: messages may be delivered twice, and held ones go out", "reason", "journal-broken", "file", to, "err", why)
 	return nil
 }
 

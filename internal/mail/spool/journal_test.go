@@ -285,3 +285,39 @@ func FuzzJournal(f *testing.F) {
 		}
 	})
 }
+
+// TestDestroyedJournalStopsNothing: what is no journal is kept for a person,
+// and the messages go on; a journal of a later format is not touched.
+func TestDestroyedJournalStopsNothing(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{"zeros": "\x00\x00\x00\x00", "first octet": "XOSTERN-JOURNAL 1\n"} {
+		s := open(t, nil)
+		id := commit(t, s, "A: 1\r\n\r\nsome body\r\n")
+		if err := os.WriteFile(s.journal.path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		again, err := Open(s.cfg)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if ids, err := again.IDs(); err != nil || len(ids) != 1 || ids[0] != id {
+			t.Errorf("%s: messages %v, %v", name, ids, err)
+		}
+		kept, err := filepath.Glob(filepath.Join(s.cfg.Dir, "quarantine", "journal.*"))
+		if err != nil || len(kept) != 1 {
+			t.Errorf("%s: kept %v, %v", name, kept, err)
+		}
+	}
+	s := open(t, nil)
+	later := []byte("POSTERN-JOURNAL 2\n...")
+	if err := os.WriteFile(s.journal.path, later, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(s.cfg); !errors.Is(err, errJournalVersion) {
+		t.Errorf("a later format: %v", err)
+	}
+	if now, err := os.ReadFile(s.journal.path); err != nil || string(now) != string(later) {
+		t.Errorf("a later format was changed: %q, %v", now, err)
+	}
+}

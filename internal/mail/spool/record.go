@@ -13,9 +13,14 @@ import (
 // same recipient replaces an earlier one.
 const journalMagic = "POSTERN-JOURNAL 1\n"
 
-// errJournalVersion is a journal that something else wrote, perhaps a later
-// Postern: it is left alone.
-var errJournalVersion = errors.New("not a journal of format 1")
+// journalKind begins the first line of a journal of any format.
+const journalKind = "POSTERN-JOURNAL "
+
+// What a journal is that cannot be read.
+var (
+	errJournalVersion = errors.New("a journal of another format") // perhaps a later Postern's: it is left alone
+	errJournalBroken  = errors.New("not a journal")
+)
 
 func appendRecord(dst []byte, st State) ([]byte, error) {
 	text, err := json.Marshal(st)
@@ -34,8 +39,12 @@ func parseJournal(text []byte) (states []State, broken int, err error) {
 		return nil, 0, nil
 	}
 	rest, ok := bytes.CutPrefix(text, []byte(journalMagic))
-	if !ok {
+	switch {
+	case ok:
+	case bytes.HasPrefix(text, []byte(journalKind)):
 		return nil, 0, errJournalVersion
+	default:
+		return nil, 0, errJournalBroken
 	}
 	for len(rest) > 0 {
 		line, after, whole := bytes.Cut(rest, []byte("\n"))

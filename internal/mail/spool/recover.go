@@ -57,6 +57,10 @@ func (s *Spool) verify(id envelope.ID) (err error) {
 	if !id.Valid() {
 		return fmt.Errorf("%w: the name is not an id", ErrBroken)
 	}
+	// A pipe in place of a file would hold up the start for ever.
+	if info, err := os.Lstat(s.path(id)); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%w: not a regular file", ErrBroken)
+	}
 	m, err := s.Load(id)
 	if err != nil {
 		return err

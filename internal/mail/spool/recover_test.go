@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -206,7 +207,11 @@ func TestOpenQuarantines(t *testing.T) {
 	name, text := whole()
 	write("not-an-id", text)
 	write(string(envelope.NewID(time.Unix(0, 0), 1)), text) // another's name
-	broken += 2
+	directory, pipe := string(envelope.NewID(time.Unix(1, 0), 1)), string(envelope.NewID(time.Unix(2, 0), 1))
+	if err := errors.Join(os.Mkdir(filepath.Join(s.cfg.Dir, "msg", directory), 0o700), syscall.Mkfifo(filepath.Join(s.cfg.Dir, "msg", pipe), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	broken += 4
 	if err := os.WriteFile(filepath.Join(s.cfg.Dir, "tmp", "draft"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
