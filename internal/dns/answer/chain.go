@@ -54,6 +54,11 @@ func (w *walk) dname(n int) bool {
 	w.msg = append(w.msg, prefix...)
 	w.msg = append(w.msg, target...)
 	w.res.Counts.Answer++
+	if w.q.Type == dns.TypeCNAME || w.q.Type == dns.TypeANY {
+		// RFC 1034, Section 3.6.2: a CNAME that is asked for is the answer. RFC
+		// 6672 does not say so of one made from a DNAME; BIND, NSD and Knot do.
+		return false
+	}
 	// A DNAME that leads below itself makes each name longer than the one
 	// before and never ends: one step shows that to whoever looks.
 	grows := lent(w.msg[at+len(prefix) : at+size]).IsBelow(lent(z.nameOf(n)))

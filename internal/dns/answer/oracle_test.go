@@ -92,7 +92,7 @@ func (o *oracle) ask(qname string, qtype uint16) opinion {
 		}
 		op.grows = false
 		next := o.zones[origin].ask(&op, origin, name, qtype, len(seen) == 0)
-		if next == "" {
+		if next == "" || qtype == dns.TypeCNAME || qtype == dns.TypeANY {
 			return op
 		}
 		if to, ok := o.zoneOf(next, qtype); op.grows && ok && to == origin {

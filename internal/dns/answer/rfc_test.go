@@ -117,6 +117,8 @@ func TestRules(t *testing.T) {
 		{"CNAME into another zone of ours", "over.example.", dns.TypeA, "NOERROR aa |over 60 CNAME www.child. |www.child. 60 A 192.0.2.70"},
 		{"DNAME (RFC 6672, Section 3.1)", "www.dn.example.", dns.TypeA, "NOERROR aa |dn 60 DNAME target |www.dn 60 CNAME www.target |www.target 60 A 192.0.2.4"},
 		{"DNAME at its owner", "dn.example.", dns.TypeA, "NOERROR aa" + soa},
+		{"CNAME made from a DNAME, asked for", "none.dn.example.", dns.TypeCNAME, "NOERROR aa |dn 60 DNAME target |none.dn 60 CNAME none.target"},
+		{"ANY below a DNAME", "none.dn.example.", dns.TypeANY, "NOERROR aa |dn 60 DNAME target |none.dn 60 CNAME none.target"},
 		{"data below a DNAME is not seen (RFC 6672, Section 2.4)", "below.dn.example.", dns.TypeA, "NXDOMAIN aa |dn 60 DNAME target |below.dn 60 CNAME below.target" + soa},
 		{"DNAME to a name too long", strings.Repeat(strings.Repeat("l", 60)+".", 2) + "far.example.", dns.TypeA, "YXDOMAIN aa |far 60 DNAME " + strings.TrimSuffix(far, ".example.")},
 		{"referral, glue first (RFC 9471)", "www.sub.example.", dns.TypeA, "NOERROR /sub 60 NS ns.sub /sub 60 NS ns +ns.sub 60 A 192.0.2.53 +ns 60 A 192.0.2.1"},
