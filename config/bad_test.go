@@ -67,7 +67,8 @@ func TestBadBytes(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"control character", "[server]\nstate = \"a\x01b\"\n", "2:11: not TOML: basic strings cannot have control characters\n"},
 		{"not UTF-8", "[server]\nstate = \"a\xffb\"\n", "2:11: not TOML: invalid UTF-8 character in basic string\n"},
-		{"too large", strings.Repeat("#\n", maxFile/2+1), "1:1: the file is larger than 1048576 bytes\n"},
+		{"UTF-16", "\xff\xfe[\x00s\x00]\x00", "1:1: not TOML: invalid character at start of key: U+00FF 'ÿ' (it looks like UTF-16: save it as UTF-8)\n"},
+		{"too large", strings.Repeat("#\n", maxFile/2+1), "1:1: the file is larger than 1048576 bytes (is it the right file?)\n"},
 	} {
 		if got := problemsOf(t, c.text); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
@@ -132,8 +133,8 @@ func TestBadUpstreamMap(t *testing.T) {
 func TestUnreadable(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{
-		"/nonexistent/postern.toml": "/nonexistent/postern.toml:1:1: cannot read it: no such file or directory",
-		"/":                         "/:1:1: cannot read it: is a directory",
+		"/nonexistent/postern.toml": "/nonexistent/postern.toml:1:1: cannot read it: no such file or directory (--config names the file)",
+		"/":                         "/:1:1: cannot read it: is a directory (--config names the file)",
 	} {
 		c, problems := Load(path)
 		if c != nil || len(problems) != 1 || problems[0].String() != want {

@@ -193,7 +193,7 @@ func (b *builder) tls() {
 		written := s.written(name)
 		switch {
 		case t.Issuer == "files" && s.n.field(name) == nil:
-			b.file.errorAt(s.where("issuer"), `tls.issuer = "files" needs tls.`+name, "")
+			b.file.errorAt(s.where("issuer"), `tls.issuer = "files" needs tls.`+name, map[string]string{"cert": `like cert = "edge.pem"`, "key": `like key = "file:edge.key"`}[name])
 		case t.Issuer != "files" && written != nil:
 			b.file.errorAt(written.key, fmt.Sprintf("tls.%s is of no use with issuer = %q", name, t.Issuer), `set issuer = "files"`)
 		}

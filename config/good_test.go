@@ -234,3 +234,12 @@ func TestEffectiveKeepsSecrets(t *testing.T) {
 		t.Errorf("%s", text)
 	}
 }
+
+// TestMarkOfUTF8 takes a file with the mark that some editors put in front.
+func TestMarkOfUTF8(t *testing.T) {
+	t.Parallel()
+	c, problems := Parse([]byte("\ufeff[server]\r\nhostname = \"edge.example.test\"\r\n"), "postern.toml", t.TempDir())
+	if c == nil || c.Server.Hostname != "edge.example.test" {
+		t.Errorf("%v", problems)
+	}
+}

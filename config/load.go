@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,7 @@ func Parse(data []byte, file, dir string) (*Checked, []Problem) {
 func (o Options) Load(path string) (*Checked, []Problem) {
 	data, err := readFile(path)
 	if err != nil {
-		return nil, []Problem{{File: path, Line: 1, Col: 1, Message: "cannot read it: " + err.Error()}}
+		return nil, []Problem{{File: path, Line: 1, Col: 1, Message: "cannot read it: " + err.Error(), Hint: "--config names the file"}}
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -48,6 +49,7 @@ func (o Options) Parse(data []byte, file, dir string) (*Checked, []Problem) {
 	if abs, err := filepath.Abs(dir); err == nil {
 		dir = abs
 	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // some editors put a mark in front of UTF-8
 	f := readTree(data, file, dir)
 	syntax := Failed(f.problems)
 	root := levels()

@@ -73,6 +73,8 @@ func (s strict) unknown(v *node, l *level, path []string, name string) {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	} else if homes := s.root.homes(name); len(homes) == 1 {
 		hint = "it belongs in " + homes[0]
+	} else {
+		hint = "postern config reference lists what there is"
 	}
 	s.file.errorAt(v.key, fmt.Sprintf("unknown %s %q%s", what, name, where), hint)
 }
@@ -165,7 +167,7 @@ func (s strict) refuse(v *node, message, hint string) {
 
 func (s strict) soon(v *node, name string) {
 	v.bad = true
-	s.file.errorAt(v.key, name+" is not available yet", "")
+	s.file.errorAt(v.key, name+" is not available yet", "leave it out")
 }
 
 func (s strict) wrongType(v *node, name, want, hint string) {

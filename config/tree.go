@@ -95,7 +95,7 @@ func (n *node) put(name string, v *node) {
 func readTree(data []byte, name, dir string) *File {
 	f := &File{Name: name, Dir: dir, root: newTable(0, byHeader), lines: []int{0}}
 	if len(data) > maxFile {
-		f.errorAt(0, fmt.Sprintf("the file is larger than %d bytes", maxFile), "")
+		f.errorAt(0, fmt.Sprintf("the file is larger than %d bytes", maxFile), "is it the right file?")
 		return f
 	}
 	for i, b := range data {
@@ -144,7 +144,11 @@ func (t *treeReader) readFrom(base int) int {
 		at = len(t.data) - cap(pe.Highlight)
 	}
 	at = max(base, min(at, len(t.data)-1))
-	t.file.errorAt(at, "not TOML: "+err.Error(), "")
+	hint := ""
+	if bytes.HasPrefix(t.data, []byte("\xff\xfe")) || bytes.HasPrefix(t.data, []byte("\xfe\xff")) {
+		hint = "it looks like UTF-16: save it as UTF-8"
+	}
+	t.file.errorAt(at, "not TOML: "+err.Error(), hint)
 	t.table = nil
 	next := bytes.Index(t.data[at:], []byte("\n["))
 	if next < 0 {
