@@ -53,6 +53,7 @@ type App struct {
 	inspector *inspect.Inspector
 	queue     *queue.Queue
 	mail      atomic.Pointer[mailWorld] // what mail follows; changes with the configuration
+	retired   mailCounts                // counted before the last reload
 	doors     doors
 	desk      *manage.Desk
 
@@ -103,9 +104,6 @@ func (a *App) build(cfg *config.Checked) error {
 // start starts every part, in the order in which they need each other: names
 // before mail, since mail asks names, and the doors when all behind them works.
 func (a *App) start(ctx context.Context) error {
-	if a.opts.Config == "" {
-		greetDemo(a.opts.Stderr)
-	}
 	if a.opts.TestKnobs {
 		a.log.Warn("TEST: test knobs are on; this is no server for the world")
 	}

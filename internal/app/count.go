@@ -37,6 +37,16 @@ func sum[T any](all []*T, field int) uint64 {
 	return n
 }
 
+// add adds every counter of from to that of to.
+func add[T any](to, from *T) {
+	sum := reflect.ValueOf(to).Elem()
+	for i := range sum.NumField() {
+		if c, ok := sum.Field(i).Addr().Interface().(*metrics.Counter); ok {
+			c.Add(reflect.ValueOf(from).Elem().Field(i).Addr().Interface().(*metrics.Counter).Value())
+		}
+	}
+}
+
 // one is a room whose counters never change hands.
 func one[T any](counters *T) func() []*T { return func() []*T { return []*T{counters} } }
 

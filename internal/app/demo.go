@@ -2,6 +2,7 @@ package app
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -63,7 +64,7 @@ func prepareDemo() error {
 	for _, view := range []string{"external", "internal"} {
 		dir := filepath.Join(demoState, "zones", view)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("example zones: %w", err)
+			return fmt.Errorf("example zones: %w (hint: run the demo where you may write, or name a configuration with --config)", err)
 		}
 		entries, err := fs.ReadDir(zones.Examples, view)
 		if err != nil {
@@ -120,8 +121,8 @@ func checkDemo(c *config.Checked) error {
 }
 
 // greetDemo tells what runs, where the files lie, and what to try.
-func greetDemo(w io.Writer) {
-	command := "postern"
+func greetDemo(w io.Writer, invoked string) {
+	command := quoted(cmp.Or(invoked, "postern"))
 	if inCheckout() {
 		command = "go run ./cmd/postern"
 	}
@@ -131,4 +132,12 @@ try         dig @127.0.0.1 -p 5300 www.example.test
 try         swaks --server 127.0.0.1:5465 --tls-on-connect --auth PLAIN --auth-user %[2]s --auth-password "$(cat %[3]s)" --from %[2]s --to friend@example.test
 try         %[4]s status
 `, demoZones(), demoLogin, filepath.Join(demoState, demoUser), command)
+}
+
+// quoted is a word for a shell to copy.
+func quoted(word string) string {
+	if !strings.ContainsAny(word, " \t\n'\"\\$`&;|<>()*?[]#~!{}") {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

@@ -13,7 +13,6 @@ import (
 	"postern/config"
 	"postern/internal/dns/name"
 	"postern/internal/dns/serve"
-	"postern/internal/mail/accept"
 	"postern/internal/mail/smtpd"
 	"postern/internal/manage"
 	"postern/internal/metrics"
@@ -95,7 +94,7 @@ func (a *App) explain(q manage.QueryArgs) (serve.Explanation, error) {
 	}
 	qname, err := name.Parse(q.Name)
 	if err != nil {
-		return none, err
+		return none, fmt.Errorf("%q is not a domain name: %w", q.Name, err)
 	}
 	return a.serve.Explain(qname, qtype, from, views), nil
 }
@@ -130,7 +129,10 @@ func (a *App) count() error {
 		count(reg, "mail_inspect", one(&a.inspector.Counters), nil),
 		count(reg, "mail_selector", one(&a.selector.Counters), nil),
 		count(reg, "mail_queue", one(&a.queue.Counters), nil),
-		count(reg, "mail_accept", func() []*accept.Counters { return []*accept.Counters{&a.mail.Load().acceptor.Counters} }, nil),
+		count(reg, "mail_accept", a.acceptCounters, nil),
+		count(reg, "mail_mx", a.mxCounters, nil),
+		count(reg, "mail_submission", a.submissionCounters, nil),
+		count(reg, "mail_relay", a.relayCounters, nil),
 		reg.Gauge("postern_mail_queue_messages", "Messages that are not delivered yet.", func() float64 { return float64(a.queue.Len()) }, nil),
 		reg.Gauge("postern_dns_zones_not_ok", "Zones whose file is not what is served.", a.zonesNotOK, nil),
 		reg.Gauge("postern_certificate_expiry_seconds", "When the certificate ends, in Unix seconds.", func() float64 { return float64(a.certs.Leaf().NotAfter.Unix()) }, nil),

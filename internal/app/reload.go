@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
 	"postern/config"
+	"postern/internal/dns/authority"
 	"postern/internal/manage"
 )
 
@@ -17,7 +19,18 @@ import (
 func (a *App) reload(ctx context.Context) (manage.ReloadReport, error) {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
+	report, err := a.reloadLocked(ctx)
+	if err != nil {
+		a.log.Error("reload refused; nothing changed", "reason", "reload", "err", strings.ReplaceAll(err.Error(), "\n", " "))
+		return report, err
+	}
+	a.log.Info("reloaded", "changes", len(report.Changes), "kept", len(report.Kept))
+	return report, nil
+}
+
+func (a *App) reloadLocked(ctx context.Context) (manage.ReloadReport, error) {
 	report := manage.ReloadReport{Changes: []string{}, Kept: []string{}}
+	before := a.standing()
 	next, err := a.reread()
 	if err != nil {
 		return report, err
@@ -33,8 +46,8 @@ func (a *App) reload(ctx context.Context) (manage.ReloadReport, error) {
 		return report, fmt.Errorf("read the zones again: %w", err)
 	}
 	changes, kept := manage.Report(zones)
-	report.Changes, report.Kept = append(report.Changes, changes...), append(report.Kept, kept...)
-	a.log.Info("reloaded", "changes", len(report.Changes), "kept", len(report.Kept))
+	report.Changes = append(append(report.Changes, changes...), differences(before, a.standing(), changes)...)
+	report.Kept = append(report.Kept, kept...)
 	return report, nil
 }
 
@@ -51,8 +64,8 @@ func (a *App) reread() (*config.Checked, error) {
 		}
 	}
 	return nil, &manage.Error{
-		Reason: manage.ReasonFailed, Text: "nothing changed; the configuration is not good:\n" + strings.Join(lines, "\n"),
-		Hint: "postern config check shows the same",
+		Reason: manage.ReasonFailed, Text: "nothing changed: the configuration is not good",
+		Hint: "postern config check shows the same", Details: lines,
 	}
 }
 
@@ -99,6 +112,12 @@ func adminListeners(cfg *config.Checked) []config.Listen {
 	return all
 }
 
+// sameZones compares all but what never changes.
+func sameZones(a, b authority.Config) bool {
+	a.Now, a.Log, b.Now, b.Log = nil, nil, nil, nil
+	return reflect.DeepEqual(a, b)
+}
+
 // swap prepares all that follows the configuration, then takes it.
 func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	world, err := a.mailOf(next, a.mail.Load())
@@ -114,14 +133,17 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 		names.Abort()
 		return err
 	}
-	if err := a.authority.Reconfigure(ctx, a.zonesOf(next)); err != nil {
-		names.Abort()
-		return errors.Join(err, doors.abort(ctx))
+	// Where only the zones' files changed, the scan that follows tells more.
+	if was, is := a.zonesOf(a.cfg), a.zonesOf(next); !sameZones(was, is) {
+		if err := a.authority.Reconfigure(ctx, is); err != nil {
+			names.Abort()
+			return errors.Join(fmt.Errorf("the zones of the new configuration: %w", err), doors.abort(ctx))
+		}
 	}
 	// From here on nothing can fail but the closing of what is gone.
 	a.cfg = next
 	a.setOwn(next)
-	a.mail.Store(world)
+	a.retire(a.mail.Swap(world))
 	a.queue.SetHold(next.Mail.Outbound.Mode == "hold")
 	if err := errors.Join(names.Commit(ctx), doors.commit(ctx)); err != nil {
 		a.log.Warn("a listener did not close in time", "reason", "reload-close", "err", err)

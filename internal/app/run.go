@@ -18,6 +18,7 @@ import (
 // Options is what the command line says.
 type Options struct {
 	Config    string // path; "" runs the demo
+	Invoked   string // how the command was called; "" for postern
 	Version   string
 	Stderr    io.Writer // log, problems and the line "ready"
 	JSON      bool      // log in JSON
@@ -39,6 +40,11 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if o.Config != "" { // named in full from here on: whoever asks may stand elsewhere
+		if o.Config, err = filepath.Abs(o.Config); err != nil {
+			return err
+		}
+	}
 	a, err := newApp(o, cfg)
 	if err != nil {
 		return err
@@ -49,6 +55,9 @@ func Run(ctx context.Context, o Options) error {
 
 	err = a.start(ctx)
 	if err == nil {
+		if o.Config == "" {
+			greetDemo(o.Stderr, o.Invoked)
+		}
 		fmt.Fprintln(o.Stderr, "ready")
 		a.wait(ctx, hangup)
 	}
@@ -70,9 +79,7 @@ func (a *App) wait(ctx context.Context, hangup <-chan os.Signal) {
 			a.log.Info("stopping")
 			return
 		case <-hangup:
-			if _, err := a.reload(ctx); err != nil {
-				a.log.Error("reload refused; nothing changed", "reason", "reload", "err", err)
-			}
+			_, _ = a.reload(ctx) // it has logged what is wrong
 		}
 	}
 }

@@ -1,0 +1,69 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"postern/config"
+)
+
+// standing is what a reload can change and an operator wants to know of: each
+// listener, view, route and relay, and each zone with its serial.
+func (a *App) standing() map[string]string {
+	all := map[string]string{}
+	for _, l := range a.listeners(a.cfg) {
+		all[fmt.Sprintf("listener %s %s %s", l.Serve, l.Transport, l.Address)] = "open"
+	}
+	for _, v := range a.cfg.Views {
+		all["view "+v.Name] = fmt.Sprintf("clients %v, zones %s, overlay %q, recursion %t", v.Clients, v.Zones, v.Overlay, v.Recursion)
+	}
+	for _, r := range a.cfg.Mail.Routes {
+		all["mail route of "+r.Domain] = hopsOf(r)
+	}
+	for _, r := range a.cfg.Mail.Relays {
+		all["mail relay "+r.Name] = fmt.Sprintf("clients %v, senders %v", r.Clients, r.Senders)
+	}
+	for _, z := range a.authority.Zones() {
+		all[fmt.Sprintf("zone %s view %s", z.Zone, z.View)] = fmt.Sprintf("serial %d, %d records", z.ServedSerial, z.Records)
+	}
+	return all
+}
+
+func hopsOf(r config.Route) string {
+	var hops []string
+	for _, n := range r.NextHops {
+		if n.Host == "" {
+			hops = append(hops, n.Scheme+":"+n.Path)
+			continue
+		}
+		hops = append(hops, n.Scheme+"://"+net.JoinHostPort(n.Host, strconv.Itoa(n.Port)))
+	}
+	return strings.Join(hops, ", ")
+}
+
+// differences tells what came, went and changed, in order, but for what has
+// been told already.
+func differences(before, after map[string]string, told []string) []string {
+	lines := []string{}
+	for what, was := range before {
+		if is, stays := after[what]; !stays {
+			lines = append(lines, what+": gone")
+		} else if is != was {
+			lines = append(lines, fmt.Sprintf("%s: %s, was %s", what, is, was))
+		}
+	}
+	for what, is := range after {
+		if _, was := before[what]; !was {
+			lines = append(lines, what+": new, "+is)
+		}
+	}
+	lines = slices.DeleteFunc(lines, func(line string) bool {
+		what, _, _ := strings.Cut(line, ": ")
+		return slices.ContainsFunc(told, func(t string) bool { return strings.HasPrefix(t, what+":") })
+	})
+	slices.Sort(lines)
+	return lines
+}

@@ -1,0 +1,154 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"postern/internal/dns/authority"
+	"postern/internal/manage"
+)
+
+// house is an appliance on free ports of loopback.
+type house struct {
+	t   *testing.T
+	dir string
+	app *App
+}
+
+const houseConfig = `[server]
+hostname = "edge.city.example"
+state    = "state"
+control  = "c.sock"
+[[listen]]
+serve   = "dns"
+address = ["127.0.0.1:0"]
+[[listen]]
+serve   = "mx"
+address = ["127.0.0.1:0"]
+[[view]]
+name    = "external"
+clients = ["any"]
+zones   = "zones"
+[mail]
+domains = ["city.example"]
+[mail.route."city.example"]
+next_hop = ["maildir:mail"]
+[mail.outbound]
+mode = "hold"
+`
+
+const houseZone = "$TTL 300\n@ SOA ns hostmaster 1 2h 1h 14d 5m\n@ NS ns\nns A 192.0.2.1\nwww A 192.0.2.2\n"
+
+// build writes the files and starts the appliance.
+func build(t *testing.T) *house {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "app") // short: a socket's path is
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{t: t, dir: dir}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	h.write("postern.toml", houseConfig)
+	h.write("zones/city.example.zone", houseZone)
+	o := Options{Config: filepath.Join(dir, "postern.toml"), TestKnobs: true, Stderr: &bytes.Buffer{}}
+	cfg, err := o.load()
+	if err != nil {
+		t.Fatal(err, o.Stderr)
+	}
+	if h.app, err = newApp(o, cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.app.stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := h.app.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func (h *house) write(name, text string) {
+	h.t.Helper()
+	path := filepath.Join(h.dir, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *house) reload(want ...string) {
+	h.t.Helper()
+	report, err := h.app.reload(h.t.Context())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	said := strings.Join(append(report.Changes, report.Kept...), "\n")
+	for _, w := range want {
+		if !strings.Contains(said, w) {
+			h.t.Errorf("no %q in %q", w, said)
+		}
+	}
+}
+
+func TestReloadSaysWhatItDid(t *testing.T) {
+	t.Parallel()
+	h := build(t)
+
+	h.write("zones/city.example.zone", strings.Replace(houseZone, "192.0.2.2", "192.0.2.3", 1))
+	h.reload("zone city.example. view external: serial", "+ www.city.example. 300 IN A 192.0.2.3")
+
+	h.write("postern.toml", strings.Replace(houseConfig, `address = ["127.0.0.1:0"]`, `address = ["127.0.0.2:0"]`, 1))
+	h.reload("listener dns udp 127.0.0.1:", ": gone", "listener dns udp 127.0.0.2:", ": new")
+
+	h.write("inner/city.example.zone", "www 300 A 10.0.0.1\n")
+	h.write("postern.toml", strings.Replace(houseConfig, `[[view]]`, "[[view]]\nname = \"inside\"\nclients = [\"10.0.0.0/8\"]\noverlay = \"external\"\nzones = \"inner\"\n[[view]]", 1))
+	h.reload("zone city.example. view inside: new", "view inside: new, clients [10.0.0.0/8]")
+
+	h.write("postern.toml", strings.Replace(houseConfig, "maildir:mail", "smtp://10.0.0.5:25", 1))
+	h.reload("mail route of city.example: smtp://10.0.0.5:25, was maildir:", "view inside: gone")
+}
+
+// TestRefusedReloadIsRemembered by the status screen, on one line.
+func TestRefusedReloadIsRemembered(t *testing.T) {
+	t.Parallel()
+	h := build(t)
+	h.write("postern.toml", strings.Replace(houseConfig, "hostname", "hostnam", 1)+"x = 1\n")
+	_, err := h.app.reload(t.Context())
+	var refused *manage.Error
+	if !errors.As(err, &refused) || len(refused.Details) < 2 || !strings.HasPrefix(refused.Details[0], filepath.Join(h.dir, "postern.toml:1:2: ")) {
+		t.Fatalf("%v", err)
+	}
+	last := h.app.facts().Failures
+	if len(last) == 0 || !strings.Contains(last[len(last)-1].Text, "hostnam") || strings.Contains(last[len(last)-1].Text, "\n") {
+		t.Errorf("%+v", last)
+	}
+	if zones := h.app.authority.Zones(); len(zones) != 1 || zones[0].State != authority.OK {
+		t.Errorf("%+v", zones)
+	}
+}
+
+// TestEveryMailDoorIsCounted, and no counter goes back at a reload.
+func TestEveryMailDoorIsCounted(t *testing.T) {
+	t.Parallel()
+	h := build(t)
+	h.app.mail.Load().mx.Counters.RelayDenied.Add(2)
+	h.reload()
+	h.app.mail.Load().mx.Counters.RelayDenied.Inc()
+	w := httptest.NewRecorder()
+	h.app.registry.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	for metric, n := range map[string]int{
+		"postern_mail_mx_relay_denied_total": 3, "postern_mail_submission_foreign_sender_total": 0, "postern_mail_relay_over_rate_total": 0,
+	} {
+		if !strings.Contains(w.Body.String(), fmt.Sprintf("\n%s %d\n", metric, n)) {
+			t.Errorf("no %s %d", metric, n)
+		}
+	}
+}
