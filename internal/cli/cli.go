@@ -12,10 +12,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/control"
 	"postern/internal/manage"
 )
 
@@ -31,6 +34,7 @@ type env struct {
 	in       io.Reader
 	out, err io.Writer
 	version  string
+	invoked  string // how the command was called, for hints that can be copied
 
 	config string // --config
 	json   bool   // --json
@@ -44,9 +48,19 @@ type usageError struct{ error }
 
 // Main runs the command line and returns the exit code.
 func Main(version string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM) // the process's own
-	defer stop()
-	return run(ctx, &env{in: os.Stdin, out: os.Stdout, err: os.Stderr, version: version}, os.Args[1:])
+	// Background: the process's own. A signal ends every command at once but
+	// those that have something to put in order first: serve, and the prompt
+	// for a password.
+	e := &env{in: os.Stdin, out: os.Stdout, err: os.Stderr, version: version, invoked: os.Args[0]}
+	return run(context.Background(), e, os.Args[1:])
+}
+
+// untilSignal ends with ctx or with the first signal to end; a second one ends
+// the process as if nobody listened.
+func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 func run(ctx context.Context, e *env, args []string) int {
@@ -59,20 +73,29 @@ func run(ctx context.Context, e *env, args []string) int {
 		return exitFine
 	case errors.Is(err, errFound):
 		return exitWrong
-	case errors.As(err, &usage):
-		fmt.Fprintf(e.err, "postern: %v\n", err)
-		return exitUsage
 	}
 	var refused *manage.Error
-	if errors.As(err, &refused) && e.json {
+	if !errors.As(err, &refused) {
+		refused = &manage.Error{Reason: manage.ReasonFailed, Text: err.Error()}
+		switch {
+		case errors.As(err, &usage):
+			refused.Reason = manage.ReasonUsage
+		case errors.Is(err, control.ErrNotRunning):
+			refused.Reason = reasonNotRunning
+		}
+	}
+	if e.json || slices.Contains(args, "--json") { // a wrong flag before it ends the parsing
 		_ = json.NewEncoder(e.out).Encode(map[string]any{"error": refused})
 	}
 	fmt.Fprintf(e.err, "postern: %v\n", err)
-	if refused != nil && refused.Reason == manage.ReasonUsage {
+	if refused.Reason == manage.ReasonUsage {
 		return exitUsage
 	}
 	return exitWrong
 }
+
+// reasonNotRunning is the reason word of a server that is not there to answer.
+const reasonNotRunning = "not-running"
 
 func (e *env) root() *cobra.Command {
 	root := &cobra.Command{
@@ -93,7 +116,9 @@ func (e *env) root() *cobra.Command {
 	root.SetErr(e.err)
 	root.PersistentFlags().StringVar(&e.config, "config", "", "configuration `file`")
 	root.PersistentFlags().BoolVar(&e.json, "json", false, "print JSON")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w (hint: %s --help lists the flags)", err, c.CommandPath())}
+	})
 	root.AddCommand(e.serve(), e.initCmd(), e.status(), e.reload(), e.configCmd(), e.zone(), e.user(), e.queue(), e.explain(), e.man(), e.versionCmd())
 	root.SetHelpCommand(e.help())
 	return root
@@ -107,11 +132,21 @@ func group(use, short string, subs ...*cobra.Command) *cobra.Command {
 		}
 		return nil
 	}, RunE: func(c *cobra.Command, _ []string) error {
-		_ = c.Help() // shown, and still wrong
-		return usageError{fmt.Errorf("%s: say what", c.Name())}
+		return usageError{fmt.Errorf("%s: say what to do (hint: postern %[1]s --help; it knows %s)", c.Name(), strings.Join(names(c), ", "))}
 	}}
 	c.AddCommand(subs...)
 	return c
+}
+
+// names is what stands below a command.
+func names(c *cobra.Command) []string {
+	var all []string
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			all = append(all, sub.Name())
+		}
+	}
+	return all
 }
 
 // exactly is cobra's check of the number of arguments, as a usage error.

@@ -31,7 +31,9 @@ func TestWrongUseIsExitTwoWithAHint(t *testing.T) {
 	for _, c := range []struct{ line, want string }{
 		{"frobnicate", "postern --help"},
 		{"--frobnicate", "unknown flag"},
-		{"zone", "say what"},
+		{"status --frobnicate", "postern status --help"},
+		{"zone", "say what to do (hint: postern zone --help; it knows check, export, list)"},
+		{"config show --effective=false", "what takes effect"},
 		{"zone frobnicate", "postern zone --help"},
 		{"zone check", "wants zone files"},
 		{"zone check /nowhere/file.txt", "--origin"},
@@ -62,6 +64,53 @@ func TestNoServerIsSaidWithAHint(t *testing.T) {
 		if code != exitWrong || !strings.Contains(errs, "no Postern is running there") || !strings.Contains(errs, "postern serve") {
 			t.Errorf("postern %s: exit %d, %q", line, code, errs)
 		}
+	}
+}
+
+// TestProgramsGetEveryErrorInJSON, not only those of the running server.
+func TestProgramsGetEveryErrorInJSON(t *testing.T) {
+	t.Parallel()
+	nobody := write(t, "postern.toml", "[server]\nhostname = \"e.example.net\"\nstate = \"s\"\ncontrol = \"none.sock\"\n")
+	for _, c := range []struct {
+		line, reason string
+		code         int
+	}{
+		{"frobnicate", "usage", exitUsage},
+		{"queue", "usage", exitUsage},
+		{"status --frobnicate", "usage", exitUsage},
+		{"status --config " + nobody, "not-running", exitWrong},
+		{"status --config /nowhere/postern.toml", "failed", exitWrong},
+	} {
+		code, out, errs := command(t, "", append([]string{"--json"}, strings.Fields(c.line)...)...)
+		var got struct{ Error struct{ Reason, Text string } }
+		if err := json.Unmarshal([]byte(out), &got); err != nil || code != c.code || got.Error.Reason != c.reason || got.Error.Text == "" {
+			t.Errorf("postern --json %s: exit %d, %v, %q", c.line, code, err, out)
+		}
+		if strings.Count(errs, "\n") != 1 {
+			t.Errorf("postern --json %s: more than one line for people: %q", c.line, errs)
+		}
+	}
+	if _, out, _ := command(t, "", "status", "--frobnicate", "--json"); !strings.Contains(out, `"usage"`) {
+		t.Errorf("a wrong flag before --json: %q", out)
+	}
+	code, out, _ := command(t, "", "--json", "config", "show", "--config", "/nowhere/postern.toml")
+	if code != exitWrong || !strings.Contains(out, `"problems"`) {
+		t.Errorf("config show --json: exit %d, %q", code, out)
+	}
+}
+
+// TestConfigCheckNamesWhatItChecked, lest somebody believes it was his file.
+func TestConfigCheckNamesWhatItChecked(t *testing.T) {
+	t.Parallel()
+	conf := write(t, "postern.toml", "[server]\nhostname = \"e.example.net\"\n")
+	if code, out, _ := command(t, "", "config", "check", "--config", conf); code != exitFine || !strings.Contains(out, "is good: "+conf) {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	if _, err := os.Stat(defaultConfig); err == nil {
+		t.Skip("this machine has a configuration of its own")
+	}
+	if code, out, _ := command(t, "", "config", "check"); code != exitFine || !strings.Contains(out, "of the demo") {
+		t.Errorf("exit %d\n%s", code, out)
 	}
 }
 

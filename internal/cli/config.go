@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,13 +19,18 @@ func (e *env) configCmd() *cobra.Command {
 // load reads the configuration named by the flag, else the installed one, else
 // the demo's, and lists every problem.
 func (e *env) load(testKnobs bool) (*config.Checked, []config.Problem) {
-	path := e.config
-	if path == "" {
-		if _, err := os.Stat(defaultConfig); err == nil {
-			path = defaultConfig
-		}
+	return app.LoadConfig(e.file(), testKnobs)
+}
+
+// file is the configuration file that is meant; "" is the demo's.
+func (e *env) file() string {
+	if e.config != "" {
+		return e.config
 	}
-	return app.LoadConfig(path, testKnobs)
+	if _, err := os.Stat(defaultConfig); err == nil {
+		return defaultConfig
+	}
+	return ""
 }
 
 func (e *env) configCheck() *cobra.Command {
@@ -49,8 +55,12 @@ func (e *env) configCheck() *cobra.Command {
 				for _, line := range report.Views {
 					fmt.Fprintln(w, line)
 				}
-				if c != nil {
-					fmt.Fprintln(w, "the configuration is good")
+				switch {
+				case c == nil:
+				case e.file() == "":
+					fmt.Fprintln(w, "the configuration of the demo is good (hint: --config names a file)")
+				default:
+					fmt.Fprintf(w, "the configuration is good: %s\n", e.file())
 				}
 			})
 			if err == nil && c == nil {
@@ -70,12 +80,18 @@ func (e *env) configShow() *cobra.Command {
 		Short: "Show the configuration as it takes effect; secrets are never shown",
 		Args:  exactly(0, "no arguments; --config names the file"),
 		RunE: func(*cobra.Command, []string) error {
+			if !effective {
+				return usageError{errors.New("config show shows what takes effect (hint: the file itself is for cat)")}
+			}
 			c, problems := e.load(true)
 			for _, p := range problems {
 				fmt.Fprintln(e.err, p.String())
 			}
 			if c == nil {
-				return errFound
+				if !e.json {
+					return errFound
+				}
+				return errors.Join(errFound, e.print(map[string]any{"problems": problems}, nil))
 			}
 			text := string(config.Effective(c))
 			return e.print(map[string]string{"toml": text}, func(w io.Writer) { _, _ = io.WriteString(w, text) })

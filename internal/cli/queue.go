@@ -38,7 +38,15 @@ func (e *env) queueList() *cobra.Command {
 			if err := e.call(c.Context(), manage.VerbQueueList, a, &messages); err != nil {
 				return err
 			}
-			return e.print(messages, func(w io.Writer) { printQueue(w, messages) })
+			return e.print(messages, func(w io.Writer) {
+				switch {
+				case len(messages) == 0 && a.Account+a.Domain+a.From != "":
+					fmt.Fprintln(w, "no message matches")
+				case len(messages) == 0:
+					fmt.Fprintln(w, "the queue is empty")
+				}
+				printQueue(w, messages)
+			})
 		},
 	}
 	selectors(c, &a)
@@ -46,9 +54,6 @@ func (e *env) queueList() *cobra.Command {
 }
 
 func printQueue(w io.Writer, messages []manage.Message) {
-	if len(messages) == 0 {
-		fmt.Fprintln(w, "the queue is empty")
-	}
 	table(w, "", "ID\tRECEIVED\tSIZE\tSTATE\tNEXT TRY\tFROM\tTO", len(messages), func(w io.Writer) {
 		for _, m := range messages {
 			to := ""
@@ -123,17 +128,17 @@ func (e *env) queueAct(name, short, verb, past string) *cobra.Command {
 			if err := e.call(c.Context(), verb, a, &done); err != nil {
 				return err
 			}
-			if err := e.print(done, func(w io.Writer) {
+			if len(done.IDs) == 0 && !a.All {
+				return &manage.Error{Reason: manage.ReasonUnknown, Text: "no message matches", Hint: "postern queue list shows the queue"}
+			}
+			return e.print(done, func(w io.Writer) {
 				for _, id := range done.IDs {
 					fmt.Fprintf(w, "%s %s\n", id, past)
 				}
-			}); err != nil {
-				return err
-			}
-			if len(done.IDs) == 0 {
-				return errors.New("no such message")
-			}
-			return nil
+				if len(done.IDs) == 0 {
+					fmt.Fprintln(w, "the queue is empty")
+				}
+			})
 		},
 	}
 	selectors(c, &a)

@@ -31,8 +31,10 @@ nothing sent to the world. SIGTERM ends it within five seconds, SIGHUP reloads.`
 			if err := e.whatToServe(&o); err != nil {
 				return err
 			}
-			o.Version, o.Stderr, o.JSON = e.version, e.err, logFormat == "json"
-			return app.Run(c.Context(), o)
+			o.Version, o.Stderr, o.JSON, o.Invoked = e.version, e.err, logFormat == "json", e.invoked
+			ctx, stop := untilSignal(c.Context())
+			defer stop()
+			return app.Run(ctx, o)
 		},
 	}
 	c.Flags().BoolVar(&o.TestKnobs, "test-knobs", false, "allow [resolver.test]; the state directory is then for tests only")
@@ -53,6 +55,9 @@ func (e *env) whatToServe(o *app.Options) error {
 		o.Config = defaultConfig
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
+	}
+	if _, err := os.Stat("postern.toml"); err == nil {
+		fmt.Fprintln(e.err, "postern.toml lies here and is not read (hint: postern serve --config postern.toml)")
 	}
 	return nil // no file: the demo
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +35,7 @@ func (e *env) userWithPassword(name, short, verb string) *cobra.Command {
 		Long:  short + ". The password is asked for, or read from standard input with --password-stdin; it never stands on the command line.",
 		Args:  exactly(1, "an account's address"),
 		RunE: func(c *cobra.Command, args []string) error {
-			password, err := e.password(args[0], fromStdin)
+			password, err := e.password(c.Context(), args[0], fromStdin)
 			if err != nil {
 				return err
 			}
@@ -52,8 +53,9 @@ func (e *env) userWithPassword(name, short, verb string) *cobra.Command {
 	return c
 }
 
-// password reads one line from standard input, or asks twice at the terminal.
-func (e *env) password(login string, fromStdin bool) (string, error) {
+// password reads one line from standard input, or asks twice at the terminal,
+// once it is known that somebody will listen.
+func (e *env) password(ctx context.Context, login string, fromStdin bool) (string, error) {
 	if fromStdin {
 		line, err := bufio.NewReader(io.LimitReader(e.in, 4096)).ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -65,10 +67,17 @@ func (e *env) password(login string, fromStdin bool) (string, error) {
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return "", usageError{errors.New("no terminal to ask for the password (hint: --password-stdin)")}
 	}
+	server, err := e.dial(ctx)
+	if err != nil {
+		return "", err
+	}
+	if err := server.Close(); err != nil { // it would not wait for somebody who types
+		return "", err
+	}
 	var read [2]string
 	for i, prompt := range []string{"Password for " + login + ": ", "Again: "} {
 		fmt.Fprint(e.err, prompt)
-		b, err := term.ReadPassword(int(f.Fd()))
+		b, err := readSecretly(ctx, int(f.Fd()))
 		fmt.Fprintln(e.err)
 		if err != nil {
 			return "", fmt.Errorf("read the password: %w", err)
@@ -79,6 +88,32 @@ func (e *env) password(login string, fromStdin bool) (string, error) {
 		return "", errors.New("the two passwords differ; nothing was changed")
 	}
 	return read[0], nil
+}
+
+// readSecretly reads a line that the terminal does not show. A signal ends the
+// wait and lets the terminal show again what is typed.
+func readSecretly(ctx context.Context, fd int) ([]byte, error) {
+	ctx, stop := untilSignal(ctx)
+	defer stop()
+	before, err := term.GetState(fd)
+	if err != nil {
+		return nil, err
+	}
+	type line struct {
+		text []byte
+		err  error
+	}
+	typed := make(chan line, 1)
+	go func() { // a signal leaves it waiting for the terminal; it ends with the process
+		text, err := term.ReadPassword(fd)
+		typed <- line{text, err}
+	}()
+	select {
+	case l := <-typed:
+		return l.text, l.err
+	case <-ctx.Done():
+		return nil, errors.Join(errors.New("interrupted; nothing was changed"), term.Restore(fd, before))
+	}
 }
 
 func (e *env) userPlain(name, short, verb, past string) *cobra.Command {

@@ -18,14 +18,20 @@ type Error struct {
 	Reason string `json:"reason"`         // stable word for scripts
 	Text   string `json:"text"`           // what, where, why
 	Hint   string `json:"hint,omitempty"` // what to do about it
+
+	Details []string `json:"details,omitempty"` // every problem, where there are several
 }
 
-// Error returns the text with its hint.
+// Error returns the text with its hint, and each detail on a line of its own.
 func (e *Error) Error() string {
-	if e.Hint == "" {
-		return e.Text
+	text := e.Text
+	if e.Hint != "" {
+		text += fmt.Sprintf(" (hint: %s)", e.Hint)
 	}
-	return fmt.Sprintf("%s (%s)", e.Text, e.Hint)
+	for _, d := range e.Details {
+		text += "\n  " + d
+	}
+	return text
 }
 
 // The reason words of Error.

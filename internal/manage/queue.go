@@ -59,7 +59,7 @@ func (d *Desk) choose(a QueueArgs) ([]envelope.ID, error) {
 	var ids []envelope.ID
 	for _, id := range a.IDs {
 		if _, err := d.cfg.Queue.Show(envelope.ID(id)); err != nil {
-			return nil, queueError(fmt.Errorf("%s: %w", id, err))
+			return nil, queueError(err)
 		}
 		ids = append(ids, envelope.ID(id))
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"postern/internal/dns/authority"
+	"postern/internal/dns/name"
 	"postern/internal/dns/zonefile"
 )
 
@@ -26,12 +27,15 @@ func (d *Desk) zoneList(context.Context, none) ([]Zone, error) {
 }
 
 func (d *Desk) zoneExport(_ context.Context, r ZoneRef) (Text, error) {
+	if _, err := name.Parse(r.Zone); err != nil {
+		return Text{}, &Error{Reason: ReasonUsage, Text: fmt.Sprintf("%q is not a zone's name: %v", r.Zone, err), Hint: "such as city.example"}
+	}
 	z, err := d.cfg.Authority.Export(r.Zone, r.View)
 	switch {
 	case errors.Is(err, authority.ErrAmbiguous):
-		return Text{}, &Error{Reason: ReasonUsage, Text: fmt.Sprintf("zone %s is in several views", r.Zone), Hint: "say which with --view"}
+		return Text{}, &Error{Reason: ReasonUsage, Text: err.Error(), Hint: "say which with --view"}
 	case errors.Is(err, authority.ErrNoZone):
-		return Text{}, &Error{Reason: ReasonUnknown, Text: fmt.Sprintf("no zone %s is served", r.Zone), Hint: "postern zone list shows those that are"}
+		return Text{}, &Error{Reason: ReasonUnknown, Text: err.Error(), Hint: "postern zone list shows those that are served"}
 	case err != nil:
 		return Text{}, err
 	}
