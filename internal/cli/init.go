@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"embed"
 	"errors"
 	"fmt"
@@ -82,7 +83,10 @@ const privateNets = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fd00::/8"
 
 // plan decides what to write. own lists the addresses of this machine.
 func (a initArgs) plan(domain string, own func() ([]netip.Addr, error)) (plan, error) {
-	p := plan{State: a.state, Control: a.control, Binary: "/usr/local/bin/postern"}
+	p := plan{Binary: "/usr/local/bin/postern"}
+	if err := p.paths(a); err != nil {
+		return p, err
+	}
 	var err error
 	if p.Domain, err = idna.Lookup.ToASCII(strings.TrimSuffix(domain, ".")); err != nil || !strings.Contains(p.Domain, ".") {
 		return p, usageError{fmt.Errorf("%q is not a domain name (hint: such as city.example)", domain)}
@@ -92,15 +96,48 @@ func (a initArgs) plan(domain string, own func() ([]netip.Addr, error)) (plan, e
 	}
 	var below bool
 	if p.Label, below = strings.CutSuffix(p.Hostname, "."+p.Domain); !below {
-		return p, usageError{fmt.Errorf("--hostname %s: not below %s (hint: a name server inside its own zone needs no other domain)", p.Hostname, p.Domain)}
-	}
-	if p.Dir, err = filepath.Abs(a.dir); err != nil {
-		return p, err
+		return p, usageError{fmt.Errorf("--hostname %s: not below %s (hint: such as edge.%[2]s, a name in the zone)", p.Hostname, p.Domain)}
 	}
 	if err := p.networks(a); err != nil {
 		return p, err
 	}
 	return p, p.addresses(a, own)
+}
+
+// paths makes the paths absolute, and plain: they stand in a unit file and in
+// commands to copy.
+func (p *plan) paths(a initArgs) error {
+	for _, f := range []struct {
+		flag, path string
+		to         *string
+	}{{"--dir", a.dir, &p.Dir}, {"--state", a.state, &p.State}, {"--control", a.control, &p.Control}} {
+		abs, err := filepath.Abs(f.path)
+		if err != nil {
+			return err
+		}
+		if bad := strings.Trim(abs, plainPath); bad != "" {
+			return usageError{fmt.Errorf("%s %q: not a plain path (hint: letters, digits and ._/- need no quoting anywhere)", f.flag, f.path)}
+		}
+		*f.to = abs
+	}
+	return nil
+}
+
+const plainPath = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-"
+
+// StateBelow is the state relative to where systemd makes it, or "".
+func (p plan) StateBelow() string { return below(p.State, "/var/lib/") }
+
+// RunBelow is the control socket's directory relative to where systemd makes
+// it, or "".
+func (p plan) RunBelow() string { return below(filepath.Dir(p.Control), "/run/") }
+
+func below(path, root string) string {
+	rest, found := strings.CutPrefix(path, root)
+	if !found {
+		return ""
+	}
+	return rest
 }
 
 func (p *plan) networks(a initArgs) error {
@@ -204,7 +241,8 @@ func has(list []netip.Addr, a netip.Addr) bool {
 	return false
 }
 
-// write writes every file, or none if one of them exists.
+// write writes every file, or none if one of them exists or would be of no
+// use.
 func (p *plan) write() error {
 	files := []struct{ path, template string }{
 		{filepath.Join(p.Dir, "postern.toml"), "postern.toml.tmpl"},
@@ -217,10 +255,13 @@ func (p *plan) write() error {
 			return fmt.Errorf("%s exists; nothing was written (hint: use another --dir, or move it away)", f.path)
 		}
 	}
+	if err := p.check(); err != nil {
+		return err
+	}
 	for _, f := range files {
 		// Readable for Postern's own user, writable for the admin alone.
 		if err := os.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
-			return err
+			return fmt.Errorf("%w (hint: as root, or with a --dir of your own)", err)
 		}
 		out, err := os.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 		if err != nil {
@@ -231,15 +272,19 @@ func (p *plan) write() error {
 		}
 		p.Files = append(p.Files, f.path)
 	}
-	return p.check()
+	return nil
 }
 
-// check proves that what was written is what serve will take.
+// check proves that what will be written is what serve will take.
 func (p *plan) check() error {
-	_, problems := config.Load(filepath.Join(p.Dir, "postern.toml"))
+	var text bytes.Buffer
+	if err := p.render(&text, "postern.toml.tmpl"); err != nil {
+		return err
+	}
+	_, problems := config.Parse(text.Bytes(), "postern.toml", p.Dir)
 	for _, problem := range problems {
 		if problem.Blocks() {
-			return fmt.Errorf("the configuration just written is not good: %s", problem)
+			return usageError{fmt.Errorf("nothing was written, since serve would not take it: %s", problem)}
 		}
 	}
 	return nil
@@ -257,8 +302,7 @@ func (p *plan) render(w io.Writer, name string) error {
 			}
 			return "AAAA"
 		},
-		"base": filepath.Base,
-		"dir":  filepath.Dir,
+		"dir": filepath.Dir,
 	}).ParseFS(initFiles, "initfiles/"+name)
 	if err != nil {
 		return err

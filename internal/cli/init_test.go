@@ -1,7 +1,12 @@
 package cli
 
 import (
+	"cmp"
+	"errors"
+	"io/fs"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -60,4 +65,61 @@ func join(addrs []netip.Addr) string {
 		s = append(s, a.String())
 	}
 	return strings.Join(s, " ")
+}
+
+// TestInitWritesNothingThatServeWouldRefuse, so that a second try finds the
+// way free.
+func TestInitWritesNothingThatServeWouldRefuse(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ domain, hostname, state string }{
+		"an address for a domain":  {domain: "192.0.2.1"},
+		"a label too long":         {domain: strings.Repeat("a", 64) + ".example"},
+		"a space in the hostname":  {domain: "city.example", hostname: "mail server.city.example"},
+		"a path that needs quotes": {domain: "city.example", state: "/var/lib/my state"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := initArgs{dir: filepath.Join(t.TempDir(), "etc"), hostname: c.hostname, state: cmp.Or(c.state, "/var/lib/postern"), control: "/run/postern/control.sock"}
+			p, err := a.plan(c.domain, ownAddrs("198.51.100.7"))
+			if err == nil {
+				err = p.write()
+			}
+			var usage usageError
+			if !errors.As(err, &usage) {
+				t.Errorf("got %v, want a usage error", err)
+			}
+			if _, err := os.Lstat(a.dir); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("something was written (%v)", err)
+			}
+		})
+	}
+}
+
+// TestUnitMayWriteWhereTheStateLies, also outside of where systemd makes it.
+func TestUnitMayWriteWhereTheStateLies(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		state, control string
+		unit, next     []string
+	}{
+		"usual":     {"/var/lib/postern", "/run/postern/control.sock", []string{"\nStateDirectory=postern\n", "\nRuntimeDirectory=postern\n"}, nil},
+		"elsewhere": {"/srv/mail/postern", "/srv/run/control.sock", []string{"\nReadWritePaths=/srv/mail/postern\n", "\nReadWritePaths=/srv/run\n"}, []string{"-m 0700 /srv/mail/postern\n", "-m 0700 /srv/run\n"}},
+	} {
+		a := initArgs{dir: "/etc/postern", state: c.state, control: c.control}
+		p, err := a.plan("city.example", ownAddrs("198.51.100.7"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var unit, next strings.Builder
+		if err := errors.Join(p.render(&unit, "postern.service.tmpl"), p.render(&next, "next.tmpl")); err != nil {
+			t.Fatal(err)
+		}
+		for text, all := range map[string][]string{unit.String(): c.unit, next.String(): c.next} {
+			for _, want := range all {
+				if !strings.Contains(text, want) {
+					t.Errorf("%s: no %q in\n%s", name, want, text)
+				}
+			}
+		}
+	}
 }
