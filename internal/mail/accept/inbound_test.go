@@ -196,6 +196,26 @@ func TestPatienceEnds(t *testing.T) {
 	}
 }
 
+// TestPatienceEndsInQuarantineWherePolicyIsKnown has a forger sign with a key of
+// the author's domain that cannot be looked up, for longer than we wait.
+func TestPatienceEndsInQuarantineWherePolicyIsKnown(t *testing.T) {
+	t.Parallel()
+	dns := maps.Clone(internet)
+	dns["s._domainkey.victim.example TXT"] = []string{"SERVFAIL"}
+	w := newWorld(t, dns, nil)
+	msg := unix("DKIM-Signature: v=1; a=rsa-sha256; d=victim.example; s=s; h=from; bh=; b=", "From: ceo@victim.example", "", "x")
+	if r := w.arrive("a@example.org", msg); r.Code != 451 {
+		t.Fatalf("at first: %v, want 451", r)
+	}
+	w.clock = w.clock.Add(5 * time.Hour)
+	if r := w.arrive("a@example.org", msg); r.Code != 250 {
+		t.Fatalf("after 5 h: %v, want 250", r)
+	}
+	if _, h, _ := w.stored(); len(w.queue.added) != 0 || len(w.queue.held) != 1 || value(h, Mark) != "quarantine; reason=dns-failing-quarantine" {
+		t.Errorf("queue got %v to try, %v to hold; mark %q", w.queue.added, w.queue.held, value(h, Mark))
+	}
+}
+
 func TestFailingIsBounded(t *testing.T) {
 	t.Parallel()
 	f := failing{since: map[string]span{}}

@@ -101,20 +101,21 @@ func (a Action) String() string {
 
 // The reason words.
 const (
-	ReasonPass       = "dmarc-pass"
-	ReasonNone       = "no-policy"
-	ReasonMonitor    = "dmarc-monitor"
-	ReasonPolicyNone = "dmarc-none"
-	ReasonReject     = "dmarc-reject"
-	ReasonQuarantine = "dmarc-quarantine"
-	ReasonList       = "mailing-list"
-	ReasonDNS        = "dns-temporary"
-	ReasonDNSLong    = "dns-failing-long"
-	ReasonNoFrom     = "no-from"
-	ReasonManyFrom   = "several-from"
-	ReasonFromSyntax = "from-syntax"
-	ReasonAuthors    = "too-many-authors"
-	ReasonUnchecked  = "not-checked"
+	ReasonPass          = "dmarc-pass"
+	ReasonNone          = "no-policy"
+	ReasonMonitor       = "dmarc-monitor"
+	ReasonPolicyNone    = "dmarc-none"
+	ReasonReject        = "dmarc-reject"
+	ReasonQuarantine    = "dmarc-quarantine"
+	ReasonList          = "mailing-list"
+	ReasonDNS           = "dns-temporary"
+	ReasonDNSLong       = "dns-failing-long"
+	ReasonDNSQuarantine = "dns-failing-quarantine"
+	ReasonNoFrom        = "no-from"
+	ReasonManyFrom      = "several-from"
+	ReasonFromSyntax    = "from-syntax"
+	ReasonAuthors       = "too-many-authors"
+	ReasonUnchecked     = "not-checked"
 )
 
 // Decision is the outcome. Reply is nil for Accept and Quarantine.
@@ -181,14 +182,16 @@ func authorless(f Facts) (Decision, bool) {
 }
 
 // unsure defers where an answer of the DNS is missing that could still turn
-// the outcome, and accepts where it could not or has been missing for long.
+// the outcome, and accepts where it could not. What has been missing for long
+// is not waited for: a policy that is known is then followed as far as a
+// quarantine, since whoever forges the author can keep a key from being found.
 func unsure(f Facts, p Policy) Decision {
 	r := f.DMARC
 	if r.Record != nil && r.Applied <= dmarc.Nothing {
 		return Decision{Action: Accept, Reason: ReasonPolicyNone}
 	}
 	if !p.Patient {
-		return Decision{Action: Accept, Reason: ReasonDNSLong}
+		return tired(f, p)
 	}
 	code := "4.4.3"
 	if f.From.Status == spf.TempError {
@@ -196,6 +199,17 @@ func unsure(f Facts, p Policy) Decision {
 	}
 	return refuse(451, code, ReasonDNS, fmt.Sprintf(
 		"the DNS of %s or of a domain that vouches for it does not answer, please try again later", r.Author))
+}
+
+// tired decides without the answer.
+func tired(f Facts, p Policy) Decision {
+	switch {
+	case f.DMARC.Record == nil:
+		return Decision{Action: Accept, Reason: ReasonDNSLong}
+	case fromList(f, p.Lists):
+		return Decision{Action: Accept, Reason: ReasonList}
+	}
+	return Decision{Action: Quarantine, Reason: ReasonDNSQuarantine}
 }
 
 func refuse(code int, enhanced, reason, text string) Decision {

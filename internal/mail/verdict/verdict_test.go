@@ -33,9 +33,17 @@ func TestDecide(t *testing.T) {
 	unsureSPF := unsure
 	unsureSPF.From.Status = spf.TempError
 	unsureNone := judged(dmarc.Result{Status: dmarc.TempError, Record: &dmarc.Record{P: dmarc.Nothing}, Applied: dmarc.Nothing})
+	// A record is known, but not whether a signature that might satisfy it is good.
+	open := func(applied dmarc.Policy) Facts {
+		r := failing(applied)
+		r.Status = dmarc.TempError
+		return judged(r)
+	}
 	fromList := judged(failing(dmarc.Reject))
 	fromList.DKIM = []dkim.Signature{{Status: dkim.Pass, Domain: "lists.example.org"}}
 	fromList.Lists = []string{"dev.lists.example.org"}
+	openList := fromList
+	openList.DMARC.Status = dmarc.TempError
 	unsigned := fromList
 	unsigned.DKIM = []dkim.Signature{{Status: dkim.Fail, Domain: "lists.example.org"}}
 	many := judged(dmarc.Result{TooManyAuthors: true})
@@ -49,27 +57,33 @@ func TestDecide(t *testing.T) {
 		reason string
 		code   string
 	}{
-		"no From":                          {authorless(message.ErrNoFrom), patient, Reject, ReasonNoFrom, "550 5.6.0"},
-		"a group without members":          {judgedNobody(), patient, Reject, ReasonNoFrom, "550 5.6.0"},
-		"two From":                         {authorless(message.ErrManyFrom), patient, Reject, ReasonManyFrom, "550 5.6.0"},
-		"malformed From":                   {authorless(errors.New("x")), patient, Reject, ReasonFromSyntax, "550 5.6.0"},
-		"six authors":                      {many, patient, Reject, ReasonAuthors, "550 5.7.1"},
-		"p=reject":                         {judged(failing(dmarc.Reject)), patient, Reject, ReasonReject, "550 5.7.1"},
-		"p=reject, from a stranger's list": {fromList, patient, Reject, ReasonReject, "550 5.7.1"},
-		"p=reject, from a known list":      {fromList, lists, Accept, ReasonList, ""},
-		"p=reject, list not signed":        {unsigned, lists, Reject, ReasonReject, "550 5.7.1"},
-		"p=quarantine":                     {judged(failing(dmarc.Quarantine)), patient, Quarantine, ReasonQuarantine, ""},
-		"p=none":                           {judged(failing(dmarc.Nothing)), patient, Accept, ReasonPolicyNone, ""},
-		"DNS down":                         {unsure, patient, Defer, ReasonDNS, "451 4.4.3"},
-		"DNS of SPF down":                  {unsureSPF, patient, Defer, ReasonDNS, "451 4.7.24"},
-		"DNS down, p=none":                 {unsureNone, patient, Accept, ReasonPolicyNone, ""},
-		"DNS down for long":                {unsure, Policy{}, Accept, ReasonDNSLong, ""},
-		"pass":                             {judged(dmarc.Result{Status: dmarc.Pass}), patient, Accept, ReasonPass, ""},
-		"no policy":                        {judged(dmarc.Result{}), patient, Accept, ReasonNone, ""},
-		"monitor, p=reject":                {judged(failing(dmarc.Reject)), Policy{DMARC: Monitor}, Accept, ReasonMonitor, ""},
-		"monitor, no From":                 {authorless(message.ErrNoFrom), Policy{DMARC: Monitor}, Accept, ReasonMonitor, ""},
-		"monitor, pass":                    {judged(dmarc.Result{Status: dmarc.Pass}), Policy{DMARC: Monitor}, Accept, ReasonPass, ""},
-		"not checked":                      {Facts{}, patient, Accept, ReasonUnchecked, ""},
+		"no From":                                {authorless(message.ErrNoFrom), patient, Reject, ReasonNoFrom, "550 5.6.0"},
+		"a group without members":                {judgedNobody(), patient, Reject, ReasonNoFrom, "550 5.6.0"},
+		"two From":                               {authorless(message.ErrManyFrom), patient, Reject, ReasonManyFrom, "550 5.6.0"},
+		"malformed From":                         {authorless(errors.New("x")), patient, Reject, ReasonFromSyntax, "550 5.6.0"},
+		"six authors":                            {many, patient, Reject, ReasonAuthors, "550 5.7.1"},
+		"p=reject":                               {judged(failing(dmarc.Reject)), patient, Reject, ReasonReject, "550 5.7.1"},
+		"p=reject, from a stranger's list":       {fromList, patient, Reject, ReasonReject, "550 5.7.1"},
+		"p=reject, from a known list":            {fromList, lists, Accept, ReasonList, ""},
+		"p=reject, list not signed":              {unsigned, lists, Reject, ReasonReject, "550 5.7.1"},
+		"p=quarantine":                           {judged(failing(dmarc.Quarantine)), patient, Quarantine, ReasonQuarantine, ""},
+		"p=none":                                 {judged(failing(dmarc.Nothing)), patient, Accept, ReasonPolicyNone, ""},
+		"DNS down":                               {unsure, patient, Defer, ReasonDNS, "451 4.4.3"},
+		"DNS of SPF down":                        {unsureSPF, patient, Defer, ReasonDNS, "451 4.7.24"},
+		"DNS down, p=none":                       {unsureNone, patient, Accept, ReasonPolicyNone, ""},
+		"DNS down for long":                      {unsure, Policy{}, Accept, ReasonDNSLong, ""},
+		"p=reject, a key missing for long":       {open(dmarc.Reject), Policy{}, Quarantine, ReasonDNSQuarantine, ""},
+		"p=quarantine, a key missing for long":   {open(dmarc.Quarantine), Policy{}, Quarantine, ReasonDNSQuarantine, ""},
+		"p=reject, a key missing":                {open(dmarc.Reject), patient, Defer, ReasonDNS, "451 4.4.3"},
+		"p=none, a key missing for long":         {open(dmarc.Nothing), Policy{}, Accept, ReasonPolicyNone, ""},
+		"p=reject, missing for long, known list": {openList, lists, Accept, ReasonList, ""},
+		"p=reject, missing for long, monitor":    {open(dmarc.Reject), Policy{DMARC: Monitor}, Accept, ReasonMonitor, ""},
+		"pass":                                   {judged(dmarc.Result{Status: dmarc.Pass}), patient, Accept, ReasonPass, ""},
+		"no policy":                              {judged(dmarc.Result{}), patient, Accept, ReasonNone, ""},
+		"monitor, p=reject":                      {judged(failing(dmarc.Reject)), Policy{DMARC: Monitor}, Accept, ReasonMonitor, ""},
+		"monitor, no From":                       {authorless(message.ErrNoFrom), Policy{DMARC: Monitor}, Accept, ReasonMonitor, ""},
+		"monitor, pass":                          {judged(dmarc.Result{Status: dmarc.Pass}), Policy{DMARC: Monitor}, Accept, ReasonPass, ""},
+		"not checked":                            {Facts{}, patient, Accept, ReasonUnchecked, ""},
 	} {
 		got := Decide(c.f, c.p)
 		if got.Action != c.want || got.Reason != c.reason {
