@@ -110,18 +110,19 @@ func (a *App) start(ctx context.Context) error {
 	for _, p := range []struct {
 		name string
 		part lifecycle.Part
+		stop time.Duration // how long its clients and its work may take to end
 	}{
-		{"certificate", a.certs},
-		{"zones", a.authority},
-		{"resolver", a.resolver},
-		{"name service", a.serve},
-		{"DKIM keys", a.selector},
-		{"mail checks", a.inspector},
-		{"queue", a.queue},
-		{"DNS listeners", a.names},
-		{"mail doors", &a.doors},
-		{"health and metrics", a.buildAdmin()},
-		{"control socket", a.buildControl()},
+		{"certificate", a.certs, stopShort},
+		{"zones", a.authority, stopShort},
+		{"resolver", a.resolver, stopShort},
+		{"name service", a.serve, stopShort},
+		{"DKIM keys", a.selector, stopShort},
+		{"mail checks", a.inspector, stopShort},
+		{"queue", a.queue, stopLong},
+		{"DNS listeners", a.names, stopShort},
+		{"mail doors", &a.doors, stopLong},
+		{"health and metrics", a.buildAdmin(), stopShort},
+		{"control socket", a.buildControl(), stopShort},
 	} {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -129,11 +130,31 @@ func (a *App) start(ctx context.Context) error {
 		if p.part == nil {
 			continue
 		}
-		if err := a.stack.Start(ctx, p.name, p.part); err != nil {
+		if err := a.stack.Start(ctx, p.name, patient{p.part, p.stop}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Each part's own share of stopWithin, so that a client who holds one up, with
+// half a message or half a request, takes no time from the others. They add up
+// to more, since hardly ever more than two parts have anything to wait for.
+const (
+	stopShort = 500 * time.Millisecond
+	stopLong  = 1500 * time.Millisecond
+)
+
+// patient is a part that waits for its clients no longer than that.
+type patient struct {
+	lifecycle.Part
+	patience time.Duration
+}
+
+func (p patient) Stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, p.patience)
+	defer cancel()
+	return p.Part.Stop(ctx)
 }
 
 // stop stops what runs, newest first, and gives the state back.

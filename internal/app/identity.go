@@ -56,11 +56,12 @@ func (a *App) buildAccounts(cfg *config.Checked) error {
 	ctx := context.Background()
 	s, err := store.Open(ctx, store.Config{Path: a.state.path("postern.db"), Now: a.now})
 	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrForeign) || errors.Is(err, store.ErrNewer) {
-		a.log.Error("account database cannot be used; submission is closed", "reason", "accounts-unusable", "err", err)
+		a.log.Error("account database cannot be used; submission is closed", "reason", "accounts-unusable", "err", err,
+			"hint", "put a copy back, or move it away and make the accounts again; then restart")
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("account database: %w", err)
+		return fmt.Errorf("account database: %w (hint: it must be a file in server.state that Postern's user owns)", err)
 	}
 	a.store = s
 	a.accounts, err = account.New(account.Config{

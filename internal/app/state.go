@@ -27,7 +27,7 @@ var ErrLocked = errors.New("another Postern runs with this state")
 func openState(dir string, knobs bool) (*state, error) {
 	fresh := isFresh(dir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("state directory: %w", err)
+		return nil, fmt.Errorf("state directory: %w (hint: server.state names a directory that Postern's user may write to)", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -30,6 +30,19 @@ func TestStateServesOneProcess(t *testing.T) {
 	_ = again.close()
 }
 
+func TestStateThatCannotBeUsedIsSaidWithAHint(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{file, filepath.Join(file, "below")} {
+		if _, err := openState(dir, false); err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "(hint: ") {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+}
+
 func TestStatesOfTestsAndOfServiceDoNotMix(t *testing.T) {
 	t.Parallel()
 	test, service := filepath.Join(t.TempDir(), "t"), filepath.Join(t.TempDir(), "s")

@@ -1,10 +1,12 @@
 package app
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -66,6 +68,9 @@ func build(t *testing.T) *house {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if h.app == nil {
+			return // stopped by the test
+		}
 		if err := h.app.stop(context.Background()); err != nil {
 			t.Error(err)
 		}
@@ -133,6 +138,45 @@ func TestRefusedReloadIsRemembered(t *testing.T) {
 	if zones := h.app.authority.Zones(); len(zones) != 1 || zones[0].State != authority.OK {
 		t.Errorf("%+v", zones)
 	}
+}
+
+// TestStopCutsWhoHoldsItUp: half a message and half a request end with the
+// stop, which is a clean one.
+func TestStopCutsWhoHoldsItUp(t *testing.T) {
+	t.Parallel()
+	h := build(t)
+	var held []net.Conn
+	for _, l := range h.app.listeners(h.app.cfg) {
+		if l.Transport == "udp" {
+			continue
+		}
+		conn, err := net.Dial("tcp", l.Address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		held = append(held, conn)
+		if l.Serve != "mx" {
+			continue
+		}
+		in := bufio.NewReader(conn)
+		for _, say := range []string{"", "HELO client.test\r\n", "MAIL FROM:<a@b.test>\r\n", "RCPT TO:<postmaster@city.example>\r\n", "DATA\r\n"} {
+			fmt.Fprint(conn, say)
+			if reply, err := in.ReadString('\n'); err != nil || reply[0] > '3' {
+				t.Fatalf("%q: %q, %v", say, reply, err)
+			}
+		}
+		fmt.Fprint(conn, "Subject: half a mess")
+	}
+	stop, cancel := context.WithTimeout(t.Context(), stopWithin)
+	defer cancel()
+	if err := h.app.stop(stop); err != nil {
+		t.Error(err)
+	}
+	if stop.Err() != nil || len(held) != 2 {
+		t.Errorf("%v, %d connections", stop.Err(), len(held))
+	}
+	h.app = nil
 }
 
 // TestEveryMailDoorIsCounted, and no counter goes back at a reload.

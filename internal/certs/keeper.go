@@ -146,10 +146,10 @@ func (k *Keeper) readFiles() error {
 	}
 	cert, err := tls.X509KeyPair(chain, append(slices.Clone(key.Reveal()), '\n'))
 	if err != nil {
-		return fmt.Errorf("use %s with %s: %w", k.cfg.CertFile, k.cfg.KeyFile, err)
+		return fmt.Errorf("use %s with %s: %w (hint: a chain in PEM, and the key of its first certificate)", k.cfg.CertFile, k.cfg.KeyFile, err)
 	}
 	if now := k.cfg.Now(); now.After(cert.Leaf.NotAfter) {
-		return fmt.Errorf("certificate %s: expired on %s", k.cfg.CertFile, cert.Leaf.NotAfter.Format(time.DateOnly))
+		return fmt.Errorf("certificate %s: expired on %s (hint: renew it)", k.cfg.CertFile, cert.Leaf.NotAfter.Format(time.DateOnly))
 	}
 	k.show(&cert)
 	return nil
@@ -179,7 +179,7 @@ func (k *Keeper) issue() error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("local certificate authority: %w", err)
+		return fmt.Errorf("local certificate authority: %w (hint: put a copy back, or move %s away and a new one is made)", err, k.cfg.Dir)
 	}
 	leaf, err := k.load(leafCert, leafKey)
 	signed := err == nil && leaf.cert.CheckSignatureFrom(authority.cert) == nil

@@ -71,10 +71,10 @@ func (s *Server) Start(context.Context) error {
 	}
 	dirMode, mode := s.modes()
 	if err := os.MkdirAll(filepath.Dir(s.cfg.Path), dirMode); err != nil {
-		return fmt.Errorf("control socket directory: %w", err)
+		return fmt.Errorf("control socket directory: %w (hint: server.control lies where Postern's user may write)", err)
 	}
 	if info, err := os.Lstat(s.cfg.Path); err == nil && info.Mode().Type() != os.ModeSocket {
-		return fmt.Errorf("control socket %s: something else lies there", s.cfg.Path)
+		return fmt.Errorf("control socket %s: something else lies there (hint: move it away, or set server.control)", s.cfg.Path)
 	}
 	if err := os.Remove(s.cfg.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("replace the control socket: %w", err)
