@@ -5,9 +5,10 @@
 //
 // It reads the message once per signature, from a source that can be read
 // from several goroutines; those goroutines are the library's and have ended
-// when Verify returns, as Fetch's have when it does. It keeps nothing. What the library leaves open is
-// closed here: the number of signatures and of names in h=, bodies of empty
-// lines, keys for other services, keys bound to the exact domain.
+// when Verify returns, as Fetch's have when it does. It keeps nothing. What the
+// library leaves open is closed here: the number of signatures and of names in
+// h=, the time and the size that hashing may take, bodies of empty lines, keys
+// for other services, keys bound to the exact domain.
 package dkim
 
 import (
@@ -25,12 +26,15 @@ import (
 	"postern/internal/mail/address"
 )
 
-// Bounds on what is verified.
+// Bounds on what is verified (RFC 6376, Section 6.1, leaves the number of
+// signatures to us). Each costs a hash over the whole body.
 const (
-	MaxSignatures = 10   // topmost first; more are ignored
-	maxNames      = 256  // in h=; each costs a look through the header
-	maxTags       = 64   // in one signature field
-	maxFuture     = 3600 // seconds that t= may lie ahead
+	MaxSignatures      = 10      // topmost first; more are ignored
+	MaxLargeSignatures = 3       // the same for a large body
+	LargeBody          = 5 << 20 // octets; a body of more is large
+	maxNames           = 256     // in h=; each costs a look through the header
+	maxTags            = 64      // in one signature field
+	maxFuture          = 3600    // seconds that t= may lie ahead
 )
 
 // Status is a result of RFC 8601, Section 2.7.1. The zero value is none.
@@ -71,12 +75,13 @@ type Signature struct {
 // Result is the outcome for a message.
 type Result struct {
 	Signatures []Signature // topmost first
-	Ignored    int         // signature fields beyond MaxSignatures
+	Ignored    int         // signature fields beyond the bound
 }
 
-// Verify checks the signatures of a message: Fetch, then Check.Verify.
+// Verify checks the signatures of a message that is not large: Fetch, then
+// Check.Verify.
 func Verify(ctx context.Context, r lookup.Resolver, now time.Time, header []byte, body io.Reader) (Result, error) {
-	return Fetch(ctx, r, header).Verify(now, body)
+	return Fetch(ctx, r, header, 0).Verify(ctx, now, body)
 }
 
 // Check is a message's signatures with their keys, which have been looked up.
@@ -88,11 +93,15 @@ type Check struct {
 }
 
 // Fetch reads the signature fields of a header block as received, in CRLF lines
-// without the empty line, and looks up their keys, all at once. It may last as
-// long as ctx; what it costs meanwhile is waiting.
-func Fetch(ctx context.Context, r lookup.Resolver, header []byte) *Check {
+// without the empty line, and looks up their keys, all at once. size is that of
+// the body. It may last as long as ctx; what it costs meanwhile is waiting.
+func Fetch(ctx context.Context, r lookup.Resolver, header []byte, size int64) *Check {
 	c := &Check{header: header, keys: newKeys(ctx, r)}
-	c.found, c.fields = scan(header)
+	most := MaxSignatures
+	if size > LargeBody {
+		most = MaxLargeSignatures
+	}
+	c.found, c.fields = scan(header, most)
 	var wg sync.WaitGroup
 	for i, sig := range c.found.Signatures {
 		if c.fields[i].refused == "" && sig.Domain != "" && sig.Selector != "" {
@@ -104,22 +113,23 @@ func Fetch(ctx context.Context, r lookup.Resolver, header []byte) *Check {
 	return c
 }
 
-// Verify does the work; body is read from where it stands. An error means that
-// the message could not be read; what is wrong with a signature is in its
+// Verify does the work; body is read from where it stands, until its end or
+// that of ctx: then the signatures count as temporary errors. An error means
+// that the message could not be read; what is wrong with a signature is in its
 // Status.
-func (c *Check) Verify(now time.Time, body io.Reader) (Result, error) {
+func (c *Check) Verify(ctx context.Context, now time.Time, body io.Reader) (Result, error) {
 	out, fields, keys := c.found, c.fields, c.keys
 	if len(out.Signatures) == 0 {
 		return out, nil
 	}
-	guarded := &guard{r: body}
+	guarded := &guard{ctx: ctx, r: body}
 	verifications, err := dkim.VerifyWithOptions(
 		io.MultiReader(bytes.NewReader(veil(c.header, fields)), strings.NewReader("\r\n"), guarded),
 		&dkim.VerifyOptions{LookupTXT: keys.lookup, MaxVerifications: MaxSignatures})
 	if err == nil {
 		err = guarded.err
 	}
-	if err != nil && !errors.Is(err, errBlank) {
+	if err != nil && !errors.Is(err, errBlank) && !errors.Is(err, errLate) {
 		return Result{}, err
 	}
 	i := 0
@@ -133,8 +143,11 @@ func (c *Check) Verify(now time.Time, body io.Reader) (Result, error) {
 			sig.judge(verifications[i], keys, now)
 			i++
 		}
-		if errors.Is(err, errBlank) {
+		switch {
+		case errors.Is(err, errBlank):
 			sig.Status, sig.Reason = Policy, errBlank.Error()
+		case errors.Is(err, errLate) && (sig.Status == Pass || sig.Status == Fail): // of half a body
+			sig.Status, sig.Reason = TempError, errLate.Error()
 		}
 	}
 	return out, nil

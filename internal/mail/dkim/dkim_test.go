@@ -2,12 +2,14 @@ package dkim
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"strings"
@@ -236,6 +238,64 @@ func TestTellApart(t *testing.T) {
 	tellApart(sigs)
 	if sigs[0].B != "abcdefgh1234" || sigs[1].B != "abcdefgh5678" || sigs[2].B != "x" {
 		t.Errorf("RFC 6008, Section 4: got %+v", sigs)
+	}
+}
+
+// endless is a body that does not end by itself, and whose reader notices if
+// it is read on after the time is over.
+type endless struct {
+	end  func() // called at the third read
+	read int
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.read++; e.read == 3 {
+		e.end()
+	}
+	if e.read > 4 {
+		return 0, io.EOF
+	}
+	return copy(p, "hello hello hello\r\n"), nil
+}
+
+// TestHashingWentOnAfterTheTimeWasOver ends the context in the middle of a
+// body: it is not read further, and nobody is told that the body was changed.
+func TestHashingWentOnAfterTheTimeWasOver(t *testing.T) {
+	t.Parallel()
+	key, txt := edKey(t)
+	header := sign(t, plain, "hello\r\n", dkim.SignOptions{Signer: key})
+	header = "DKIM-Signature: v=1; d=example.com; s=gone; h=from; a=ed25519-sha256; bh=; b=\r\n" + sign(t, header, "hello\r\n", dkim.SignOptions{Signer: key})
+	ctx, cancel := context.WithCancel(t.Context())
+	body := &endless{end: cancel}
+	got, err := Verify(ctx, lookuptest.Map{"s._domainkey.example.com TXT": {txt}}, time.Now(), []byte(header), body)
+	if err != nil || len(got.Signatures) != 3 {
+		t.Fatalf("%+v %v", got, err)
+	}
+	if body.read != 3 {
+		t.Errorf("read %d times, want 3", body.read)
+	}
+	for i, want := range []Status{PermError, TempError, TempError} {
+		if s := got.Signatures[i]; s.Status != want || want == TempError && s.Reason != "time-out" {
+			t.Errorf("%d: %+v, want %s", i, s, want)
+		}
+	}
+}
+
+// TestTenSignaturesOverALargeBodyCostSeconds: of a large message only the first
+// few are verified, and the keys of the others are not asked for.
+func TestTenSignaturesOverALargeBodyCostSeconds(t *testing.T) {
+	t.Parallel()
+	var header strings.Builder
+	for i := range MaxSignatures + 2 {
+		fmt.Fprintf(&header, "DKIM-Signature: v=1; a=ed25519-sha256; d=example.com; s=s%d; h=from; bh=; b=%d\r\n", i, i)
+	}
+	header.WriteString(plain)
+	for size, want := range map[int64]int{0: MaxSignatures, LargeBody: MaxSignatures, LargeBody + 1: MaxLargeSignatures} {
+		r := &lookuptest.Recorder{Map: lookuptest.Map{}}
+		got, err := Fetch(t.Context(), r, []byte(header.String()), size).Verify(t.Context(), time.Now(), strings.NewReader("x\r\n"))
+		if err != nil || len(got.Signatures) != want || got.Ignored != MaxSignatures+2-want || len(r.Asked()) != want {
+			t.Errorf("%d octets: %d verified, %d ignored, %d keys, %v; want %d", size, len(got.Signatures), got.Ignored, len(r.Asked()), err, want)
+		}
 	}
 }
 

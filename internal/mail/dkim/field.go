@@ -15,14 +15,14 @@ type sigField struct {
 }
 
 // scan reads the tags of the topmost signature fields, as many as are verified.
-func scan(header []byte) (Result, []sigField) {
+func scan(header []byte, most int) (Result, []sigField) {
 	var out Result
 	var fields []sigField
 	for at := 0; at < len(header); {
 		n := fieldLen(header[at:])
 		raw := header[at : at+n]
 		if name, value, ok := bytes.Cut(raw, []byte(":")); ok && bytes.EqualFold(bytes.TrimSpace(name), []byte(fieldName)) {
-			if len(fields) == MaxSignatures {
+			if len(fields) == most {
 				out.Ignored++
 			} else {
 				sig, refused := describe(string(value))
@@ -96,7 +96,7 @@ func tellApart(sigs []Signature) {
 }
 
 // veil returns the header with the names of the signature fields changed that
-// the library must not work on: those refused and those beyond the tenth. A
+// the library must not work on: those refused and those beyond the bound. A
 // signature over such a field fails with it, which is no loss.
 func veil(header []byte, fields []sigField) []byte {
 	out := bytes.Clone(header)

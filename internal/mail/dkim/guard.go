@@ -2,6 +2,7 @@ package dkim
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 )
@@ -11,14 +12,19 @@ import (
 // canonicalization copies them at every read.
 const maxBlank = 10_000
 
-var errBlank = errors.New("body holds thousands of blank lines in a row")
+// Why a body was not read to its end.
+var (
+	errBlank = errors.New("body holds thousands of blank lines in a row")
+	errLate  = errors.New("time-out")
+)
 
-// guard reads a body for the library and ends it early at too many blank
-// lines. If nothing but empty lines follows, that changes nothing: neither
+// guard reads a body for the library and ends it early with the context, and at
+// too many blank lines. If nothing but empty lines follows, that changes nothing: neither
 // canonicalization counts those at the end of a body (RFC 6376, Sections 3.4.3
 // and 3.4.4). Errors too become an early end, since the library's goroutines
 // would outlive one; err tells afterwards.
 type guard struct {
+	ctx   context.Context // of the one Verify this serves; a Read takes none
 	r     io.Reader
 	err   error
 	ended bool
@@ -31,7 +37,7 @@ func (g *guard) Read(p []byte) (int, error) {
 	if g.ended {
 		return 0, io.EOF
 	}
-	n, err := g.r.Read(p)
+	n, err := g.read(p)
 	if err != nil {
 		g.ended = true
 		if !errors.Is(err, io.EOF) {
@@ -57,6 +63,14 @@ func (g *guard) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// read reads on while there is time.
+func (g *guard) read(p []byte) (int, error) {
+	if g.ctx.Err() != nil {
+		return 0, errLate
+	}
+	return g.r.Read(p)
+}
+
 // finish ends the body and looks whether anything but empty lines is left out.
 func (g *guard) finish(rest []byte) {
 	g.ended = true
@@ -66,7 +80,7 @@ func (g *guard) finish(rest []byte) {
 			g.err = errBlank
 			return
 		}
-		n, err := g.r.Read(buf)
+		n, err := g.read(buf)
 		rest = buf[:n]
 		if err != nil && n == 0 {
 			if !errors.Is(err, io.EOF) {

@@ -319,6 +319,26 @@ func TestSlowCheckLeavesTheOthersTheirTime(t *testing.T) {
 	}
 }
 
+// TestHangingKeyLeftNoTimeToHash has the key of one signature never come: the
+// other one is verified all the same.
+func TestHangingKeyLeftNoTimeToHash(t *testing.T) {
+	t.Parallel()
+	d, h := draft(t, "DKIM-Signature: v=1; a=rsa-sha256; d=slow.test; s=s; h=from; bh=; b=\r\n"+
+		"DKIM-Signature: v=1; a=ed25519-sha256; d=example.org; s=s; h=from; bh=; b=\r\n"+plain)
+	synctest.Test(t, func(t *testing.T) {
+		i := New(Config{Resolver: slow{world, "slow.test"}, Checks: verdict.Checks{DKIM: true}})
+		p := i.Begin(client)
+		f, err := p.Await(t.Context(), d, h)
+		if err != nil || len(f.DKIM) != 2 || f.DKIM[0].Status != dkim.TempError || f.DKIM[1].Status != dkim.Fail {
+			t.Errorf("%+v %v; want temperror and fail", f.DKIM, err)
+		}
+		p.Close()
+		if err := i.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestHangingKeysDoNotHoldUpOtherSignatures has a forger's messages wait for
 // keys that never come, more of them than may be hashed at once.
 func TestHangingKeysDoNotHoldUpOtherSignatures(t *testing.T) {

@@ -124,13 +124,17 @@ func (p *Pending) dkim(ctx context.Context, draft *spool.Draft, h *message.Heade
 	if h.Count("DKIM-Signature") == 0 {
 		return nil, nil
 	}
-	check := dkim.Fetch(ctx, i.cfg.Resolver, h.Bytes()) // whoever waits for a key takes nobody's room
+	body := draft.Body()
+	// One key that never comes must leave time to hash for those that did.
+	fetching, cancel := context.WithTimeout(ctx, i.cfg.Timeout/2)
+	check := dkim.Fetch(fetching, i.cfg.Resolver, h.Bytes(), body.Size()) // whoever waits for a key takes nobody's room
+	cancel()
 	if !i.acquire(ctx, i.hashing) {
 		i.Counters.TimedOut.Inc()
 		return []dkim.Signature{{Status: dkim.TempError, Reason: "time-out"}}, nil
 	}
 	defer func() { <-i.hashing }()
-	r, err := check.Verify(i.cfg.Now(), draft.Body())
+	r, err := check.Verify(ctx, i.cfg.Now(), body)
 	return r.Signatures, err
 }
 
