@@ -7,7 +7,8 @@
 //
 // A Pending belongs to one connection and is used by its goroutine alone; each
 // look-up runs in a goroutine of the Inspector, which ends with its answer, its
-// 20 seconds, the transaction or Stop. How many run at once is bounded.
+// 20 seconds, the transaction or Stop. How many run at once is bounded, and how
+// many of them for one network.
 // Nothing is decided here (mail/verdict) and nothing is kept.
 package inspect
 
@@ -29,7 +30,7 @@ type Config struct {
 	Resolver lookup.Resolver
 	Checks   verdict.Checks
 	Timeout  time.Duration // of one look-up, and of the wait after the final dot; 20 s (RFC 7208, Section 4.6.4)
-	LookUps  int           // evaluations at once; 256
+	LookUps  int           // evaluations at once; 256. An eighth of them for one network
 	Hashing  int           // messages whose signatures are verified at once; 8
 	Now      func() time.Time
 	Log      *slog.Logger
@@ -37,10 +38,11 @@ type Config struct {
 
 // Counters are what an Inspector counts.
 type Counters struct {
-	Messages metrics.Counter // messages looked at
-	Waited   metrics.Counter // evaluations that had to wait for room
-	TimedOut metrics.Counter // evaluations that did not end in time
-	Unread   metrics.Counter // messages that could not be read back
+	Messages      metrics.Counter // messages looked at
+	Waited        metrics.Counter // evaluations that had to wait for room
+	WaitedNetwork metrics.Counter // evaluations that had to wait because their network had its share
+	TimedOut      metrics.Counter // evaluations that did not end in time
+	Unread        metrics.Counter // messages that could not be read back
 }
 
 // Inspector runs checks. It implements lifecycle.Part.
@@ -49,8 +51,8 @@ type Inspector struct {
 
 	cfg     Config
 	workers lifecycle.Workers
-	lookups chan struct{} // a token for each evaluation that runs
-	hashing chan struct{}
+	room    *room
+	hashing chan struct{} // a token for each message whose signatures are verified
 }
 
 // New returns an Inspector.
@@ -70,7 +72,7 @@ func New(cfg Config) *Inspector {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Inspector{cfg: cfg, lookups: make(chan struct{}, cfg.LookUps), hashing: make(chan struct{}, cfg.Hashing)}
+	return &Inspector{cfg: cfg, room: newRoom(cfg.LookUps), hashing: make(chan struct{}, cfg.Hashing)}
 }
 
 // Start does nothing: goroutines begin with the first connection.
@@ -83,19 +85,20 @@ func (i *Inspector) Stop(ctx context.Context) error { return i.workers.Stop(ctx)
 func (i *Inspector) Begin(client netip.Addr) *Pending {
 	p := &Pending{inspector: i, client: client.Unmap().WithZone("")}
 	if i.cfg.Checks != (verdict.Checks{}) && p.client.IsValid() {
-		p.reverse = begin(i, "reverse name", func(ctx context.Context) verdict.Reverse { return reverseName(ctx, i.cfg.Resolver, p.client) })
+		p.reverse = begin(i, p.client, "reverse name", func(ctx context.Context) verdict.Reverse { return reverseName(ctx, i.cfg.Resolver, p.client) })
 	}
 	return p
 }
 
-// acquire takes a token, or gives up with ctx.
-func (i *Inspector) acquire(ctx context.Context, tokens chan struct{}) bool {
+// acquire takes a token, or gives up with ctx. waited counts that it was not
+// there at once.
+func acquire(ctx context.Context, tokens chan struct{}, waited *metrics.Counter) bool {
 	select {
 	case tokens <- struct{}{}:
 		return true
 	default:
 	}
-	i.Counters.Waited.Inc()
+	waited.Inc()
 	select {
 	case tokens <- struct{}{}:
 		return true
@@ -110,17 +113,18 @@ type future[T any] struct {
 	cancel context.CancelFunc
 }
 
-// begin runs f in a goroutine with its own time limit.
-func begin[T any](i *Inspector, name string, f func(context.Context) T) *future[T] {
+// begin runs f about a client in a goroutine with its own time limit.
+func begin[T any](i *Inspector, client netip.Addr, name string, f func(context.Context) T) *future[T] {
 	ctx, cancel := context.WithTimeout(i.workers.Context(), i.cfg.Timeout)
 	fut := &future[T]{done: make(chan T, 1), cancel: cancel}
 	run := func(context.Context) {
 		defer cancel()
 		defer close(fut.done)
-		if !i.acquire(ctx, i.lookups) {
+		leave, ok := i.enter(ctx, client)
+		if !ok {
 			return
 		}
-		defer func() { <-i.lookups }()
+		defer leave()
 		fut.done <- f(ctx)
 	}
 	if !i.workers.Go(name, run) {

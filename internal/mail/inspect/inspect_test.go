@@ -207,7 +207,7 @@ func TestRoom(t *testing.T) {
 		i := New(Config{Resolver: r, Checks: verdict.Checks{SPF: true}, LookUps: 1})
 		first := i.Begin(client)
 		synctest.Wait() // it has the room
-		second := i.Begin(client)
+		second := i.Begin(netip.MustParseAddr("198.51.100.1"))
 		synctest.Wait()
 		if r.asked.Load() != 1 || i.Counters.Waited.Value() != 1 {
 			t.Errorf("asked %d, waited %d; want 1 and 1", r.asked.Load(), i.Counters.Waited.Value())
@@ -229,6 +229,47 @@ func TestRoom(t *testing.T) {
 		}
 		after.Close()
 	})
+}
+
+// TestTwoAddressesWithSlowDNSStarvedEverybody has one network, of either family,
+// begin more than there is room for: others are looked at all the same, and what
+// waits begins when a place of its own network is free.
+func TestTwoAddressesWithSlowDNSStarvedEverybody(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ one, two, other string }{
+		"IPv4": {"192.0.2.1", "192.0.2.254", "192.0.3.1"},
+		"IPv6": {"2001:db8:1::1", "2001:db8:1:ffff::1", "2001:db8:2::1"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := &silent{}
+			i := New(Config{Resolver: r, Checks: verdict.Checks{SPF: true}, LookUps: 16})
+			var pending []*Pending
+			for range 10 {
+				pending = append(pending, i.Begin(netip.MustParseAddr(c.one)), i.Begin(netip.MustParseAddr(c.two)))
+			}
+			synctest.Wait()
+			if r.asked.Load() != 2 || i.Counters.WaitedNetwork.Value() != 18 || i.Counters.Waited.Value() != 0 {
+				t.Errorf("%s: asked %d, waited %d and %d; want 2, 18 and 0", name, r.asked.Load(), i.Counters.WaitedNetwork.Value(), i.Counters.Waited.Value())
+			}
+			other := i.Begin(netip.MustParseAddr(c.other))
+			synctest.Wait()
+			if r.asked.Load() != 3 {
+				t.Errorf("%s: another network was not looked at", name)
+			}
+			other.Close()
+			time.Sleep(20 * time.Second) // virtual: all are over now, run or not
+			synctest.Wait()
+			if len(i.room.networks) != 0 || len(i.room.all) != 0 {
+				t.Errorf("%s: %d networks remembered, %d places taken", name, len(i.room.networks), len(i.room.all))
+			}
+			for _, p := range pending {
+				p.Close()
+			}
+			if err := i.Stop(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 func TestUnreadableMessage(t *testing.T) {

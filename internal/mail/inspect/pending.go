@@ -38,7 +38,7 @@ func (p *Pending) Hello(name string) {
 	if !p.inspector.cfg.Checks.SPF {
 		return
 	}
-	p.helo = begin(p.inspector, "spf helo", func(ctx context.Context) spf.Result {
+	p.helo = begin(p.inspector, p.client, "spf helo", func(ctx context.Context) spf.Result {
 		return spf.CheckHELO(ctx, p.inspector.cfg.Resolver, p.client, name)
 	})
 }
@@ -52,7 +52,7 @@ func (p *Pending) Mail(from address.Address) {
 		return
 	}
 	helo := p.name // copied: the goroutine outlives this call
-	p.mail = begin(p.inspector, "spf mailfrom", func(ctx context.Context) spf.Result {
+	p.mail = begin(p.inspector, p.client, "spf mailfrom", func(ctx context.Context) spf.Result {
 		return spf.CheckMailFrom(ctx, p.inspector.cfg.Resolver, p.client, helo, from)
 	})
 }
@@ -129,7 +129,7 @@ func (p *Pending) dkim(ctx context.Context, draft *spool.Draft, h *message.Heade
 	fetching, cancel := context.WithTimeout(ctx, i.cfg.Timeout/2)
 	check := dkim.Fetch(fetching, i.cfg.Resolver, h.Bytes(), body.Size()) // whoever waits for a key takes nobody's room
 	cancel()
-	if !i.acquire(ctx, i.hashing) {
+	if !acquire(ctx, i.hashing, &i.Counters.Waited) {
 		i.Counters.TimedOut.Inc()
 		return []dkim.Signature{{Status: dkim.TempError, Reason: "time-out"}}, nil
 	}
