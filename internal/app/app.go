@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -39,6 +40,7 @@ type App struct {
 	started  time.Time
 	registry *metrics.Registry
 	own      atomic.Pointer[addrSet] // our addresses; changes with the configuration
+	exempt   atomic.Pointer[[]netip.Prefix]
 
 	state     *state
 	certs     *certs.Keeper
@@ -71,7 +73,7 @@ func newApp(o Options, cfg *config.Checked) (_ *App, err error) {
 		return nil, err
 	}
 	a.started = a.now()
-	a.setOwn(cfg)
+	a.setAddresses(cfg)
 	if o.Config == "" {
 		if err := errors.Join(checkDemo(cfg), prepareDemo()); err != nil {
 			return nil, err
@@ -202,9 +204,11 @@ func hostname(cfg *config.Checked) string {
 	return "localhost"
 }
 
-func (a *App) setOwn(cfg *config.Checked) {
-	set := own(cfg)
+// setAddresses takes what a configuration says about addresses.
+func (a *App) setAddresses(cfg *config.Checked) {
+	set, exempt := own(cfg), cfg.Limits.Exempt
 	a.own.Store(&set)
+	a.exempt.Store(&exempt)
 }
 
 // buildAdmin returns the listener for health and metrics, or nil if none is

@@ -35,7 +35,7 @@ func (a *App) buildNames(cfg *config.Checked) error {
 	a.serve = serve.New(serve.Config{Table: a.authority.Table, Resolver: a.resolver, NSID: cfg.Server.Hostname, Log: a.log})
 	a.names = listen.NewSet(listen.Config{
 		Listen: a.nameListeners(cfg),
-		Limits: listen.Limits{Exempt: func(c netip.Addr) bool { return within(cfg.Limits.Exempt, c) }},
+		Limits: listen.Limits{Exempt: a.isExempt},
 	})
 	return nil
 }
@@ -177,6 +177,9 @@ func (a *App) nameListeners(cfg *config.Checked) []listen.Spec {
 	}
 	return specs
 }
+
+// isExempt reports whether rates by address do not count for c.
+func (a *App) isExempt(c netip.Addr) bool { return within(*a.exempt.Load(), c) }
 
 func within(prefixes []netip.Prefix, a netip.Addr) bool {
 	for _, p := range prefixes {

@@ -142,7 +142,7 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	}
 	// From here on nothing can fail but the closing of what is gone.
 	a.cfg = next
-	a.setOwn(next)
+	a.setAddresses(next)
 	a.retire(a.mail.Swap(world))
 	a.queue.SetHold(next.Mail.Outbound.Mode == "hold")
 	if err := errors.Join(names.Commit(ctx), doors.commit(ctx)); err != nil {

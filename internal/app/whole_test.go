@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -119,6 +120,21 @@ func TestReloadSaysWhatItDid(t *testing.T) {
 
 	h.write("postern.toml", strings.Replace(houseConfig, "maildir:mail", "smtp://10.0.0.5:25", 1))
 	h.reload("mail route of city.example: smtp://10.0.0.5:25, was maildir:", "view inside: gone")
+}
+
+// TestReloadedExemptionsReachTheNameListeners, which stay open.
+func TestReloadedExemptionsReachTheNameListeners(t *testing.T) {
+	t.Parallel()
+	h := build(t)
+	monitor := netip.MustParseAddr("10.9.9.9")
+	if h.app.isExempt(monitor) {
+		t.Error("exempt from the beginning")
+	}
+	h.write("postern.toml", houseConfig+"[limits]\nexempt = [\"10.9.9.9\"]\n")
+	h.reload()
+	if !h.app.isExempt(monitor) || h.app.isExempt(monitor.Next()) {
+		t.Error("the new exemption is not followed")
+	}
 }
 
 // TestRefusedReloadIsRemembered by the status screen, on one line.
