@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ func (a *App) reload(ctx context.Context) (manage.ReloadReport, error) {
 
 func (a *App) reloadLocked(ctx context.Context) (manage.ReloadReport, error) {
 	report := manage.ReloadReport{Changes: []string{}, Kept: []string{}}
-	before := a.standing()
+	was, before := config.Effective(a.cfg), a.standing()
 	next, err := a.reread()
 	if err != nil {
 		return report, err
@@ -48,6 +49,9 @@ func (a *App) reloadLocked(ctx context.Context) (manage.ReloadReport, error) {
 	changes, kept := manage.Report(zones)
 	report.Changes = append(append(report.Changes, changes...), differences(before, a.standing(), changes)...)
 	report.Kept = append(report.Kept, kept...)
+	if len(report.Changes) == 0 && !bytes.Equal(was, config.Effective(next)) {
+		report.Changes = append(report.Changes, "settings: changed, as postern config show has them")
+	}
 	return report, nil
 }
 

@@ -131,7 +131,7 @@ func TestReloadedExemptionsReachTheNameListeners(t *testing.T) {
 		t.Error("exempt from the beginning")
 	}
 	h.write("postern.toml", houseConfig+"[limits]\nexempt = [\"10.9.9.9\"]\n")
-	h.reload()
+	h.reload("settings: changed")
 	if !h.app.isExempt(monitor) || h.app.isExempt(monitor.Next()) {
 		t.Error("the new exemption is not followed")
 	}
