@@ -52,7 +52,7 @@ func Main(version string) int {
 	// those that have something to put in order first: serve, and the prompt
 	// for a password.
 	e := &env{in: os.Stdin, out: os.Stdout, err: os.Stderr, version: version, invoked: os.Args[0]}
-	return run(context.Background(), e, os.Args[1:])
+	return run(context.Background(), e, os.Args[1:]) // Background: see above
 }
 
 // untilSignal ends with ctx or with the first signal to end; a second one ends

@@ -35,9 +35,7 @@ func TestManualNamesOnlyWhatExists(t *testing.T) {
 	commands := []string{"help"}
 	var walk func(*cobra.Command, string)
 	walk = func(c *cobra.Command, path string) {
-		for _, word := range regexp.MustCompile(`--[a-z][a-z-]*`).FindAllString(c.Flags().FlagUsages()+c.PersistentFlags().FlagUsages(), -1) {
-			flags = append(flags, word)
-		}
+		flags = append(flags, regexp.MustCompile(`--[a-z][a-z-]*`).FindAllString(c.Flags().FlagUsages()+c.PersistentFlags().FlagUsages(), -1)...)
 		for _, sub := range c.Commands() {
 			name := strings.TrimSpace(path + " " + sub.Name())
 			commands = append(commands, name)
