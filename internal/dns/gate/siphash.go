@@ -1,0 +1,47 @@
+package gate
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// sip is the state of SipHash-2-4 (Aumasson and Bernstein), the keyed hash
+// of RFC 9018, Section 4.4.
+type sip struct{ v0, v1, v2, v3 uint64 }
+
+func newSip(key *Secret) sip {
+	k0, k1 := binary.LittleEndian.Uint64(key[:8]), binary.LittleEndian.Uint64(key[8:])
+	return sip{k0 ^ 0x736f6d6570736575, k1 ^ 0x646f72616e646f6d, k0 ^ 0x6c7967656e657261, k1 ^ 0x7465646279746573}
+}
+
+func (s *sip) round() {
+	s.v0 += s.v1
+	s.v1 = bits.RotateLeft64(s.v1, 13) ^ s.v0
+	s.v0 = bits.RotateLeft64(s.v0, 32)
+	s.v2 += s.v3
+	s.v3 = bits.RotateLeft64(s.v3, 16) ^ s.v2
+	s.v0 += s.v3
+	s.v3 = bits.RotateLeft64(s.v3, 21) ^ s.v0
+	s.v2 += s.v1
+	s.v1 = bits.RotateLeft64(s.v1, 17) ^ s.v2
+	s.v2 = bits.RotateLeft64(s.v2, 32)
+}
+
+func (s *sip) word(m uint64) {
+	s.v3 ^= m
+	s.round()
+	s.round()
+	s.v0 ^= m
+}
+
+// sum ends the hash with the last word, which holds what is left of the
+// message and, in its highest octet, the length of the whole.
+func (s *sip) sum(last uint64) uint64 {
+	s.word(last)
+	s.v2 ^= 0xff
+	s.round()
+	s.round()
+	s.round()
+	s.round()
+	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3
+}
