@@ -43,6 +43,12 @@ type head struct {
 	HasSource  bool      `json:"has_source"`
 	Saved      time.Time `json:"saved"`
 	Records    int       `json:"records"`
+
+	// Since the history of versions; absent before.
+	Version int    `json:"version,omitempty"`
+	Serial  uint32 `json:"serial,omitempty"` // as served
+	Who     string `json:"who,omitempty"`
+	Why     string `json:"why,omitempty"`
 }
 
 func encode(snap Snapshot) ([]byte, error) {
@@ -86,7 +92,10 @@ func encode(snap Snapshot) ([]byte, error) {
 			return nil, err
 		}
 	}
-	h, err := json.Marshal(head{snap.Zone, snap.View, snap.File, snap.FileSerial, snap.Source != nil, snap.Saved.UTC(), count})
+	h, err := json.Marshal(head{
+		snap.Zone, snap.View, snap.File, snap.FileSerial, snap.Source != nil, snap.Saved.UTC(), count,
+		snap.Version, snap.Content.Serial(), snap.Who, snap.Why,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +144,10 @@ func decode(data []byte) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("%w: %w", ErrContent, err)
 	}
-	snap := Snapshot{Zone: origin.String(), View: h.View, File: h.File, FileSerial: h.FileSerial, Saved: h.Saved}
+	snap := Snapshot{
+		Zone: origin.String(), View: h.View, File: h.File, FileSerial: h.FileSerial, Saved: h.Saved,
+		Version: max(h.Version, 1), Who: h.Who, Why: h.Why,
+	}
 	if h.HasSource {
 		snap.Source = []dns.RR{}
 	}

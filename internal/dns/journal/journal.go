@@ -34,6 +34,10 @@ type Snapshot struct {
 	Content *zone.Zone // with the serial it was served with
 	Source  []dns.RR   // the records of File alone, before the overlay; nil without a file
 	Derived []dns.RR   // the records in Content that Postern made itself
+
+	Version  int    // counts from 1 by (zone, view); Save gives it
+	Who, Why string // who had it published
+	New      bool   // for Save: another version, the one before goes into the history; else it replaces its version
 }
 
 // Derived is one set of TXT records that Postern publishes.
@@ -48,12 +52,24 @@ type Store struct {
 	dir    string
 	writer atomicfile.Writer
 	high   map[string]uint32 // file name stem -> highest serial served
+	newest map[string]int    // file name stem -> version of the snapshot
+	pins   []Pin
+	redo   []string // stems of a commit whose files are not all in place
+
+	// Versions and Bytes bound the history of each (zone, view); the version
+	// before the present one is kept whatever its size.
+	Versions int
+	Bytes    int64
+	// Warn hears what went wrong beside a commit, such as a version that could
+	// not be kept.
+	Warn func(error)
 }
 
 const (
 	snapshotExt = ".snapshot"
 	serialsFile = "serials"
 	derivedFile = "derived"
+	pinsFile    = "pins"
 	brokenExt   = ".broken"
 )
 
@@ -68,15 +84,21 @@ var (
 // Open returns the store in dir, which is made if absent. The writer's faults
 // are for tests.
 func Open(dir string, writer atomicfile.Writer) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, historyDir), 0o700); err != nil {
 		return nil, fmt.Errorf("open zone journal: %w", err)
 	}
-	return &Store{dir: dir, writer: writer, high: map[string]uint32{}}, nil
+	return &Store{
+		dir: dir, writer: writer, high: map[string]uint32{}, newest: map[string]int{},
+		Versions: 20, Bytes: 64 << 20, Warn: func(error) {},
+	}, nil
 }
 
 // Load reads everything. Files that do not check out are renamed to end in
 // .broken and named in the problems; the rest is returned all the same.
 func (s *Store) Load() (snapshots []Snapshot, derived []Derived, problems []error) {
+	if err := s.recover(); err != nil {
+		problems = append(problems, err)
+	}
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return nil, nil, []error{fmt.Errorf("read zone journal: %w", err)}
@@ -90,6 +112,10 @@ func (s *Store) Load() (snapshots []Snapshot, derived []Derived, problems []erro
 	if err := s.loadJSON(derivedFile, &derived); err != nil {
 		problems = append(problems, err)
 	}
+	s.pins = nil
+	if err := s.loadJSON(pinsFile, &s.pins); err != nil {
+		problems = append(problems, err)
+	}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), ".") || !strings.HasSuffix(e.Name(), snapshotExt) {
 			continue
@@ -100,6 +126,7 @@ func (s *Store) Load() (snapshots []Snapshot, derived []Derived, problems []erro
 			continue
 		}
 		s.raise(stem(snap.Zone, snap.View), snap.Content.Serial())
+		s.newest[stem(snap.Zone, snap.View)] = snap.Version
 		snapshots = append(snapshots, snap)
 	}
 	return snapshots, derived, problems
@@ -167,24 +194,27 @@ func (s *Store) Reserve(snapshots []Snapshot) error {
 	return nil
 }
 
-// Save writes a snapshot and returns when it is durable: the commit point.
-func (s *Store) Save(snap Snapshot) error {
-	data, err := encode(snap)
-	if err != nil {
-		return err
-	}
-	return s.writer.Write(filepath.Join(s.dir, stem(snap.Zone, snap.View)+snapshotExt), data, 0o600)
-}
-
 // SaveDerived replaces the list of derived records.
 func (s *Store) SaveDerived(all []Derived) error { return s.saveJSON(derivedFile, all) }
 
-// Remove forgets the snapshot of a (zone, view). Its highest serial stays, so
-// that the zone, if it comes back, goes on from there.
+// Remove forgets the snapshot of a (zone, view) and its history. Its highest
+// serial stays, so that the zone, if it comes back, goes on from there.
 func (s *Store) Remove(zone, view string) error {
-	err := os.Remove(filepath.Join(s.dir, stem(zone, view)+snapshotExt))
+	if err := s.finishRedo(); err != nil {
+		return err
+	}
+	key := stem(zone, view)
+	for _, v := range s.versions(key) {
+		if err := os.Remove(v.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove version: %w", err)
+		}
+	}
+	err := os.Remove(s.path(key, snapshotExt))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove snapshot: %w", err)
 	}
+	delete(s.newest, key)
 	return atomicfile.SyncDir(s.dir)
 }
+
+func (s *Store) path(stem, ext string) string { return filepath.Join(s.dir, stem+ext) }
