@@ -107,7 +107,7 @@ func (l *lexer) entry() (entry, bool) {
 			l.pos++
 		case ')':
 			if len(open) == 0 {
-				l.report(l.line, l.col(), "syntax", `")" without a "(" before it`, "")
+				l.report(l.line, l.col(), "syntax", `")" without a "(" before it`, `put "(" where the data begins, or take ")" out`)
 				l.skipEntry()
 				return e, false
 			}

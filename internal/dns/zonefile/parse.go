@@ -23,6 +23,9 @@ type Options struct {
 	MaxProblems int // what is reported; default 100
 	MaxDepth    int // of $INCLUDE; default 8
 	MaxIncludes int // files included; default 1000
+
+	MaxGenerate  int // records that one $GENERATE makes; default 65536
+	MaxGenerated int // records that all of them make; default 1 million
 }
 
 func (o Options) withDefaults() Options {
@@ -36,6 +39,8 @@ func (o Options) withDefaults() Options {
 	set(&o.MaxProblems, 100)
 	set(&o.MaxDepth, 8)
 	set(&o.MaxIncludes, 1000)
+	set(&o.MaxGenerate, 1<<16)
+	set(&o.MaxGenerated, 1_000_000)
 	return o
 }
 
@@ -70,6 +75,8 @@ type parser struct {
 	includes int
 	depth    int
 
+	generated int // records that $GENERATE made
+
 	ttl       uint32 // $TTL, or the last TTL written
 	ttlKnown  bool
 	byDefault bool  // ttl comes from $TTL
@@ -94,7 +101,7 @@ func (p *parser) add(problem Problem) {
 		p.problems = append(p.problems, problem)
 	case !p.done:
 		p.done = true
-		p.problems = append(p.problems, Problem{File: problem.File, Line: problem.Line, Col: problem.Col, Severity: ERR, Code: "too-many", Message: "too many problems, the rest is not read"})
+		p.problems = append(p.problems, Problem{File: problem.File, Line: problem.Line, Col: problem.Col, Severity: ERR, Code: "too-many", Message: "too many problems, the rest is not read", Hint: "put these right first; one mistake early in a file may cause many"})
 	}
 }
 
@@ -108,7 +115,7 @@ func (p *parser) warn(s *scope, t token, code, message, hint string) {
 
 func (p *parser) file(src []byte, s *scope) {
 	if len(src) > p.size {
-		p.add(Problem{File: s.file, Severity: ERR, Code: "too-large", Message: fmt.Sprintf("zone is larger than %d octets", p.opts.MaxSize)})
+		p.add(Problem{File: s.file, Severity: ERR, Code: "too-large", Message: fmt.Sprintf("zone is larger than %d octets", p.opts.MaxSize), Hint: "split the zone by delegation"})
 		p.done = true
 		return
 	}
@@ -137,7 +144,7 @@ func (p *parser) directive(e entry, s *scope) {
 	switch word {
 	case "$ORIGIN", "$TTL":
 		if len(args) != 1 {
-			p.fail(s, head, "syntax", word+" takes one value", "")
+			p.fail(s, head, "syntax", word+" takes one value", "a comment begins with a semicolon")
 			return
 		}
 	}
@@ -154,16 +161,16 @@ func (p *parser) directive(e entry, s *scope) {
 	case "$INCLUDE":
 		p.include(head, args, s)
 	case "$GENERATE":
-		p.fail(s, head, "not-available", "$GENERATE is not available yet", "write the records out")
+		p.generate(e, s)
 	default:
-		p.fail(s, head, "syntax", fmt.Sprintf("unknown directive %q", head.text), "known are $ORIGIN, $TTL and $INCLUDE")
+		p.fail(s, head, "syntax", fmt.Sprintf("unknown directive %q", head.text), "known are $ORIGIN, $TTL, $INCLUDE and $GENERATE")
 	}
 }
 
 func (p *parser) setOrigin(t token, s *scope) {
 	n, err := absolute(t.text, s.origin)
 	if err != nil {
-		p.fail(s, t, "bad-name", fmt.Sprintf("$ORIGIN %s: %v", t.text, err), "")
+		p.fail(s, t, "bad-name", fmt.Sprintf("$ORIGIN %s: %v", t.text, err), nameHint(err))
 		return
 	}
 	if !n.IsBelow(p.zone) && !p.zone.IsBelow(n) {
@@ -175,14 +182,14 @@ func (p *parser) setOrigin(t token, s *scope) {
 // include reads another file in place. Its owner and origin do not leak out.
 func (p *parser) include(head token, args []token, s *scope) {
 	if len(args) < 1 || len(args) > 2 {
-		p.fail(s, head, "syntax", "$INCLUDE takes a file and perhaps an origin", "")
+		p.fail(s, head, "syntax", "$INCLUDE takes a file and perhaps an origin", "a comment begins with a semicolon")
 		return
 	}
 	inner := &scope{origin: s.origin, owner: s.owner, ownerText: s.ownerText, lost: s.lost}
 	if len(args) == 2 {
 		n, err := absolute(args[1].text, s.origin)
 		if err != nil {
-			p.fail(s, args[1], "bad-name", fmt.Sprintf("origin %s: %v", args[1].text, err), "")
+			p.fail(s, args[1], "bad-name", fmt.Sprintf("origin %s: %v", args[1].text, err), nameHint(err))
 			return
 		}
 		inner.origin = n
@@ -191,13 +198,13 @@ func (p *parser) include(head token, args []token, s *scope) {
 	p.includes++
 	switch {
 	case p.opts.Include == nil:
-		p.fail(s, args[0], "include", "$INCLUDE is not allowed here", "")
+		p.fail(s, args[0], "include", "$INCLUDE is not allowed here", "put the records into this file")
 		return
 	case p.depth >= p.opts.MaxDepth:
 		p.fail(s, args[0], "include", fmt.Sprintf("$INCLUDE is nested more than %d deep", p.opts.MaxDepth), "does the file include itself?")
 		return
 	case p.includes > p.opts.MaxIncludes:
-		p.fail(s, args[0], "include", fmt.Sprintf("more than %d files are included", p.opts.MaxIncludes), "")
+		p.fail(s, args[0], "include", fmt.Sprintf("more than %d files are included", p.opts.MaxIncludes), "merge some of them")
 		p.done = true
 		return
 	}

@@ -2,7 +2,8 @@
 // 4; RFC 3597, Section 5) and prints zones. Every record and every problem
 // has its file, line and column, and one bad line does not hide the next.
 //
-// A lexer of our own splits the text into entries; each record is then handed
+// A lexer of our own splits the text into entries, and the data of the types
+// that zones consist of is read here too. A record of a rare type is handed
 // alone to the DNS library's RDATA parser, with its owner, TTL and class
 // already settled, so no text can reach the library's file directives.
 //
@@ -21,6 +22,7 @@ import (
 const (
 	ERR  = "ERR"
 	WARN = "WARN"
+	NOTE = "NOTE" // worth knowing, nothing to put right
 )
 
 // Problem is one thing that is wrong with a zone file. Line and Col count

@@ -12,42 +12,35 @@ import (
 	"postern/internal/dns/zone"
 )
 
-const ttlHint = "seconds, or a number with s, m, h, d or w, such as 1h30m"
+const (
+	ttlHint  = "seconds, or a number with s, m, h, d or w, such as 1h30m; 2147483647 at most"
+	typeHint = "types not known by name are written TYPE and their number"
+)
 
-// record reads "[owner] [ttl] [class] type rdata" (RFC 1035, Section 5.1).
-func (p *parser) record(e entry, s *scope) {
+// record reads "[owner] [ttl] [class] type rdata" (RFC 1035, Section 5.1) and
+// reports whether it could.
+func (p *parser) record(e entry, s *scope) bool {
 	if len(p.records) >= p.opts.MaxRecords {
-		p.fail(s, e.tokens[0], "too-large", fmt.Sprintf("zone has more than %d records", p.opts.MaxRecords), "")
+		p.fail(s, e.tokens[0], "too-large", fmt.Sprintf("zone has more than %d records", p.opts.MaxRecords), "split the zone by delegation")
 		p.done = true
-		return
+		return false
 	}
 	rest, ok := p.owner(e, s)
 	if !ok {
-		return
+		return false
 	}
 	h, rest, ok := p.head(rest, s)
 	if !ok {
-		return
+		return false
 	}
 	if len(rest.data) == 0 {
-		p.fail(s, rest.typ, "no-data", rest.typ.text+" has no data", "")
-		return
-	}
-	if _, known := dns.TypeToRR[h.Rrtype]; known && len(rest.data) == 2 && rest.data[0].text == `\#` && rest.data[1].text == "0" &&
-		h.Rrtype != dns.TypeAPL && h.Rrtype != dns.TypeNULL {
-		// The library would make up zeros for the missing data.
-		p.fail(s, rest.data[0], "no-data", rest.typ.text+": record data is empty", "")
-		return
-	}
-	if least := fields(h.Rrtype); len(rest.data) < least && rest.data[0].text != `\#` {
-		last := rest.data[len(rest.data)-1]
-		p.fail(s, last, "bad-data", fmt.Sprintf("%s has %d fields of data, at least %d are needed", rest.typ.text, len(rest.data), least), dataHint(h.Rrtype))
-		return
+		p.fail(s, rest.typ, "no-data", rest.typ.text+" has no data", dataHint(h.Rrtype))
+		return false
 	}
 	clean, ok := plain(h, rest.data, s)
 	if !ok {
 		if clean, ok = p.full(h, rest, s); !ok {
-			return
+			return false
 		}
 	}
 	p.checkCut(clean, rest, s)
@@ -57,6 +50,7 @@ func (p *parser) record(e entry, s *scope) {
 	}
 	at := e.tokens[0]
 	p.records = append(p.records, Record{RR: clean, File: s.file, Line: at.line, Col: at.col})
+	return true
 }
 
 // full reads any record there is.
@@ -65,9 +59,15 @@ func (p *parser) full(h dns.RR_Header, r parts, s *scope) (dns.RR, bool) {
 	if !ok {
 		return nil, false
 	}
+	size := rr.Header().Rdlength // the library sets it anew
 	clean, _, err := zone.Normalise(rr)
+	if err == nil && size > 0 && size != clean.Header().Rdlength {
+		// RFC 3597, Section 4: such as a name that is compressed.
+		p.fail(s, r.data[0], "bad-data", fmt.Sprintf("the octets are no data of %s", r.typ.text), dataHint(h.Rrtype))
+		return nil, false
+	}
 	if err != nil {
-		p.fail(s, r.data[0], reason(err), fmt.Sprintf("%s: %v", r.typ.text, err), "")
+		p.fail(s, r.data[0], reason(err), fmt.Sprintf("%s: %v", r.typ.text, err), dataHint(h.Rrtype))
 		return nil, false
 	}
 	return clean, true
@@ -90,7 +90,7 @@ func (p *parser) owner(e entry, s *scope) (parts, bool) {
 	n, err := absolute(t.text, s.origin)
 	if err != nil {
 		s.owner, s.lost = "", true
-		p.fail(s, t, "bad-name", fmt.Sprintf("owner %s: %v", t.text, err), "")
+		p.fail(s, t, "bad-name", fmt.Sprintf("owner %s: %v", t.text, err), nameHint(err))
 		return r, false
 	}
 	if n != s.owner {
@@ -131,6 +131,11 @@ func (p *parser) head(r parts, s *scope) (dns.RR_Header, parts, bool) {
 			continue
 		}
 		ttl, ok := parseTTL(t.text)
+		if _, number := seconds(t.text); number && !ok && !r.hasTTL {
+			// RFC 2181, Section 8: others take it for zero.
+			p.fail(s, t, "bad-ttl", fmt.Sprintf("TTL %s is above 2147483647 seconds", t.text), "a day is 1d, a week 1w")
+			return h, r, false
+		}
 		if !ok || r.hasTTL {
 			p.fail(s, t, "bad-type", fmt.Sprintf("%q is no record type", t.text), headHint(t.text, s, p.zone))
 			return h, r, false
@@ -140,7 +145,7 @@ func (p *parser) head(r parts, s *scope) (dns.RR_Header, parts, bool) {
 			p.ttl, p.ttlKnown = ttl, true
 		}
 	}
-	p.fail(s, r.typ, "no-type", "record has no type", "")
+	p.fail(s, r.typ, "no-type", "record has no type", "name, TTL, class, type, data; a name alone on its line is no record")
 	return h, r, false
 }
 
@@ -151,7 +156,7 @@ func headHint(text string, s *scope, zone name.Name) string {
 	case strings.IndexByte("0123456789", text[0]) >= 0:
 		return "expected TTL, class, type, data; a name in front is missing? a line with the owner of the line before begins with a blank"
 	}
-	return "types not known by name are written TYPE and their number"
+	return typeHint
 }
 
 func parseType(word string) (uint16, bool) {
@@ -183,6 +188,12 @@ func numbered(word, prefix string) (uint16, bool) {
 // parseTTL reads seconds, or numbers with units as BIND takes them. Above
 // 2^31-1 a TTL would be taken for zero by others (RFC 2181, Section 8).
 func parseTTL(text string) (uint32, bool) {
+	total, ok := seconds(text)
+	return uint32(total), ok && total <= 1<<31-1
+}
+
+// seconds reads a time of any length.
+func seconds(text string) (uint64, bool) {
 	var total, n uint64
 	digits := 0
 	for i := range len(text) {
@@ -194,14 +205,29 @@ func parseTTL(text string) (uint32, bool) {
 			n = n*10 + uint64(c-'0')
 			continue
 		}
-		unit := map[byte]uint64{'s': 1, 'm': 60, 'h': 3600, 'd': 86400, 'w': 604800}[c|0x20]
+		unit := unitOf(c | 0x20)
 		if unit == 0 || digits == 0 {
 			return 0, false
 		}
 		total, n, digits = total+n*unit, 0, 0
 	}
-	total += n
-	return uint32(total), text != "" && total <= 1<<31-1
+	return total + n, text != "" && len(text) <= 40
+}
+
+func unitOf(c byte) uint64 {
+	switch c {
+	case 's':
+		return 1
+	case 'm':
+		return 60
+	case 'h':
+		return 3600
+	case 'd':
+		return 86400
+	case 'w':
+		return 604800
+	}
+	return 0
 }
 
 // absolute reads a name as a zone file writes it: "@" is the origin, and
