@@ -14,7 +14,7 @@ import (
 func (e *env) queue() *cobra.Command {
 	return group("queue", "Messages that are not delivered yet",
 		e.queueList(), e.queueShow(),
-		e.queueAct("retry", "Try messages now", manage.VerbQueueRetry, "will be tried now"),
+		e.queueAct("retry", "Try messages now", manage.VerbQueueRetry, "is due now, unless it is held"),
 		e.queueAct("hold", "Keep messages from being tried", manage.VerbQueueHold, "held"),
 		e.queueAct("release", "Let held messages go", manage.VerbQueueRelease, "released"),
 		e.queueAct("drop", "Throw messages away, without telling the sender", manage.VerbQueueDrop, "dropped"))

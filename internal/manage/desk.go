@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"postern/internal/account"
 	"postern/internal/dns/authority"
@@ -75,9 +76,29 @@ func (d *Desk) Do(ctx context.Context, by Caller, name string, args json.RawMess
 		if err != nil {
 			outcome = err.Error()
 		}
-		d.cfg.Log.Info("operator", "verb", name, "uid", by.UID, "pid", by.PID, "outcome", outcome)
+		d.cfg.Log.Info("operator", "verb", name, "args", told(args), "uid", by.UID, "pid", by.PID, "outcome", outcome)
 	}
 	return result, err
+}
+
+// maxTold is how much of a request's arguments the log keeps, in octets.
+const maxTold = 1024
+
+// told is the arguments as the log may have them: without passwords.
+func told(args json.RawMessage) string {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(args, &fields) != nil || len(fields) == 0 {
+		return ""
+	}
+	delete(fields, "password")
+	b, err := json.Marshal(fields)
+	if err != nil {
+		return ""
+	}
+	if len(b) > maxTold {
+		return strings.ToValidUTF8(string(b[:maxTold]), "") + "…"
+	}
+	return string(b)
 }
 
 // with decodes the arguments strictly: what is not understood was not meant

@@ -291,7 +291,10 @@ func TestUsers(t *testing.T) {
 	if strings.Contains(said, password) || strings.Contains(said, "short\"") {
 		t.Errorf("a password is in the log:\n%s", said)
 	}
-	for _, want := range []string{`verb="user add" uid=1000 pid=7 outcome=done`, `verb="user remove"`} {
+	for _, want := range []string{
+		`verb="user add" args="{\"login\":\"anna@city.example\",\"senders\":[\"@city.example\"]}" uid=1000 pid=7 outcome=done`,
+		`verb="user remove" args="{\"login\":\"anna@city.example\"}"`,
+	} {
 		if !strings.Contains(said, want) {
 			t.Errorf("no %q in the log:\n%s", want, said)
 		}
