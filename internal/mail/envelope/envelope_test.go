@@ -69,7 +69,7 @@ func TestEnvelopeSurvivesJSON(t *testing.T) {
 		To:       []address.Address{{Local: "用户", Domain: "xn--fsq.example"}, {Local: "postmaster"}},
 		Received: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Client:   netip.MustParseAddr("2001:db8::1"), Helo: "h", Account: "x@y", Origin: Submission,
-		TLS: true, UTF8: true, Body8Bit: true, Ret: "HDRS", EnvID: "e+3D", Notify: []Notify{Never, 0}, ORcpt: []string{"rfc822;a@b", ""},
+		TLS: true, NoBounce: true, UTF8: true, Body8Bit: true, Ret: "HDRS", EnvID: "e+3D", Notify: []Notify{Never, 0}, ORcpt: []string{"rfc822;a@b", ""},
 	}
 	text, err := json.Marshal(in)
 	if err != nil {
