@@ -147,7 +147,7 @@ func (q *Queue) Retry(ids ...envelope.ID) error {
 		it.force = true
 		if it.phase == waiting {
 			it.next = q.cfg.Now()
-			heap.Fix(&q.due, it.index)
+			heap.Fix(q.line(it), it.index)
 		}
 	})
 }
@@ -162,7 +162,7 @@ func (q *Queue) Drop(ids ...envelope.ID) error {
 			return // gone when its jobs have ended
 		}
 		if it.phase == waiting {
-			heap.Remove(&q.due, it.index)
+			heap.Remove(q.line(it), it.index)
 		}
 		if it.env != nil || q.readEnvelope(it, q.cfg.Now()) {
 			q.dropRecipients(q.recipients(it))
@@ -194,7 +194,7 @@ func (q *Queue) Hold(ids ...envelope.ID) error {
 		q.record(spool.State{ID: it.id, Rcpt: spool.Whole, Status: spool.Held, At: q.cfg.Now()})
 		switch it.phase {
 		case waiting:
-			heap.Remove(&q.due, it.index)
+			heap.Remove(q.line(it), it.index)
 			it.phase, it.env = held, nil
 		case parked:
 			it.phase = held

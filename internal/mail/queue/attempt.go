@@ -191,6 +191,14 @@ func (q *Queue) bounce(j job, m *spool.Message, failed []*fate) error {
 		q.cfg.Log.Warn("failure of a message without sender: nobody is told", "queue_id", env.ID, "reason", "double-bounce", "rcpts", len(failed))
 		return nil
 	}
+	if env.NoBounce {
+		// Departs from RFC 5321, Section 6.1, as Section 6.2 allows: the sender
+		// named did not send this, by all that its own domain says, and a
+		// notification would only molest it (RFC 3834, Section 2).
+		q.Counters.Untold.Inc()
+		q.cfg.Log.Warn("failure of a message with a forged sender: nobody is told", "queue_id", env.ID, "from", env.From.String(), "reason", "forged-sender", "rcpts", len(failed))
+		return nil
+	}
 	report := q.report(env, m.Header())
 	for _, f := range failed {
 		if env.NotifyOf(f.state.Rcpt).WantsFailure() {

@@ -39,6 +39,9 @@ type item struct {
 	later time.Time          // some recipients found no room until then
 	busy  int                // how often in a row
 
+	foreign bool // as far as known, no recipient has a configured route
+	counted bool // in state.foreign
+
 	jobs   int             // queued or running, when active
 	ctx    context.Context // of its attempts
 	cancel context.CancelFunc
@@ -66,10 +69,12 @@ type destination struct {
 // state is what the owner alone may touch.
 type state struct {
 	items    map[envelope.ID]*item
-	due      byTime // the waiting ones
+	due      byTime // the waiting ones that are not foreign
+	abroad   byTime // the waiting ones that are
 	dests    map[string]*destination
 	ready    []*destination // have jobs and room, in turn
 	active   int
+	foreign  int // of them, with jobs outside
 	running  int
 	outside  int // of them, without a configured route
 	hold     bool
@@ -88,6 +93,7 @@ func (q *Queue) recover() error {
 		return err
 	}
 	now := q.cfg.Now()
+	q.pullIn(ids, now)
 	spread := min(time.Duration(len(ids))*10*time.Millisecond, time.Minute)
 	for _, id := range ids {
 		it := &item{id: id, next: now.Add(time.Duration(q.cfg.Chance() * float64(spread)))}
@@ -103,6 +109,28 @@ func (q *Queue) recover() error {
 		q.cfg.Log.Info("queue taken up", "messages", len(ids))
 	}
 	return nil
+}
+
+// pullIn corrects what a clock that was wrong has left in the journal: no time
+// to try again lies further ahead than one that is set now.
+func (q *Queue) pullIn(ids []envelope.ID, now time.Time) {
+	last, messages := now.Add(longest), 0
+	for _, id := range ids {
+		var late []spool.State
+		for _, st := range q.cfg.Spool.Journal().States(id) {
+			if st.Next.After(last) {
+				st.Next = last
+				late = append(late, st)
+			}
+		}
+		if len(late) > 0 {
+			q.record(late...)
+			messages++
+		}
+	}
+	if messages > 0 {
+		q.cfg.Log.Warn("messages were put off by a clock that was ahead: pulled in", "reason", "clock", "messages", messages)
+	}
 }
 
 func (q *Queue) isHeld(id envelope.ID) bool {
@@ -141,25 +169,34 @@ func (q *Queue) loop() {
 	}
 }
 
-// sleep is how long until the next message is due, if one may then be taken up.
+// sleep is how long until the next message is due that may then be taken up.
 func (q *Queue) sleep() (time.Duration, bool) {
-	if len(q.due) == 0 || q.stopping || q.active >= q.cfg.Active {
+	line := q.nextLine()
+	if line == nil || q.stopping {
 		return 0, false
 	}
 	// The cap lets a clock that was set forward be noticed.
-	return min(max(q.due[0].next.Sub(q.cfg.Now()), 0), time.Minute), true
+	return min(max((*line)[0].next.Sub(q.cfg.Now()), 0), time.Minute), true
 }
+
+// perTurn is how many messages are taken up before others may speak: each may
+// cost a look at the disk.
+const perTurn = 100
 
 // turn takes up what is due and begins what there is room for.
 func (q *Queue) turn() {
 	now := q.cfg.Now()
-	for !q.stopping && len(q.due) > 0 && !q.due[0].next.After(now) {
-		if q.active >= q.cfg.Active {
-			q.Counters.Busy.Inc()
+	for range perTurn {
+		line := q.nextLine()
+		if q.stopping || line == nil || (*line)[0].next.After(now) {
 			break
 		}
-		it := heap.Pop(&q.due).(*item)
-		q.activate(it, now)
+		q.activate(heap.Pop(line).(*item), now)
+	}
+	for _, line := range [...]*byTime{&q.due, &q.abroad} {
+		if len(*line) > 0 && !(*line)[0].next.After(now) && q.full(line) {
+			q.Counters.Busy.Inc()
+		}
 	}
 	for !q.stopping && q.running < q.cfg.Workers {
 		d := q.nextReady()
@@ -189,7 +226,7 @@ func (q *Queue) add(id envelope.ID, env *envelope.Envelope, hold bool) {
 	if q.items[id] != nil {
 		return
 	}
-	it := &item{id: id, next: q.cfg.Now(), hold: hold}
+	it := &item{id: id, next: q.cfg.Now(), hold: hold, foreign: q.isForeign(env)}
 	q.items[id] = it
 	q.count.Add(1)
 	q.cfg.Log.Info("message queued", "queue_id", id, "from", env.From.String(), "rcpts", len(env.To), "origin", env.Origin.String(), "held", hold)
@@ -197,17 +234,23 @@ func (q *Queue) add(id envelope.ID, env *envelope.Envelope, hold bool) {
 		it.phase = held
 		return
 	}
-	heap.Push(&q.due, it)
+	heap.Push(q.line(it), it)
 	// Beyond the bound it waits on disk; and without a time of receipt, too: the
 	// spool knows it, and an age is counted from it.
-	if len(q.due) <= q.cfg.Active && !env.Received.IsZero() {
+	if len(q.due)+len(q.abroad) <= q.cfg.Active && !env.Received.IsZero() {
 		it.env = env
 	}
 }
 
 // activate reads the envelope and makes jobs for the recipients that are due.
+// A message that only now turns out to be foreign may have to wait in its line.
 func (q *Queue) activate(it *item, now time.Time) {
 	if it.env == nil && !q.readEnvelope(it, now) {
+		return
+	}
+	if it.foreign = q.isForeign(it.env); it.foreign && q.foreignFull() {
+		it.env = nil
+		q.wait(it, it.next)
 		return
 	}
 	it.phase, it.later = active, time.Time{}
@@ -217,15 +260,15 @@ func (q *Queue) activate(it *item, now time.Time) {
 		d := q.dests[domain]
 		if d == nil {
 			d = &destination{domain: domain, static: q.cfg.Router.Static(domain)}
-			q.dests[domain] = d
 		}
 		// One slow domain must not fill all the room there is.
-		if len(d.jobs) >= max(q.cfg.Active/4, 1) {
+		if len(d.jobs) >= max(q.cfg.Active/4, 1) || !d.static && !q.countForeign(it) {
 			q.Counters.Busy.Inc()
 			it.later = now.Add(min(busyFirst<<it.busy, busyLong))
 			it.busy = min(it.busy+1, 10)
 			continue
 		}
+		q.dests[domain] = d
 		it.busy = 0
 		d.jobs = append(d.jobs, job{it, it.ctx, it.env, d, rcpts, it.force})
 		it.jobs++
@@ -363,6 +406,10 @@ func (q *Queue) rest(it *item) {
 	it.cancel()
 	it.ctx, it.cancel = nil, nil
 	q.active--
+	if it.counted {
+		it.counted = false
+		q.foreign--
+	}
 	states := q.recipients(it)
 	if it.drop {
 		q.dropRecipients(states)
@@ -408,7 +455,7 @@ func latest(a, b time.Time) time.Time {
 
 func (q *Queue) wait(it *item, until time.Time) {
 	it.phase, it.next = waiting, until
-	heap.Push(&q.due, it)
+	heap.Push(q.line(it), it)
 }
 
 // remove takes a finished message out of the spool.
@@ -434,37 +481,4 @@ func (q *Queue) unpark() {
 			q.wait(it, now)
 		}
 	}
-}
-
-// byTime is a heap of waiting items.
-type byTime []*item
-
-func (h byTime) Len() int { return len(h) }
-
-func (h byTime) Less(i, j int) bool {
-	if h[i].next.Equal(h[j].next) {
-		return h[i].id < h[j].id
-	}
-	return h[i].next.Before(h[j].next)
-}
-
-func (h byTime) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-// Push implements heap.Interface.
-func (h *byTime) Push(x any) {
-	it := x.(*item)
-	it.index = len(*h)
-	*h = append(*h, it)
-}
-
-// Pop implements heap.Interface.
-func (h *byTime) Pop() any {
-	last := len(*h) - 1
-	it := (*h)[last]
-	(*h)[last] = nil
-	*h = slices.Delete(*h, last, last+1)
-	return it
 }

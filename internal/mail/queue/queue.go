@@ -1,7 +1,8 @@
 // Package queue decides who is tried when. It owns every message between its
 // commit to the spool and its last recipient: it makes attempts, waits between
 // them, gives up after five days, and sees to it that the sender is told before
-// a recipient is written off.
+// a recipient is written off. It tells nobody whose address the door found to be
+// forged (departs from RFC 5321, Section 6.1, as Section 6.2 allows; RFC 3834).
 //
 // One goroutine, the owner, holds what changes: which messages there are, when
 // each is due, which are being worked on. Others send it functions to run. A
@@ -66,8 +67,8 @@ type Config struct {
 	Hold           bool          // nothing goes out but by configured routes
 	MaxAge         time.Duration // 5 days: then a recipient is given up
 	MaxMessages    int           // 100 000: above it Full reports true
-	Active         int           // 2000: messages being worked on
-	Workers        int           // 50: attempts at once
+	Active         int           // 2000: messages being worked on; a tenth is kept for configured routes
+	Workers        int           // 50: attempts at once; a tenth likewise
 	PerDestination int           // 10: of them, to one domain
 	AttemptTime    time.Duration // 1 h: the longest attempt
 
@@ -114,6 +115,7 @@ type Counters struct {
 	Bounced       metrics.Counter // notifications made
 	BounceFaults  metrics.Counter // notifications that could not be made durable
 	DoubleBounces metrics.Counter // failures that nobody could be told of
+	Untold        metrics.Counter // failures not told to a sender that is probably forged
 	Busy          metrics.Counter // times a due message had to wait for room
 	SitesRefused  metrics.Counter // silent hosts that could not be remembered
 	JournalFaults metrics.Counter // states not written; a restart may repeat deliveries

@@ -330,6 +330,7 @@ func TestNobodyToTell(t *testing.T) {
 		"RFC 5321, 6.1: null sender": func(e *envelope.Envelope) { e.From = address.Address{} },
 		"RFC 3461: NOTIFY=NEVER":     func(e *envelope.Envelope) { e.Notify = []envelope.Notify{envelope.Never} },
 		"NOTIFY=DELAY":               func(e *envelope.Envelope) { e.Notify = []envelope.Notify{envelope.Delay} },
+		"a forged sender":            func(e *envelope.Envelope) { e.Origin, e.NoBounce = envelope.MX, true },
 	} {
 		inWorld(t, nil, func(w *world) {
 			w.deliver = never
@@ -341,6 +342,9 @@ func TestNobodyToTell(t *testing.T) {
 			}
 			if n := w.queue.Counters.DoubleBounces.Value(); (n == 1) != strings.Contains(name, "null") {
 				t.Errorf("%s: %d double bounces", name, n)
+			}
+			if n := w.queue.Counters.Untold.Value(); (n == 1) != strings.Contains(name, "forged") {
+				t.Errorf("%s: %d forged senders not told", name, n)
 			}
 		})
 	}
@@ -459,7 +463,6 @@ func TestSlowDomainLeavesRoom(t *testing.T) {
 	})
 }
 
-// TestHoldMode: nothing goes out, not even a question about where to.
 // TestStrangersLeaveRoomForOurOwn has many foreign servers that hang, as those
 // of forged senders would to whom bounces go: mail for a configured route must
 // not wait for them.
@@ -486,6 +489,54 @@ func TestStrangersLeaveRoomForOurOwn(t *testing.T) {
 	})
 }
 
+// TestStrangersFilledTheActiveMessages has more mail for hanging strangers than
+// may be active, whether it came now or lay in the spool at the start: mail for
+// a configured route is taken up all the same, alone or beside a stranger.
+func TestStrangersFilledTheActiveMessages(t *testing.T) {
+	t.Parallel()
+	for _, restart := range []bool{false, true} {
+		bounds := func(c *Config, _ *world) { c.Workers, c.Active, c.AttemptTime = 10, 20, 10*time.Minute }
+		inWorld(t, bounds, func(w *world) {
+			set(w, &w.deliver, func(ctx context.Context, domain string, r *deliver.Result) {
+				if !w.Static(domain) {
+					<-ctx.Done()
+					later(ctx, domain, r)
+				}
+			})
+			if !restart {
+				w.start()
+			}
+			for i := range 200 {
+				w.put(nil, fmt.Sprintf("x@slow%d.example", i))
+			}
+			if restart {
+				w.start()
+			}
+			wait(2 * time.Minute) // all are due
+			w.put(nil, "a@town.inner")
+			w.put(nil, "b@city.inner", "y@stranger.example")
+			synctest.Wait()
+			for _, domain := range []string{"town.inner", "city.inner"} {
+				if get(w, &w.most)[domain] != 1 {
+					t.Errorf("restart %v: mail for %s was not tried beside %d strangers", restart, domain, get(w, &w.most)[""])
+				}
+			}
+			w.queue.do(func() {
+				if w.queue.foreign > 18 || w.queue.active > 20 || len(w.queue.dests) > 20 {
+					t.Errorf("restart %v: %d foreign of %d active, %d destinations", restart, w.queue.foreign, w.queue.active, len(w.queue.dests))
+				}
+			})
+			set(w, &w.deliver, nil)
+			wait(24 * time.Hour)
+			w.wantEmpty()
+			if w.queue.foreign != 0 || w.queue.active != 0 {
+				t.Errorf("restart %v: %d foreign, %d active at the end", restart, w.queue.foreign, w.queue.active)
+			}
+		})
+	}
+}
+
+// TestHoldMode: nothing goes out, not even a question about where to.
 func TestHoldMode(t *testing.T) {
 	t.Parallel()
 	hold := func(c *Config, _ *world) { c.Hold = true }
@@ -589,6 +640,33 @@ func TestRestart(t *testing.T) {
 			t.Error(err)
 		}
 		wait(time.Hour)
+		w.wantEmpty()
+	})
+}
+
+// TestClockThatWasAheadDelayedForDays restarts after a clock wrote times into
+// the journal that lie far ahead.
+func TestClockThatWasAheadDelayedForDays(t *testing.T) {
+	t.Parallel()
+	inWorld(t, nil, func(w *world) {
+		w.deliver = later
+		w.start()
+		id := w.put(nil, "a@one.example", "b@two.example")
+		synctest.Wait()
+		w.stop()
+		w.open(nil)
+		states := w.spool.Journal().States(id)
+		states[0].Next = time.Now().Add(30 * 24 * time.Hour)
+		if err := w.spool.Journal().Append(states[0]); err != nil {
+			t.Fatal(err)
+		}
+		set(w, &w.deliver, nil)
+		w.start()
+		wait(time.Hour)
+		if w.queue.Len() != 1 || !strings.HasSuffix(w.log(), "; 1m0s b@two.example") {
+			t.Errorf("tried %s", w.log())
+		}
+		wait(longest)
 		w.wantEmpty()
 	})
 }

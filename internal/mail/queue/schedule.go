@@ -8,6 +8,9 @@ var delays = [...]time.Duration{
 	time.Hour, 2 * time.Hour, 4 * time.Hour,
 }
 
+// longest is no wait longer than: the last of the delays and a tenth.
+const longest = 4*time.Hour + 24*time.Minute
+
 // Schedule says when to try again after tries failed tries of a message of the
 // given age, or to give up. chance in [0,1) spreads the time by a tenth to
 // either side, so that what failed together does not come back together. A try
