@@ -3,14 +3,17 @@ package accept
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"postern/internal/mail/address"
+	"postern/internal/mail/dkim"
 	"postern/internal/mail/dmarc"
 	"postern/internal/mail/envelope"
 	"postern/internal/mail/inspect"
 	"postern/internal/mail/message"
 	"postern/internal/mail/smtpline"
+	"postern/internal/mail/spf"
 	"postern/internal/mail/spool"
 	"postern/internal/mail/verdict"
 )
@@ -75,6 +78,7 @@ func (a *Acceptor) inbound(ctx context.Context, draft *spool.Draft, env envelope
 	if err != nil {
 		return a.refuse(draft, &env, h, a.fault(err), found...)
 	}
+	env.NoBounce = forged(facts)
 	held := ""
 	if d.Action == verdict.Quarantine && a.cfg.Quarantine == Hold {
 		held = d.Reason
@@ -84,6 +88,10 @@ func (a *Acceptor) inbound(ctx context.Context, draft *spool.Draft, env envelope
 		return a.refuse(draft, &env, h, reply, found...)
 	}
 	a.countInbound(d, held)
+	if env.NoBounce {
+		a.Counters.Suspect.Inc()
+		found = append(found, "no_bounce", true)
+	}
 	a.cfg.Log.Info("message accepted", append(told(draft, &env, h, "reason", d.Reason, "action", d.Action.String(), "held", held != ""), found...)...)
 	return reply
 }
@@ -114,6 +122,25 @@ func (a *Acceptor) decide(f verdict.Facts) verdict.Decision {
 		a.Counters.Forgetful.Inc()
 	}
 	return d
+}
+
+// forged tells whether MAIL FROM is probably not who sent the message, by what
+// its own domain says: SPF fails, or nothing vouches for MAIL FROM and DMARC
+// fails. Should the inner server refuse the message later, telling this address
+// would make us a source of backscatter. It departs from RFC 5321, Section 6.1,
+// as Section 6.2 allows and RFC 3834, Section 2, asks of automatic answers. A
+// mailing list breaks its author's DMARC but not its own SPF, and is told; so is
+// a sender whose message was forwarded, if its domain's signature is whole.
+func forged(f verdict.Facts) bool {
+	if f.From.Identity != spf.MailFrom { // the null sender, whom nobody tells, or not checked
+		return false
+	}
+	if slices.ContainsFunc(f.DKIM, func(s dkim.Signature) bool {
+		return s.Status == dkim.Pass && (f.From.Domain == s.Domain || strings.HasSuffix(f.From.Domain, "."+s.Domain))
+	}) {
+		return false
+	}
+	return f.From.Status == spf.Fail || f.From.Status != spf.Pass && f.DMARC.Status == dmarc.Fail
 }
 
 // annotate writes the header as it goes on: our results on top of our trace

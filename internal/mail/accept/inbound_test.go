@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"postern/internal/lookup/lookuptest"
+	"postern/internal/mail/inspect"
 	"postern/internal/mail/seal"
 	"postern/internal/mail/spool"
 	"postern/internal/mail/verdict"
@@ -172,6 +173,81 @@ func TestMonitor(t *testing.T) {
 	}
 	if _, h, _ := w.stored(); !strings.Contains(value(h, "Authentication-Results"), "dmarc=fail (p=reject) header.from=victim.example policy.dmarc=reject") {
 		t.Errorf("got %s", value(h, "Authentication-Results"))
+	}
+}
+
+// TestForgedSenderIsSentTheBounce takes messages that the inner server may yet
+// refuse. Who is told of it was not to be told if the sender is probably forged.
+func TestForgedSenderIsSentTheBounce(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		from, author string
+		want         bool
+	}{
+		"SPF fails, no policy":             {"ceo@strict.example", "ceo@strict.example", true},
+		"SPF fails, DMARC fails (p=none)":  {"ceo@strict.example", "a@none.example", true},
+		"no SPF, DMARC fails (p=none)":     {"a@none.example", "a@none.example", true},
+		"no SPF, DMARC fails (quarantine)": {"a@soft.example", "a@soft.example", true},
+		"SPF passes, DMARC fails: a list":  {"a@example.org", "a@none.example", false},
+		"SPF passes, DMARC passes":         {"a@example.org", "a@example.org", false},
+		"SPF softfails, no policy":         {"a@weak.example", "a@weak.example", false},
+		"no SPF, no policy":                {"a@plain.example", "a@plain.example", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dns := maps.Clone(internet)
+			dns["strict.example TXT"], dns["weak.example TXT"] = []string{"v=spf1 -all"}, []string{"v=spf1 ~all"}
+			w := newWorld(t, dns, func(c *Config) { c.Quarantine = Tag })
+			if r := w.arrive(c.from, unix("From: "+c.author, "", "x")); r.Code != 250 {
+				t.Fatalf("got %v", r)
+			}
+			if env, _, _ := w.stored(); env.NoBounce != c.want {
+				t.Errorf("no bounce %v, want %v", env.NoBounce, c.want)
+			}
+			if n := w.door.Counters.Suspect.Value(); (n == 1) != c.want {
+				t.Errorf("counted %d", n)
+			}
+		})
+	}
+}
+
+// TestForwardedMessageLostItsBounce has SPF fail for a forwarder, as it must, and
+// the sender's own signature pass.
+func TestForwardedMessageLostItsBounce(t *testing.T) {
+	t.Parallel()
+	k, txt := key(t, "strict.example", "k")
+	dns := maps.Clone(internet)
+	dns["strict.example TXT"], dns["k._domainkey.strict.example TXT"] = []string{"v=spf1 -all"}, []string{txt}
+	for from, want := range map[string]bool{"a@strict.example": false, "a@mail.strict.example": false, "a@other.example": true} {
+		dns["other.example TXT"], dns["mail.strict.example TXT"] = dns["strict.example TXT"], dns["strict.example TXT"]
+		w := newWorld(t, dns, nil)
+		header, body := "From: a@strict.example\r\n", "x\r\n"
+		sig, err := seal.Sign([]byte(header), strings.NewReader(body), []seal.Key{k})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := w.arrive(from, string(sig)+header+"\r\n"+body); r.Code != 250 {
+			t.Fatalf("got %v", r)
+		}
+		if env, _, _ := w.stored(); env.NoBounce != want {
+			t.Errorf("%s: no bounce %v, want %v", from, env.NoBounce, want)
+		}
+	}
+}
+
+// TestChecksThatWereOffAskedTheDNS takes a message where nothing is to be checked.
+func TestChecksThatWereOffAskedTheDNS(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, nil)
+	asked := &lookuptest.Recorder{Map: internet}
+	w.look = inspect.New(inspect.Config{Resolver: asked})
+	t.Cleanup(func() { _ = w.look.Stop(t.Context()) })
+	msg := unix("DKIM-Signature: v=1; a=rsa-sha256; d=example.org; s=s; h=from; bh=; b=", "From: a@example.org", "", "x")
+	if r := w.arrive("a@example.org", msg); r.Code != 250 || len(asked.Asked()) != 0 {
+		t.Errorf("got %v after asking %v", r, asked.Asked())
+	}
+	if env, _, _ := w.stored(); env.NoBounce {
+		t.Error("what was not checked counts as forged")
 	}
 }
 
