@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -116,6 +117,66 @@ func TestMaildir(t *testing.T) {
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) != 0 {
 		t.Error(left, err)
+	}
+}
+
+// TestKilledDeliveriesFilledTmp removes what is surely ours and surely over, and
+// nothing else, and no more at a time than its bound.
+func TestKilledDeliveriesFilledTmp(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	now := time.Unix(1_700_000_000, 0)
+	j := job(0, "b@example.net")
+	j.Hops = []route.Hop{{Protocol: route.Maildir, Path: dir, Static: true}}
+	deliver := func() {
+		t.Helper()
+		if r := New(Config{Hostname: "edge.example.test", Now: func() time.Time { return now }}).Deliver(context.Background(), j).Results[0]; r.Outcome != Delivered {
+			t.Fatalf("%+v", r)
+		}
+	}
+	deliver()
+	put := func(name string, age time.Duration) {
+		t.Helper()
+		path := filepath.Join(dir, "tmp", name)
+		if err := os.WriteFile(path, []byte("half a mes"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, now, now.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const ours = "1699000000.M123456R0123456789abcdef.edge.example.test"
+	kept := []string{
+		"1699000000.M123456R0123456789abcde0.edge.example.test", "1699000000.M123456R0123456789abcdef.other.example.test",
+		"1699000000.M123456P77.edge.example.test", "1699000000.M123456R0123456789abcdef.edge.example.test.bak",
+	}
+	put(ours, 37*time.Hour)
+	put(kept[0], 35*time.Hour)
+	for _, name := range kept[1:] {
+		put(name, 1000*time.Hour)
+	}
+	const folder = "1699000000.M123456R0000000000000000.edge.example.test"
+	if err := os.Mkdir(filepath.Join(dir, "tmp", folder), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(filepath.Join(dir, "tmp", folder), now, now.Add(-1000*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	deliver()
+	for _, name := range append(kept, folder) {
+		if _, err := os.Lstat(filepath.Join(dir, "tmp", name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "tmp", ours)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the leftover is still there: %v", err)
+	}
+	for i := range 2 * leftovers {
+		put(fmt.Sprintf("1699000000.M%06dR0123456789abcdef.edge.example.test", i), 48*time.Hour)
+	}
+	deliver()
+	if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) < leftovers || len(left) > 2*leftovers {
+		t.Errorf("%d left, %v", len(left), err)
 	}
 }
 

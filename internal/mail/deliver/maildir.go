@@ -21,6 +21,7 @@ import (
 // fsync of the directory. Lines end in LF there, as its readers expect.
 func (a *attempt) maildir(hop route.Hop) {
 	p := peer{hop: hop, addr: hop.String()}
+	a.sweep(hop.Path)
 	for _, i := range slices.Clone(a.open) {
 		if err := a.store(hop.Path, a.report.Results[i].Recipient); err != nil {
 			a.client.cfg.Log.Error("maildir not written", "reason", "maildir", "path", hop.Path, "err", err)
