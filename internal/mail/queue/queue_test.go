@@ -323,6 +323,40 @@ func TestTellsFirst(t *testing.T) {
 	})
 }
 
+// TestOneNotificationForEachRecipient: those that fail in one attempt are told of
+// together (RFC 3464, Section 2.3), those that deferred or were not to be told of
+// left out.
+func TestOneNotificationForEachRecipient(t *testing.T) {
+	t.Parallel()
+	inWorld(t, nil, func(w *world) {
+		w.deliver = func(ctx context.Context, domain string, r *deliver.Result) {
+			if r.Rcpt == 1 {
+				later(ctx, domain, r)
+			} else {
+				never(ctx, domain, r)
+			}
+		}
+		w.start()
+		w.put(func(e *envelope.Envelope) { e.Notify = []envelope.Notify{0, 0, 0, envelope.Never, 0} },
+			"a@one.example", "b@one.example", "c@one.example", "d@one.example", "e@two.example")
+		synctest.Wait()
+		var groups []int
+		for _, m := range w.bounces {
+			groups = append(groups, strings.Count(string(m.Body), "\r\nFinal-Recipient: "))
+			if strings.Contains(string(m.Body), "Final-Recipient: rfc822; b@") || strings.Contains(string(m.Body), "Final-Recipient: rfc822; d@") {
+				t.Errorf("tells of others:\n%s", m.Body)
+			}
+		}
+		slices.Sort(groups)
+		if !slices.Equal(groups, []int{1, 2}) {
+			t.Errorf("notifications with %v recipients, want one a destination, with 1 and 2", groups)
+		}
+		set(w, &w.deliver, nil)
+		wait(time.Hour)
+		w.wantEmpty()
+	})
+}
+
 // TestNobodyToTell: no bounce of a bounce, none where none was wanted.
 func TestNobodyToTell(t *testing.T) {
 	t.Parallel()
