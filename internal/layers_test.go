@@ -23,7 +23,7 @@ const lattice = `
 3 keepers: store account certs dns/journal dns/authority
 3 keepers: dns/resolver dns/resolver/cache dns/resolver/outbound
 3 keepers: mail/inspect mail/spool mail/route mail/deliver mail/queue mail/accept mail/selector
-4 doors:   dns/listen dns/serve mail/smtpd mail/mx mail/submission mail/relay
+4 doors:   dns/listen dns/listen/doh dns/listen/doq dns/serve mail/smtpd mail/mx mail/submission mail/relay
 5 desk:    manage control admin manual
 6 roof:    app cli lab
 `
@@ -46,6 +46,7 @@ mail/inspect      -> mail/spool
 mail/deliver      -> mail/spool mail/route
 mail/queue        -> mail/spool mail/route mail/deliver
 mail/accept       -> mail/spool mail/inspect mail/selector
+dns/listen        -> dns/listen/doh dns/listen/doq
 dns/serve         -> dns/listen
 mail/mx           -> mail/smtpd
 mail/submission   -> mail/smtpd

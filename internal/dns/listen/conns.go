@@ -4,16 +4,32 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+
+	"postern/internal/metrics"
 )
 
-// conns knows the open TCP connections and bounds them.
+// conns knows the open connections of some transports and bounds them.
 type conns struct {
-	limits   Limits
-	counters *Counters
+	limits  Limits
+	counted admissions
 
 	mu     sync.Mutex   // guards what follows
 	open   map[bool]int // of insiders and of the others: each has the whole bound
 	client map[netip.Prefix]int
+}
+
+// admissions counts what became of connections.
+type admissions struct{ accepted, refusedTotal, refusedClient *metrics.Counter }
+
+func newConns(limits Limits, counted admissions) *conns {
+	return &conns{limits: limits, counted: counted, open: map[bool]int{}, client: map[netip.Prefix]int{}}
+}
+
+// number returns how many are open.
+func (c *conns) number() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.open[true] + c.open[false]
 }
 
 // admit counts a connection in; false: it must be closed.
@@ -21,18 +37,18 @@ func (c *conns) admit(client netip.Addr, insider bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open[insider] >= c.limits.Conns {
-		c.counters.TCPRefusedTotal.Inc()
+		c.counted.refusedTotal.Inc()
 		return false
 	}
 	key := prefix(client)
 	exempt := c.limits.Exempt != nil && c.limits.Exempt(client)
 	if c.client[key] >= c.limits.PerClient && !exempt {
-		c.counters.TCPRefusedClient.Inc()
+		c.counted.refusedClient.Inc()
 		return false
 	}
 	c.open[insider]++
 	c.client[key]++
-	c.counters.TCPAccepted.Inc()
+	c.counted.accepted.Inc()
 	return true
 }
 

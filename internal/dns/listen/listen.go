@@ -1,17 +1,18 @@
 // Package listen owns the inbound DNS sockets: UDP in batches, TCP pipelined
-// and bounded. It frames, counts and times out; what a message means is the
+// and bounded, TLS as TCP; HTTPS by doh and QUIC by doq. It frames, counts and times out; what a message means is the
 // handler's affair, and no message is looked into here.
 //
 // A Set holds the listeners of the process and changes them as one: what is
 // new is bound first, then everything is swapped, and sockets that stay are
 // not touched. Each UDP socket has one reader goroutine that calls its handler
-// inline; each TCP listener one acceptor, each connection one reader. An
+// inline; each TCP listener one acceptor, each connection one reader, each
+// query over HTTPS or QUIC a goroutine of its stream. An
 // answer that takes longer is kept (Request.Keep) and sent by another
 // goroutine, in whatever order it comes. Stop ends them all.
 //
 // It never parses DNS, never limits rates (that is the gate) and never starts
-// a goroutine for a datagram. RFC 1035, Section 4.2; RFC 7766 (TCP); RFC 9715
-// (no fragments); RFC 3542 and IP_PKTINFO (replies come from the address that
+// a goroutine for a datagram. RFC 1035, Section 4.2; RFC 7766 (TCP); RFC 7858
+// (TLS); RFC 8484 (HTTPS); RFC 9250 (QUIC); RFC 9715 (no fragments); RFC 3542 and IP_PKTINFO (replies come from the address that
 // was asked).
 package listen
 
@@ -28,15 +29,31 @@ type Transport uint8
 const (
 	UDP Transport = iota
 	TCP
+	TLS
+	HTTPS
+	QUIC
 )
 
 // String returns the word used in the configuration, the log and the metrics.
 func (t Transport) String() string {
-	if t == TCP {
+	switch t {
+	case TCP:
 		return "tcp"
+	case TLS:
+		return "tls"
+	case HTTPS:
+		return "https"
+	case QUIC:
+		return "quic"
 	}
 	return "udp"
 }
+
+// datagrams tells UDP sockets from TCP ones.
+func (t Transport) datagrams() bool { return t == UDP || t == QUIC }
+
+// secure tells whether there is a handshake before the first message.
+func (t Transport) secure() bool { return t == TLS || t == HTTPS || t == QUIC }
 
 // Request is one message from a client. It is lent to the handler for the
 // length of one call.
@@ -95,7 +112,19 @@ type Counters struct {
 	TCPAccepted      metrics.Counter // connections
 	TCPRefusedTotal  metrics.Counter // connections over the common bound
 	TCPRefusedClient metrics.Counter // connections over one client's bound
-	TCPIdleClosed    metrics.Counter // connections that asked nothing, or never finished a message
-	TCPSlowClosed    metrics.Counter // connections that did not take their replies
+	TCPIdleClosed    metrics.Counter // connections, also of TLS, that asked nothing, or never finished a message
+	TCPSlowClosed    metrics.Counter // connections, also of TLS, that did not take their replies
 	TCPMessages      metrics.Counter // messages read
+
+	// TLS, HTTPS and QUIC together.
+	SecureAccepted      metrics.Counter // connections
+	SecureRefusedTotal  metrics.Counter // connections over the common bound
+	SecureRefusedClient metrics.Counter // connections over one client's bound
+
+	TLSHandshakesFailed metrics.Counter // of TLS and HTTPS: wrong, or too slow
+	TLSMessages         metrics.Counter // messages read
+	HTTPSMessages       metrics.Counter // messages read
+	HTTPSRefused        metrics.Counter // connections and requests that were no questions
+	QUICMessages        metrics.Counter // messages read
+	QUICRefused         metrics.Counter // connections closed for breaking the protocol
 }

@@ -2,6 +2,7 @@ package listen
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +11,9 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"postern/internal/dns/listen/doh"
+	"postern/internal/dns/listen/doq"
 )
 
 // handlers makes a handler for each goroutine that needs one, and a new one
@@ -41,18 +45,32 @@ type listener struct {
 	conns    *conns
 	udp      []*udpSocket
 	tcp      net.Listener
+	tls      atomic.Pointer[tls.Config]
+	quic     *net.UDPConn
+	doh      *doh.Server
+	doq      *doq.Server
+	answers  answers // of HTTPS and QUIC
 	stopping chan struct{}
 	running  sync.WaitGroup // readers, acceptor, connections
 
-	mu   sync.Mutex // guards open
-	open map[*tcpConn]struct{}
+	mu      sync.Mutex // guards what follows
+	open    map[*tcpConn]struct{}
+	shaking map[net.Conn]struct{} // connections in their handshake
 }
 
 // bind makes the sockets; nothing is read yet. shared tells that an own
 // listener that is going away overlaps, so that a port in use is no news.
 func bind(ctx context.Context, spec Spec, s *Set, shared bool) (*listener, error) {
-	l := &listener{spec: spec, counters: &s.Counters, conns: s.conns, stopping: make(chan struct{}), open: map[*tcpConn]struct{}{}}
+	l := &listener{
+		spec: spec, counters: &s.Counters, conns: s.plain, stopping: make(chan struct{}),
+		open: map[*tcpConn]struct{}{}, shaking: map[net.Conn]struct{}{},
+	}
+	if spec.Transport.secure() {
+		l.conns = s.secure
+	}
 	l.handlers.set(spec.Handler)
+	l.setTLS(spec.TLS)
+	l.answers.handlers, l.answers.transport = &l.handlers, spec.Transport
 	if !shared {
 		if err := probe(ctx, spec); err != nil {
 			return nil, bindError(spec, err)
@@ -71,7 +89,7 @@ func bind(ctx context.Context, spec Spec, s *Set, shared bool) (*listener, error
 func probe(ctx context.Context, spec Spec) error {
 	var lc net.ListenConfig
 	network, addr := spec.network(), spec.Addr.String()
-	if spec.Transport == UDP {
+	if spec.Transport.datagrams() {
 		c, err := lc.ListenPacket(ctx, network, addr)
 		if err != nil {
 			return err // wrapped by bindError
@@ -101,7 +119,10 @@ func bindError(spec Spec, err error) error {
 func (l *listener) bind(ctx context.Context, config Config) error {
 	wildcard := l.spec.Addr.Addr().IsUnspecified()
 	lc := net.ListenConfig{Control: options(l.spec.Transport, wildcard)}
-	if l.spec.Transport == TCP {
+	switch {
+	case l.spec.Transport == QUIC:
+		return l.bindQUIC(ctx, &lc)
+	case !l.spec.Transport.datagrams():
 		var err error
 		l.tcp, err = lc.Listen(ctx, l.spec.network(), l.spec.Addr.String())
 		return err // wrapped by bindError
@@ -136,12 +157,22 @@ func (l *listener) addr() netip.AddrPort {
 	if l.tcp != nil {
 		return addrPort(l.tcp.Addr())
 	}
+	if l.quic != nil {
+		return l.quic.LocalAddr().(*net.UDPAddr).AddrPort()
+	}
 	return l.udp[0].local
 }
 
 func (l *listener) start() {
 	for _, u := range l.udp {
 		l.running.Go(func() { u.read(&l.handlers, l.stopping) })
+	}
+	if l.spec.Transport == HTTPS {
+		l.doh = l.newDoH()
+		l.running.Go(l.doh.Serve)
+	}
+	if l.doq != nil {
+		l.running.Go(l.doq.Serve)
 	}
 	if l.tcp != nil {
 		l.running.Go(l.accept)
@@ -180,20 +211,35 @@ func (l *listener) admit(nc net.Conn, h Handler) {
 		_ = nc.Close()
 		return
 	}
+	l.running.Go(func() {
+		defer l.conns.leave(client.Addr(), insider)
+		switch l.spec.Transport {
+		case TLS:
+			if c := l.shake(nc); c != nil {
+				l.converse(nc, c)
+			}
+		case HTTPS:
+			l.serveHTTPS(nc)
+		default:
+			l.converse(nc, nc)
+		}
+	})
+}
+
+// converse serves one connection to its end; raw is what is below c.
+func (l *listener) converse(raw, nc net.Conn) {
 	c := &tcpConn{
-		net: nc, client: client, local: addrPort(nc.LocalAddr()), limits: l.conns.limits, counters: l.counters,
+		net: nc, raw: raw, secure: raw != nc, client: addrPort(nc.RemoteAddr()), local: addrPort(nc.LocalAddr()),
+		limits: l.conns.limits, counters: l.counters,
 		slots: make(chan struct{}, l.conns.limits.InFlight), stopping: l.stopping,
 	}
 	l.mu.Lock()
 	l.open[c] = struct{}{}
 	l.mu.Unlock()
-	l.running.Go(func() {
-		c.serve(&l.handlers)
-		l.mu.Lock()
-		delete(l.open, c)
-		l.mu.Unlock()
-		l.conns.leave(client.Addr(), insider)
-	})
+	c.serve(&l.handlers)
+	l.mu.Lock()
+	delete(l.open, c)
+	l.mu.Unlock()
 }
 
 // stop takes no new work, waits for what runs until ctx ends, then cuts it
@@ -208,6 +254,7 @@ func (l *listener) stop(ctx context.Context) error {
 		_ = l.tcp.Close()
 	}
 	l.eachConn(func(c *tcpConn) { _ = c.net.SetReadDeadline(now) })
+	l.stopSecure(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -215,6 +262,7 @@ func (l *listener) stop(ctx context.Context) error {
 		for _, u := range l.udp {
 			u.pending.Wait()
 		}
+		l.answers.wait()
 	}()
 	defer l.close()
 	select {
@@ -240,5 +288,6 @@ func (l *listener) close() {
 	if l.tcp != nil {
 		_ = l.tcp.Close()
 	}
-	l.eachConn(func(c *tcpConn) { _ = c.net.Close() })
+	l.eachConn(func(c *tcpConn) { _ = c.raw.Close() })
+	l.closeSecure()
 }

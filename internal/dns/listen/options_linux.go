@@ -31,7 +31,12 @@ func setOptions(fd int, t Transport, v6, wildcard bool) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
 		return fmt.Errorf("SO_REUSEPORT: %w", err)
 	}
-	if t != UDP {
+	if !t.datagrams() {
+		return nil
+	}
+	if t == QUIC { // the rest is set by who reads the socket
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bufferLen)
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bufferLen)
 		return nil
 	}
 	level, mtu, omit, info := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT, unix.IP_PKTINFO

@@ -3,6 +3,7 @@ package listen
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -16,7 +17,8 @@ import (
 type Spec struct {
 	Addr      netip.AddrPort // an unspecified address is every one of its family
 	Transport Transport
-	Handler   func() Handler // called once for each goroutine that reads or accepts
+	Handler   func() Handler // called once for each goroutine that reads, accepts or answers
+	TLS       *tls.Config    // for TLS, HTTPS and QUIC; its protocols are set here
 }
 
 func (s Spec) network() string {
@@ -24,7 +26,10 @@ func (s Spec) network() string {
 	if s.Addr.Addr().Is4() {
 		family = "4"
 	}
-	return s.Transport.String() + family
+	if s.Transport.datagrams() {
+		return "udp" + family
+	}
+	return "tcp" + family
 }
 
 func (s Spec) key() key { return key{s.Transport, s.Addr} }
@@ -37,17 +42,19 @@ type key struct {
 // overlaps reports whether two keys cannot be bound by two servers at once.
 func (k key) overlaps(o key) bool {
 	a, b := k.addr.Addr(), o.addr.Addr()
-	return k.transport == o.transport && k.addr.Port() == o.addr.Port() && a.Is4() == b.Is4() &&
+	return k.transport.datagrams() == o.transport.datagrams() && k.addr.Port() == o.addr.Port() && a.Is4() == b.Is4() &&
 		(a == b || a.IsUnspecified() || b.IsUnspecified())
 }
 
-// Limits bounds TCP.
+// Limits bounds connections: those of TCP, and as many of TLS, HTTPS and QUIC
+// together.
 type Limits struct {
 	Conns     int           // open connections of insiders, and as many of others; 0: 1000
 	PerClient int           // of one client, which is a /64 of IPv6; 0: 50
 	InFlight  int           // unanswered messages of one connection; 0: 32
 	Idle      time.Duration // without a whole message; 0: 10 s (RFC 7766, Section 6.2.3)
 	Write     time.Duration // for a client to take its replies; 0: 5 s
+	Handshake time.Duration // until TLS is agreed on; 0: 5 s
 
 	Exempt func(netip.Addr) bool // clients without a bound of their own; nil: none
 }
@@ -58,6 +65,7 @@ func (l *Limits) defaults() {
 	l.InFlight = cmp.Or(l.InFlight, 32)
 	l.Idle = cmp.Or(l.Idle, 10*time.Second)
 	l.Write = cmp.Or(l.Write, 5*time.Second)
+	l.Handshake = cmp.Or(l.Handshake, 5*time.Second)
 }
 
 // Config is what a Set needs.
@@ -73,8 +81,8 @@ type Config struct {
 type Set struct {
 	Counters Counters
 
-	config Config
-	conns  *conns
+	config        Config
+	plain, secure *conns // an open port of one kind does not starve the other
 
 	mu      sync.Mutex // guards running
 	running map[key]*listener
@@ -87,7 +95,9 @@ func NewSet(c Config) *Set {
 		c.Sockets = runtime.GOMAXPROCS(0)
 	}
 	s := &Set{config: c, running: map[key]*listener{}}
-	s.conns = &conns{limits: c.Limits, counters: &s.Counters, open: map[bool]int{}, client: map[netip.Prefix]int{}}
+	n := &s.Counters
+	s.plain = newConns(c.Limits, admissions{&n.TCPAccepted, &n.TCPRefusedTotal, &n.TCPRefusedClient})
+	s.secure = newConns(c.Limits, admissions{&n.SecureAccepted, &n.SecureRefusedTotal, &n.SecureRefusedClient})
 	return s
 }
 
@@ -134,6 +144,9 @@ func (s *Set) Prepare(ctx context.Context, want []Spec) (*Change, error) {
 
 func (c *Change) prepare(ctx context.Context, spec Spec) error {
 	k := spec.key()
+	if spec.Transport.secure() && spec.TLS == nil {
+		return fmt.Errorf("listen on %s %s: no certificate", spec.Transport, spec.Addr)
+	}
 	c.set.mu.Lock()
 	_, runs := c.set.running[k]
 	c.set.mu.Unlock()
@@ -175,6 +188,7 @@ func (c *Change) Commit(ctx context.Context) error {
 	}
 	for k, spec := range c.kept {
 		s.running[k].handlers.set(spec.Handler)
+		s.running[k].setTLS(spec.TLS)
 	}
 	for _, k := range c.gone {
 		old = append(old, s.running[k])
@@ -237,9 +251,6 @@ func (s *Set) Open() []Open {
 	return all
 }
 
-// Connections returns how many TCP connections are open.
-func (s *Set) Connections() int {
-	s.conns.mu.Lock()
-	defer s.conns.mu.Unlock()
-	return s.conns.open[true] + s.conns.open[false]
-}
+// Connections returns how many connections are open, of any transport that
+// has them.
+func (s *Set) Connections() int { return s.plain.number() + s.secure.number() }

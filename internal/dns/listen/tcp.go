@@ -18,11 +18,14 @@ const (
 	flushAt = 16 << 10
 )
 
-// tcpConn is one connection. Its reader goroutine answers what can be
+// tcpConn is one connection, of TCP or of TLS: RFC 7858, Section 3.3 keeps the
+// framing. Its reader goroutine answers what can be
 // answered at once, in order; kept requests are answered by whoever finishes
 // them, through late. RFC 7766, Sections 6.2.1.1 and 7.
 type tcpConn struct {
 	net      net.Conn
+	raw      net.Conn // what is below TLS; else net
+	secure   bool
 	client   netip.AddrPort
 	local    netip.AddrPort
 	limits   Limits
@@ -47,6 +50,10 @@ func (c *tcpConn) serve(handlers *handlers) {
 	defer c.finish()
 	h, made := handlers.handler(nil, 0)
 	req := Request{Client: c.client, Local: c.local, Transport: TCP, from: c}
+	messages := &c.counters.TCPMessages
+	if c.secure {
+		req.Transport, messages = TLS, &c.counters.TLSMessages
+	}
 	c.in = make([]byte, 0, firstRead)
 	for c.fill() {
 		h, made = handlers.handler(h, made)
@@ -54,7 +61,7 @@ func (c *tcpConn) serve(handlers *handlers) {
 			if len(msg) == 0 || !c.acquire() {
 				return
 			}
-			c.counters.TCPMessages.Inc()
+			messages.Inc()
 			req.Msg, c.kept = msg, false
 			if !c.answer(h, &req) {
 				return
@@ -205,7 +212,7 @@ func (c *tcpConn) write(b []byte) bool {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.counters.TCPSlowClosed.Inc()
 	}
-	_ = c.net.Close() // the frame is broken; nothing can follow it
+	_ = c.raw.Close() // the frame is broken; nothing can follow it
 	return false
 }
 

@@ -129,7 +129,7 @@ func pipe(t *testing.T, h Handler, limits Limits) (*tcpConn, net.Conn) {
 	limits.defaults()
 	client, server := net.Pipe()
 	c := &tcpConn{
-		net: server, limits: limits, counters: new(Counters),
+		net: server, raw: server, limits: limits, counters: new(Counters),
 		slots: make(chan struct{}, limits.InFlight), stopping: make(chan struct{}),
 	}
 	var hs handlers
@@ -291,7 +291,7 @@ func FuzzTCPReader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		client, server := net.Pipe()
 		c := &tcpConn{
-			net: server, limits: Limits{Idle: patience, Write: patience}, counters: new(Counters),
+			net: server, raw: server, limits: Limits{Idle: patience, Write: patience}, counters: new(Counters),
 			slots: make(chan struct{}, 4), stopping: make(chan struct{}),
 		}
 		var h handlers
