@@ -117,6 +117,9 @@ func Compile(z *zone.Zone) *Zone { return compile(z) }
 // Origin returns the zone's name.
 func (z *Zone) Origin() name.Name { return z.origin }
 
+// OriginWire returns the zone's name as octets, which must not be changed.
+func (z *Zone) OriginWire() []byte { return z.nameOf(0) }
+
 // Nodes returns the number of names, empty non-terminals counted.
 func (z *Zone) Nodes() int { return len(z.nodes) }
 

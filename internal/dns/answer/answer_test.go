@@ -122,7 +122,7 @@ func (w *world) ask(t testing.TB, qname string, qtype uint16, limit int, edits .
 	if res.TC {
 		flags |= wire.TC
 	}
-	reply = q.Finish(reply, flags, res.Rcode, res.Counts, "")
+	reply = q.Finish(reply, flags, res.Rcode, res.Counts, nil)
 	out := new(dns.Msg)
 	if err := out.Unpack(reply); err != nil {
 		t.Fatalf("%s %s: %v in %x", qname, dns.Type(qtype), err, reply)

@@ -67,12 +67,14 @@ func benchQueries(t testing.TB, kind string, hosts int) [][]byte {
 
 var benchKinds = []string{"positive", "mx", "cname", "referral", "nodata", "nxdomain", "wildcard"}
 
+var noOptions wire.Options
+
 // reply is the hot path but for the socket and the view.
 func (w *world) reply(q *wire.Query, msg, buf []byte) []byte {
 	q.Parse(msg)
 	z := w.Find(q.Name(), q.Type)
-	out, res := z.Append(q.Start(buf[:0]), q, q.Limit(true)-q.Reserve(""), w)
-	return q.Finish(out, wire.AA, res.Rcode, res.Counts, "")
+	out, res := z.Append(q.Start(buf[:0]), q, q.Limit(true)-q.Reserve(&noOptions), w)
+	return q.Finish(out, wire.AA, res.Rcode, res.Counts, &noOptions)
 }
 
 func TestAppendDoesNotAllocate(t *testing.T) {

@@ -24,6 +24,7 @@ func (w *walk) cname(s *set) bool {
 // made from it, and goes on with the target (RFC 6672, Section 3.1).
 func (w *walk) dname(n int) bool {
 	z := w.zone
+	w.res.DNAME = true
 	s := z.find(n, dns.TypeDNAME)
 	prefix := w.name[:len(w.name)-int(z.nodes[n].nameLen)]
 	base := w.given(z.nameOf(n))

@@ -16,6 +16,7 @@ type Result struct {
 	AA     bool
 	TC     bool // nothing but the question is left of the reply
 	Wild   bool // a wildcard took part
+	DNAME  bool // a DNAME took part
 	Hops   int  // steps of a CNAME or DNAME chain
 	Next   int  // for Left: where in the reply the name to go on with stands
 	Zone   *Zone

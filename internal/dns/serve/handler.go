@@ -20,6 +20,9 @@ type handler struct {
 	listener Listener
 	acl      *gate.ACL
 	query    wire.Query
+	opts     wire.Options // of the reply at hand
+	client   netip.Addr
+	bounded  bool // the reply at hand counts against the client's prefix
 
 	// The counters of the view last seen, so that the map is rarely asked.
 	viewName string
@@ -62,14 +65,31 @@ func (h *handler) Serve(r *listen.Request, dst []byte) (reply []byte) {
 		return q.Malformed(dst)
 	case wire.Other:
 		return h.opcode(q, dst)
+	case wire.CookieOnly:
+		h.weigh(r, q, sel)
+		return h.cookieOnly(q, dst, sel)
 	}
-	if rcode := unfit(q); rcode != wire.NoError {
-		return h.fail(q, dst, 0, rcode)
+	h.weigh(r, q, sel)
+	if rcode, why := unfit(q); rcode != wire.NoError {
+		return h.fail(q, dst, 0, rcode, why)
 	}
 	if sel == nil {
-		return h.fail(q, dst, 0, wire.Refused) // a client of no view here
+		return h.fail(q, dst, 0, wire.Refused, wire.Prohibited) // a client of no view here
 	}
 	return h.answer(r, q, dst, sel)
+}
+
+// weigh sets the options of the reply, and whether it counts against the
+// client's prefix: not where the address is proven, by TCP or by a cookie, nor
+// for clients of a view with recursion (VIEWS: rates bound the outside, the
+// resolver bounds its own work).
+func (h *handler) weigh(r *listen.Request, q *wire.Query, sel *view.Selected) {
+	standing := gate.NoCookie
+	if q.EDNS {
+		standing = h.options(&h.opts, r, q)
+	}
+	h.client = r.Client.Addr()
+	h.bounded = h.RRL.On() && r.Transport == listen.UDP && !standing.Proven() && (sel == nil || !sel.Recursion)
 }
 
 // Insider implements listen.Insiders: clients of a view with recursion are.
@@ -80,41 +100,68 @@ func (h *handler) Insider(client netip.Addr) bool {
 
 // opcode answers what is no QUERY. NOTIFY and UPDATE are known, but nobody is
 // allowed them (RFC 2136, Section 3.3; RFC 1996, Section 3.10); the rest is
-// not known (RFC 8906, Section 3.1.4).
+// not known (RFC 8906, Section 3.1.4). Nothing after the header was read, so
+// the reply is a header, shorter than any query: no rate bounds it.
 func (h *handler) opcode(q *wire.Query, dst []byte) []byte {
+	rcode := wire.NotImp
 	switch q.Opcode() {
 	case dns.OpcodeNotify, dns.OpcodeUpdate:
-		return h.fail(q, dst, 0, wire.Refused)
+		rcode = wire.Refused
 	}
-	return h.fail(q, dst, 0, wire.NotImp)
+	h.Counters.Rcodes[rcode].Inc()
+	return q.Error(dst, 0, rcode, nil)
 }
 
-// unfit returns the rcode of a query that no view needs to see, or NOERROR.
-func unfit(q *wire.Query) int {
+// cookieOnly answers a query without a question (RFC 7873, Section 5.4).
+func (h *handler) cookieOnly(q *wire.Query, dst []byte, sel *view.Selected) []byte {
+	switch {
+	case h.config.Cookies == nil || !h.opts.HasCookie:
+		h.Counters.Rcodes[wire.FormErrCode].Inc()
+		return q.Malformed(dst)
+	case q.Version > 0:
+		return h.fail(q, dst, 0, wire.BadVers, 0)
+	case q.TSIG:
+		return h.fail(q, dst, 0, wire.NotAuth, 0)
+	case sel == nil:
+		return h.fail(q, dst, 0, wire.Refused, wire.Prohibited)
+	}
+	return h.fail(q, dst, 0, wire.NoError, 0)
+}
+
+// unfit returns the rcode of a query that no view needs to see, and why, or
+// NOERROR.
+func unfit(q *wire.Query) (int, wire.EDE) {
 	switch {
 	case q.EDNS && q.Version > 0:
-		return wire.BadVers // RFC 6891, Section 6.1.3
+		return wire.BadVers, 0 // RFC 6891, Section 6.1.3
 	case q.TSIG:
 		// No key is known yet; whoever signs must not be answered as if it had
 		// not (RFC 8945, Section 5.2).
-		return wire.NotAuth
+		return wire.NotAuth, 0
 	case q.Class != dns.ClassINET:
 		// CH would tell version.bind and id.server: nobody's business.
-		return wire.Refused
+		return wire.Refused, wire.NotSupported
 	case q.Type == dns.TypeAXFR || q.Type == dns.TypeIXFR:
-		return wire.Refused
+		return wire.Refused, wire.Prohibited
 	case q.Type == dns.TypeOPT || q.Type == dns.TypeTSIG || q.Type == dns.TypeTKEY:
-		return wire.FormErrCode // types that no question has
+		return wire.FormErrCode, 0 // types that no question has
 	case q.Type == dns.TypeMAILA || q.Type == dns.TypeMAILB:
-		return wire.NotImp
+		return wire.NotImp, wire.NotSupported
 	}
-	return wire.NoError
+	return wire.NoError, 0
 }
 
-// fail replies without records.
-func (h *handler) fail(q *wire.Query, dst []byte, flags uint16, rcode int) []byte {
+// fail replies without records. Where that is longer than the question, by
+// its options, it could amplify too: so it is bounded like an answer.
+func (h *handler) fail(q *wire.Query, dst []byte, flags uint16, rcode int, why wire.EDE) []byte {
+	if h.bounded {
+		if ruling := h.rule(gate.Error, nil); ruling != gate.Pass {
+			return h.slip(q, dst, ruling)
+		}
+	}
 	h.Counters.Rcodes[rcode].Inc()
-	return q.Error(dst, flags, rcode, h.config.NSID)
+	h.opts.EDE = why
+	return q.Error(dst, flags, rcode, &h.opts)
 }
 
 // answer is the line from the view on.
@@ -129,14 +176,14 @@ func (h *handler) answer(r *listen.Request, q *wire.Query, dst []byte, sel *view
 	recurse = recurse && q.Flags&wire.RD != 0
 	switch {
 	case own && zone == nil:
-		return h.fail(q, dst, ra, wire.ServFail)
+		return h.fail(q, dst, ra, wire.ServFail, wire.NotReady)
 	case own:
 		return h.own(r, q, dst, ra, sel, zone, recurse)
 	case recurse:
 		return h.later(r, q, dst, sel, 0)
 	}
 	// Not ours, and not asked to look elsewhere or not for this client.
-	return h.fail(q, dst, ra, wire.Refused)
+	return h.fail(q, dst, ra, wire.Refused, wire.NotAuthority)
 }
 
 func (h *handler) count(viewName string) {
@@ -151,12 +198,12 @@ func (h *handler) count(viewName string) {
 // an alias of somebody else's name.
 func (h *handler) own(r *listen.Request, q *wire.Query, dst []byte, ra uint16, sel *view.Selected, zone *answer.Zone, recurse bool) []byte {
 	udp := r.Transport == listen.UDP
-	limit := q.Limit(udp) - q.Reserve(h.config.NSID)
+	limit := q.Limit(udp) - q.Reserve(&h.opts)
 	reply, res := zone.Append(q.Start(dst), q, limit, sel)
 	switch {
 	case res.TC && !udp:
 		h.Counters.Oversize.Inc()
-		return h.fail(q, dst, ra, wire.ServFail)
+		return h.fail(q, dst, ra, wire.ServFail, 0)
 	case res.TC:
 		// The reply over TCP tells the rest.
 	case res.Kind == answer.Referral && recurse:
@@ -164,7 +211,12 @@ func (h *handler) own(r *listen.Request, q *wire.Query, dst []byte, ra uint16, s
 	case res.Kind == answer.Left && recurse:
 		return h.later(r, q, dst, sel, wire.AA)
 	case res.Kind == answer.Left && brokenEnd(reply, res, sel, q.Type):
-		return h.fail(q, dst, ra, wire.ServFail)
+		return h.fail(q, dst, ra, wire.ServFail, wire.NotReady)
+	}
+	if h.bounded {
+		if ruling := h.rule(sort(q, res)); ruling != gate.Pass {
+			return h.slip(q, dst, ruling)
+		}
 	}
 	flags := ra | aa(res)
 	if res.TC {
@@ -172,7 +224,7 @@ func (h *handler) own(r *listen.Request, q *wire.Query, dst []byte, ra uint16, s
 		h.Counters.Truncated.Inc()
 	}
 	h.Counters.Rcodes[res.Rcode].Inc()
-	return q.Finish(reply, flags, res.Rcode, res.Counts, h.config.NSID)
+	return q.Finish(reply, flags, res.Rcode, res.Counts, &h.opts)
 }
 
 func aa(res answer.Result) uint16 {

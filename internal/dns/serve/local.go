@@ -63,7 +63,7 @@ func ask(zone *answer.Zone, sel *view.Selected, qname name.Name, qtype uint16) (
 		flags = wire.AA
 	}
 	msg := new(dns.Msg)
-	if err := msg.Unpack(q.Finish(reply, flags, res.Rcode, res.Counts, "")); err != nil {
+	if err := msg.Unpack(q.Finish(reply, flags, res.Rcode, res.Counts, nil)); err != nil {
 		return nil, res, false
 	}
 	if res.Kind == answer.Referral && res.Hops > 0 {

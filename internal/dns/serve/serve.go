@@ -10,8 +10,9 @@
 // client carries an internal name but an answer of its own view.
 //
 // It never opens a socket, never reads a file and never changes a zone. RFC
-// 1034, Section 4.3; RFC 6891 (BADVERS); RFC 5001 (NSID); RFC 8906 (odd
-// queries); RFC 9619.
+// 1034, Section 4.3; RFC 6891 (BADVERS); RFC 5001 (NSID); RFC 7828
+// (keepalive); RFC 7873 and 9018 (cookies); RFC 8467 (padding); RFC 8906 (odd
+// queries); RFC 8914 (EDE); RFC 9619.
 package serve
 
 import (
@@ -28,6 +29,7 @@ import (
 	"postern/internal/dns/listen"
 	"postern/internal/dns/resolver"
 	"postern/internal/dns/view"
+	"postern/internal/dns/wire"
 	"postern/internal/lifecycle"
 	"postern/internal/metrics"
 )
@@ -45,6 +47,16 @@ type Config struct {
 	MaxSlow  int                // questions with the resolver at one time; 0: 2000
 	Timeout  time.Duration      // for the resolver's answer; 0: 10 s
 	Log      *slog.Logger       // nil: silent
+
+	// RRL is how many equal replies a second go to one prefix outside; 0: no
+	// limit. Exempt prefixes are never limited. Limit changes both.
+	RRL    int
+	Exempt []netip.Prefix
+	// Cookies returns the secrets of DNS cookies; called for every query with
+	// a cookie. It, or what it returns, may be nil: cookies are not answered.
+	Cookies func() *gate.Secrets
+	Idle    time.Duration    // of a TCP connection, told those who ask (RFC 7828); 0: 10 s
+	Now     func() time.Time // nil: time.Now
 }
 
 // Listener is what sets the queries of one listener apart.
@@ -56,8 +68,11 @@ type Listener struct {
 // Server answers queries. It is a lifecycle.Part: Stop ends its goroutines.
 type Server struct {
 	Counters Counters
+	RRL      gate.RRL // its counters are for reading; Limit sets it
 
 	config  Config
+	alive   uint16        // Config.Idle in 100 ms
+	born    time.Time     // the limiter's time counts from here
 	slots   chan struct{} // one for each question with the resolver
 	workers lifecycle.Workers
 	queries sync.Pool // *wire.Query, for slow answers
@@ -66,22 +81,23 @@ type Server struct {
 	views map[string]*ViewCounters
 }
 
-// maxRcode bounds the counted rcodes; BADVERS is the largest sent.
-const maxRcode = 16
+// maxRcode bounds the counted rcodes; BADCOOKIE is the largest sent.
+const maxRcode = wire.BadCookie
 
 // Counters counts queries and replies.
 type Counters struct {
 	UDP       metrics.Counter // messages by UDP
 	TCP       metrics.Counter // messages by TCP
 	Rcodes    [maxRcode + 1]metrics.Counter
-	Truncated metrics.Counter // replies with TC
-	Dropped   metrics.Counter // no queries: too short, or responses
-	Denied    metrics.Counter // from clients the listener does not admit; no reply
-	Forged    metrics.Counter // from addresses of a view not served there; no reply
-	Slow      metrics.Counter // handed to the resolver
-	Refused   metrics.Counter // not handed to it: MaxSlow was reached; SERVFAIL
-	Oversize  metrics.Counter // answers too long even for TCP; SERVFAIL
-	Panics    metrics.Counter // queries that brought a handler down; no reply
+	Truncated metrics.Counter                 // replies with TC
+	Cookies   [gate.Renew + 1]metrics.Counter // queries with EDNS, by what their cookie proves
+	Dropped   metrics.Counter                 // no queries: too short, or responses
+	Denied    metrics.Counter                 // from clients the listener does not admit; no reply
+	Forged    metrics.Counter                 // from addresses of a view not served there; no reply
+	Slow      metrics.Counter                 // handed to the resolver
+	Refused   metrics.Counter                 // not handed to it: MaxSlow was reached; SERVFAIL
+	Oversize  metrics.Counter                 // answers too long even for TCP; SERVFAIL
+	Panics    metrics.Counter                 // queries that brought a handler down; no reply
 }
 
 // ViewCounters counts what one view's clients asked.
@@ -97,8 +113,16 @@ func New(c Config) *Server {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{config: c, slots: make(chan struct{}, c.MaxSlow), views: map[string]*ViewCounters{}}
+	c.Idle = cmp.Or(c.Idle, 10*time.Second)
+	s := &Server{config: c, slots: make(chan struct{}, c.MaxSlow), views: map[string]*ViewCounters{}}
+	s.alive, s.born = uint16(min(c.Idle/(100*time.Millisecond), 0xFFFF)), s.now()
+	s.Limit(c.RRL, c.Exempt)
+	return s
 }
+
+// Limit changes how many equal replies a second go to one prefix, and which
+// prefixes are never limited.
+func (s *Server) Limit(rate int, exempt []netip.Prefix) { s.RRL.Set(rate, exempt) }
 
 // Start does nothing; the listeners call the handlers.
 func (s *Server) Start(context.Context) error { return nil }

@@ -26,7 +26,7 @@ func (h *handler) later(r *listen.Request, q *wire.Query, dst []byte, sel *view.
 	case h.slots <- struct{}{}:
 	default:
 		h.Counters.Refused.Inc()
-		return h.fail(q, dst, wire.RA, wire.ServFail)
+		return h.fail(q, dst, wire.RA, wire.ServFail, 0)
 	}
 	ask := resolver.Question{Name: name.Name(strings.Clone(string(q.Name()))), Type: q.Type, Class: q.Class, View: sel.Name}
 	p := r.Keep()
@@ -65,39 +65,45 @@ func (s *Server) slow(ctx context.Context, p *listen.Pending, ask resolver.Quest
 	if q.Parse(p.Msg) != wire.OK {
 		return // cannot be: it was parsed before
 	}
-	reply = s.resolved(q, msg, err, flags|wire.RA, p.Transport == listen.UDP)
+	var o wire.Options
+	if q.EDNS {
+		s.options(&o, &p.Request, q)
+	}
+	reply = s.resolved(q, msg, err, flags|wire.RA, p.Transport == listen.UDP, &o)
 }
 
 // resolved turns what the resolver said into a reply. AD stays clear: nothing
 // is validated yet.
-func (s *Server) resolved(q *wire.Query, msg *dns.Msg, err error, flags uint16, udp bool) []byte {
+func (s *Server) resolved(q *wire.Query, msg *dns.Msg, err error, flags uint16, udp bool, o *wire.Options) []byte {
 	if err != nil {
 		rcode := wire.ServFail
 		var failure *resolver.Failure
 		if errors.As(err, &failure) && failure.Rcode > 0 && failure.Rcode < maxRcode {
-			rcode = failure.Rcode
+			rcode, o.EDE = failure.Rcode, wire.EDE(failure.EDE)
+		} else if errors.Is(err, context.DeadlineExceeded) {
+			o.EDE = wire.NoReachable
 		}
-		return s.bare(q, wire.RA, rcode)
+		return s.bare(q, wire.RA, rcode, o)
 	}
 	reply, counts, ok := pack(q, msg)
 	if !ok || msg.Rcode < 0 || msg.Rcode >= maxRcode {
-		return s.bare(q, wire.RA, wire.ServFail)
+		return s.bare(q, wire.RA, wire.ServFail, o)
 	}
-	if len(reply) > q.Limit(udp)-q.Reserve(s.config.NSID) {
+	if len(reply) > q.Limit(udp)-q.Reserve(o) {
 		if !udp {
 			s.Counters.Oversize.Inc()
-			return s.bare(q, wire.RA, wire.ServFail)
+			return s.bare(q, wire.RA, wire.ServFail, o)
 		}
 		s.Counters.Truncated.Inc()
 		reply, counts, flags = reply[:q.End], wire.Counts{Question: 1}, flags|wire.TC
 	}
 	s.Counters.Rcodes[msg.Rcode].Inc()
-	return q.Finish(reply, flags, msg.Rcode, counts, s.config.NSID)
+	return q.Finish(reply, flags, msg.Rcode, counts, o)
 }
 
-func (s *Server) bare(q *wire.Query, flags uint16, rcode int) []byte {
+func (s *Server) bare(q *wire.Query, flags uint16, rcode int, o *wire.Options) []byte {
 	s.Counters.Rcodes[rcode].Inc()
-	return q.Error(nil, flags, rcode, s.config.NSID)
+	return q.Error(nil, flags, rcode, o)
 }
 
 // pack returns question, answer and authority of msg as a reply to q, with

@@ -22,6 +22,8 @@ const (
 	Other
 	// OK: one question, ready to be answered.
 	OK
+	// CookieOnly: no question, but a COOKIE option (RFC 7873, Section 5.4).
+	CookieOnly
 )
 
 // Query is one parsed query. It is filled again and again by Parse and holds
@@ -37,8 +39,13 @@ type Query struct {
 	EDNS    bool   // there was an OPT record; what follows is from it
 	DO      bool   // RFC 3225
 	NSID    bool   // RFC 5001
+	Alive   bool   // asks for the idle time of TCP (RFC 7828)
+	Padded  bool   // RFC 7830
 	Version uint8  // of EDNS
 	Size    uint16 // the requester's payload size
+
+	cookieLen uint8  // 0: no COOKIE option
+	cookieAt  uint16 // where in Msg its data begins
 
 	TSIG bool // the last record was a TSIG
 
@@ -53,6 +60,7 @@ type Query struct {
 func (q *Query) Parse(msg []byte) Verdict {
 	q.Msg, q.End = msg, 0
 	q.EDNS, q.DO, q.NSID, q.TSIG, q.Version, q.Size = false, false, false, false, 0, 0
+	q.Alive, q.Padded, q.cookieLen = false, false, 0
 	if len(msg) < HeaderLen {
 		return Drop
 	}
@@ -63,9 +71,10 @@ func (q *Query) Parse(msg []byte) Verdict {
 	case q.Flags&opcodeMask != 0:
 		return Other
 	// RFC 9619, Section 4: a QUERY with more than one question is malformed.
-	// One without any has no use until cookies are read (RFC 7873, Section 5.4).
-	case binary.BigEndian.Uint16(msg[4:]) != 1:
+	case binary.BigEndian.Uint16(msg[4:]) > 1:
 		return FormErr
+	case binary.BigEndian.Uint16(msg[4:]) == 0:
+		return q.cookieOnly()
 	}
 	if !q.question() {
 		q.End = 0
@@ -75,6 +84,18 @@ func (q *Query) Parse(msg []byte) Verdict {
 		return FormErr
 	}
 	return OK
+}
+
+// cookieOnly reads a query without a question: all it may ask for is a
+// cookie (RFC 7873, Section 5.4).
+func (q *Query) cookieOnly() Verdict {
+	q.Type, q.Class, q.nameLen, q.labels, q.End = 0, 0, 0, 0, HeaderLen
+	ok := q.rest()
+	q.End = 0
+	if !ok || q.cookieLen == 0 {
+		return FormErr
+	}
+	return CookieOnly
 }
 
 // question reads QNAME, QTYPE and QCLASS.
@@ -234,12 +255,44 @@ func (q *Query) opt(r record) bool {
 		if size > len(data) {
 			return false
 		}
-		if binary.BigEndian.Uint16(data) == optionNSID {
-			q.NSID = true
+		if !q.option(binary.BigEndian.Uint16(data), r.end-len(data)+4, size-4) {
+			return false
 		}
 		data = data[size:]
 	}
 	return true
+}
+
+// option notes one option, whose data are size octets from at.
+func (q *Query) option(code uint16, at, size int) bool {
+	switch code {
+	case optionNSID:
+		q.NSID = true
+	case optionCookie:
+		// RFC 7873, Section 5.2.2: 8 octets, or 16 to 40; else FORMERR.
+		if size != ClientCookie && (size < 2*ClientCookie || size > maxCookie) {
+			return false
+		}
+		// RFC 7873, Section 5.2: all but the first are ignored.
+		if q.cookieLen == 0 {
+			q.cookieAt, q.cookieLen = uint16(at), uint8(size)
+		}
+	case optionKeepalive:
+		// RFC 7828, Section 3.2.1: a client sends it empty.
+		q.Alive = q.Alive || size == 0
+	case optionPadding:
+		q.Padded = true
+	}
+	return true
+}
+
+// Cookie returns the data of the COOKIE option, client cookie first; nil
+// where there is none. It is lent: part of Msg.
+func (q *Query) Cookie() []byte {
+	if q.cookieLen == 0 {
+		return nil
+	}
+	return q.Msg[q.cookieAt:][:q.cookieLen:q.cookieLen]
 }
 
 // Name returns QNAME in lower case. It is lent: it changes with the next

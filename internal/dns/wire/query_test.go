@@ -181,8 +181,9 @@ func TestReplies(t *testing.T) {
 	if v := q.Parse(msg); v != OK {
 		t.Fatal(v)
 	}
-	reply := q.Error(nil, AA, BadVers, "edge.example")
-	if got, want := len(reply), q.End+q.Reserve("edge.example"); got != want {
+	opts := &Options{NSID: "edge.example"}
+	reply := q.Error(nil, AA, BadVers, opts)
+	if got, want := len(reply), q.End+q.Reserve(opts); got != want {
 		t.Errorf("reply of %d octets, Reserve says %d", got, want)
 	}
 	if !bytes.Equal(reply[HeaderLen:q.End], msg[HeaderLen:q.End]) {
@@ -207,10 +208,10 @@ func TestReplies(t *testing.T) {
 func TestNoAllocations(t *testing.T) {
 	msg := query(t, "host.example.test.", dns.TypeA, edns(1232))
 	var q Query
-	buf := make([]byte, 0, 512)
+	buf, opts := make([]byte, 0, 512), &Options{NSID: "id", HasCookie: true, Alive: 100, EDE: Prohibited, Block: 468}
 	if n := testing.AllocsPerRun(100, func() {
 		q.Parse(msg)
-		_ = q.Error(buf, 0, Refused, "id")
+		_ = q.Error(buf, 0, Refused, opts)
 		_ = q.Name()
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -247,7 +248,7 @@ func checkAgainstLibrary(t *testing.T, msg []byte, q *Query, verdict Verdict) {
 	m := new(dns.Msg)
 	err := m.Unpack(msg)
 	if verdict == OK {
-		reply := q.Error(nil, 0, Refused, "id")
+		reply := q.Error(nil, 0, Refused, &Options{NSID: "id", HasCookie: true, Alive: 100, EDE: NotReady, Block: 468})
 		if err := new(dns.Msg).Unpack(reply); err != nil {
 			t.Fatalf("own reply %x: %v", reply, err)
 		}

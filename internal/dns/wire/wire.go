@@ -6,8 +6,9 @@
 //
 // It never looks at records other than to step over them, never follows a
 // compression pointer in a question, and owns no goroutine. RFC 1035, Section
-// 4; RFC 6891 (EDNS); RFC 5001 (NSID); RFC 8906 (odd queries); RFC 9619 (one
-// question).
+// 4; RFC 6891 (EDNS); RFC 5001 (NSID); RFC 7828 (keepalive); RFC 7830 and 8467
+// (padding); RFC 7873 (the COOKIE option); RFC 8906 (odd queries); RFC 8914
+// (EDE); RFC 9619 (one question).
 package wire
 
 import "encoding/binary"
@@ -29,6 +30,15 @@ const (
 	opcodeMask uint16 = 0xF << 11
 )
 
+// Lengths of what a COOKIE option holds (RFC 7873, Section 4; RFC 9018,
+// Section 4).
+const (
+	ClientCookie = 8
+	FullCookie   = 24 // client cookie and the server cookie of RFC 9018
+
+	maxCookie = 40
+)
+
 // Sizes of UDP replies.
 const (
 	// MinUDP is what every client takes (RFC 1035, Section 2.3.4).
@@ -45,7 +55,11 @@ const (
 	typeTSIG = 250
 	typeIXFR = 251
 
-	optionNSID = 3 // RFC 5001, Section 4
+	optionNSID      = 3  // RFC 5001, Section 4
+	optionCookie    = 10 // RFC 7873, Section 4
+	optionKeepalive = 11 // RFC 7828, Section 3.1
+	optionPadding   = 12 // RFC 7830, Section 3
+	optionEDE       = 15 // RFC 8914, Section 2
 
 	maxName   = 255
 	maxLabels = 127
