@@ -45,8 +45,11 @@ type Config struct {
 	Serial   SerialPolicy      // default keep
 	Strict   bool              // every ERR blocks a zone, not only what makes it unservable
 
+	Manual    bool // new and changed files wait for Apply
+	MaxChange int  // percent of a zone's records that may change without Apply; default 30
+
 	Poll   time.Duration // how often files are looked at besides being watched; default 2 s; below zero: only when Scan is called
-	Settle time.Duration // how long a file must be left alone before it is read; default 250 ms
+	Settle time.Duration // how long a file must be left alone before it is read; default 1 s: who writes in place may pause
 
 	Now    func() time.Time // default time.Now
 	Log    *slog.Logger     // default: discard
@@ -68,6 +71,7 @@ type ViewConfig struct {
 type Counters struct {
 	Published metrics.Counter // zones published after a change
 	Refused   metrics.Counter // candidates that were not published
+	Held      metrics.Counter // candidates that wait for Apply
 	Journal   metrics.Counter // writes to the journal that failed
 }
 
@@ -109,7 +113,10 @@ func withDefaults(cfg Config) Config {
 		cfg.Poll = 2 * time.Second
 	}
 	if cfg.Settle <= 0 {
-		cfg.Settle = 250 * time.Millisecond
+		cfg.Settle = time.Second
+	}
+	if cfg.MaxChange == 0 {
+		cfg.MaxChange = 30
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -130,6 +137,7 @@ func (a *Authority) Start(ctx context.Context) error {
 	}
 	o := a.owner
 	o.store = store
+	store.Warn = func(err error) { a.cfg.Log.Warn("zone journal", "err", err) }
 	o.restore()
 	o.scan(true)
 	if err := o.settleDown(ctx); err != nil {

@@ -74,7 +74,7 @@ func newBench(t *testing.T) *bench {
 			{Name: "internal", Dir: filepath.Join(b.root, "internal"), Overlay: "external", Clients: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Recursion: true},
 			{Name: "external", Dir: filepath.Join(b.root, "external"), Clients: anyClient},
 		},
-		StateDir: filepath.Join(b.root, "state"), Poll: -1,
+		StateDir: filepath.Join(b.root, "state"), Poll: -1, Settle: 250 * time.Millisecond,
 		Log: slog.New(slog.NewTextHandler(b.log, nil)),
 	}
 	return b
@@ -372,6 +372,36 @@ func TestHalfWrittenFileIsNeverRead(t *testing.T) {
 			t.Fatalf("read half way: %+v", r)
 		}
 		b.want("external", "www.example.test", "192.0.2.80")
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.settle()
+	b.want("external", "b.example.test", "192.0.2.3")
+}
+
+// A writer in place that pauses for 300 ms, each of whose steps would parse,
+// is never read half, however often one looks.
+func TestSlowWriterIsNeverReadHalf(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.cfg.Settle = 0 // the default
+	b.write("external/example.test.zone", external)
+	b.start()
+	f, err := os.Create(filepath.Join(b.root, "external/example.test.zone"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(external + "a A 192.0.2.2\nb A 192.0.2.3\n") {
+		if _, err := f.WriteString(line); err != nil {
+			t.Fatal(err)
+		}
+		for range 6 {
+			if r := b.scan(); len(r.Changes) > 0 || b.zone("external", "example.test").Records() != 5 {
+				t.Fatalf("read half way: %+v", r)
+			}
+			b.now = b.now.Add(50 * time.Millisecond)
+		}
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
@@ -764,6 +794,7 @@ func isRefusal(err error, reason string) bool {
 func TestDerivedRecords(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
+	b.cfg.MaxChange = 100
 	b.write("external/example.test.zone", external+
 		"taken TXT mine\nalias CNAME www\nsub NS ns.else.test.\nd DNAME else.test.\n")
 	b.write("internal/example.test.zone", "intranet 60 A 10.0.0.1\n")

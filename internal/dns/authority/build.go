@@ -29,37 +29,47 @@ type candidate struct {
 	records  []zonefile.Record
 	content  *zone.Zone
 	problems []zonefile.Problem
+
+	changed  bool // other content than is served, or a serial that moved ahead
+	fallback bool // made of the records accepted before: it clears no refusal
+	order    *order
+	who, why string // of the version it makes
 }
 
-// build makes what is dirty anew, view by view, each after the one it
-// overlays, and publishes.
+// build makes what is dirty anew and publishes.
 func (o *owner) build() {
+	_ = o.commit(o.prepare(nil).made, false) // each failure is in its zone's status
+	o.tabulate()
+}
+
+// tabulate publishes what is served, view by view, each after the one it
+// overlays.
+func (o *owner) tabulate() {
 	compiled := map[string]map[name.Name]*answer.Zone{}
 	zones := map[key]*zone.Zone{}
 	for _, i := range o.plan.order {
 		v := &o.plan.views[i]
 		base := compiled[v.Overlay]
-		known := map[name.Name]bool{}
-		for n := range base {
-			known[n] = true
+		here := maps.Clone(base)
+		if here == nil {
+			here = map[name.Name]*answer.Zone{}
 		}
-		all := o.zonesOf(v, known)
-		o.buildView(v, all, known)
-		compiled[v.Name] = map[name.Name]*answer.Zone{}
-		for _, n := range all {
-			k := key{n, v.Name}
-			if st := o.served[k]; st != nil {
-				compiled[v.Name][n] = st.compiled
-				if st.content != nil {
-					zones[k] = st.content
-				}
-			} else if known[n] {
-				compiled[v.Name][n] = base[n]
-				if z := zones[key{n, v.Overlay}]; z != nil {
-					zones[k] = z
-				}
+		for n := range base {
+			if z := zones[key{n, v.Overlay}]; z != nil {
+				zones[key{n, v.Name}] = z
 			}
 		}
+		for k, st := range o.served {
+			if k.view != v.Name || st.unborn() {
+				continue
+			}
+			here[k.zone] = st.compiled
+			delete(zones, k)
+			if st.content != nil {
+				zones[k] = st.content
+			}
+		}
+		compiled[v.Name] = here
 	}
 	o.publish(compiled, zones)
 }
@@ -68,6 +78,9 @@ func (o *owner) build() {
 // file or a last good state here, and those of the view below.
 func (o *owner) zonesOf(v *viewPlan, base map[name.Name]bool) []name.Name {
 	all := maps.Clone(base)
+	if all == nil {
+		all = map[name.Name]bool{}
+	}
 	for k := range o.sources {
 		if k.view == v.Name && o.source(k) != nil {
 			all[k.zone] = true
@@ -76,11 +89,6 @@ func (o *owner) zonesOf(v *viewPlan, base map[name.Name]bool) []name.Name {
 	for k, st := range o.served {
 		if k.view == v.Name && st.content != nil {
 			all[k.zone] = true
-		}
-	}
-	for n := range v.full {
-		if base[n] {
-			all[n] = true
 		}
 	}
 	return slices.SortedFunc(maps.Keys(all), name.Name.Compare)
@@ -93,26 +101,6 @@ func (o *owner) source(k key) *source {
 		return s
 	}
 	return nil
-}
-
-func (o *owner) buildView(v *viewPlan, all []name.Name, base map[name.Name]bool) {
-	var batch []*candidate
-	for _, n := range all {
-		k := key{n, v.Name}
-		hide, tree := v.hides(n, base)
-		if base[n] && !v.full[n] && o.source(k) == nil && len(hide)+len(tree) == 0 {
-			o.inherit(k)
-			continue
-		}
-		if !o.dirty[k] && o.served[k] != nil {
-			continue
-		}
-		if c := o.candidate(v, k, base[n] && !v.full[n], hide, tree); c != nil {
-			batch = append(batch, c)
-		}
-	}
-	o.warnHides(v, base)
-	o.commit(batch)
 }
 
 // inherit forgets a state of its own that the view no longer has.
@@ -140,74 +128,16 @@ func (o *owner) warnHides(v *viewPlan, base map[name.Name]bool) {
 	}
 }
 
-// candidate makes the next state of k, or refuses it and returns nil. Where
-// the newest records do not make a zone, those accepted before are tried, so
-// that a change below still comes through.
-func (o *owner) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Name) *candidate {
-	s := o.source(k)
-	delete(o.dirty, k)
-	if s != nil && !s.good {
-		o.refuse(k, s.reason, s.problems)
-		return nil
-	}
-	var below *served
-	if overlay {
-		if below = o.below(v, k.zone); below == nil || below.content == nil {
-			o.refuse(k, reasonBase, []zonefile.Problem{{
-				File: k.zone.String(), Severity: zonefile.ERR, Code: reasonBase,
-				Message: fmt.Sprintf("view %s has no good state of the zone", v.Overlay),
-			}})
-			return nil
-		}
-	}
-	if s == nil && below == nil {
-		o.refuse(k, reasonMissing, []zonefile.Problem{{
-			File: k.zone.String(), Severity: zonefile.ERR, Code: reasonMissing,
-			Message: fmt.Sprintf("view %s has no file for the zone", v.Name),
-		}})
-		return nil
-	}
-	c := &candidate{key: k, source: s}
-	if s != nil {
-		c.own = s.records
-	}
-	if o.assemble(c, below, hide, tree) {
-		return c
-	}
-	refused := c.problems
-	o.refuse(k, reasonLint, refused)
-	if s == nil || s.accepted == nil {
-		return nil
-	}
-	c.own, c.problems = s.accepted, nil
-	if !o.assemble(c, below, hide, tree) {
-		return nil
-	}
-	c.problems = refused
-	return c
-}
-
-// below returns what the view lies over: the nearest state of the zone.
-func (o *owner) below(v *viewPlan, n name.Name) *served {
-	for v.Overlay != "" {
-		v = o.plan.view(v.Overlay)
-		if st := o.served[key{n, v.Name}]; st != nil {
-			return st
-		}
-	}
-	return nil
-}
-
 // assemble merges, judges and builds; false if the result cannot be served.
-func (o *owner) assemble(c *candidate, below *served, hide, tree []name.Name) bool {
+func (o *owner) assemble(c *candidate, overlay bool, base []zonefile.Record, hide, tree []name.Name) bool {
 	file := c.zone.String()
 	if c.source != nil {
 		file = c.source.path()
 	}
 	c.records = c.own
-	if below != nil {
+	if overlay {
 		c.records, c.problems = view.Materialise(view.Overlay{
-			Origin: c.zone, File: file, External: below.records, Internal: c.own, Hide: hide, HideTree: tree,
+			Origin: c.zone, File: file, External: base, Internal: c.own, Hide: hide, HideTree: tree,
 		})
 	} else if c.view == o.plan.external {
 		var yielded []zonefile.Problem
@@ -215,7 +145,7 @@ func (o *owner) assemble(c *candidate, below *served, hide, tree []name.Name) bo
 		c.problems = append(c.problems, yielded...)
 	}
 	for _, p := range zonelint.Check(c.records, c.zone, zonelint.Context{File: file}) {
-		if below == nil || p.File == file || p.Blocks() { // the rest is told of the view below
+		if !overlay || p.File == file || p.Blocks() { // the rest is told of the view below
 			c.problems = append(c.problems, p)
 		}
 	}
@@ -245,7 +175,7 @@ func (o *owner) refuse(k key, reason string, problems []zonefile.Problem) {
 		st = &served{key: k}
 		o.served[k] = st
 	}
-	st.reason, st.problems = reason, problems
+	st.reason, st.problems, st.held = reason, problems, nil
 	o.a.Counters.Refused.Inc()
 	o.tell(st)
 }
@@ -263,6 +193,10 @@ func (o *owner) tell(st *served) {
 	}
 	if text := reason + strings.Join(texts, "\n"); text != st.logged {
 		st.logged = text
+		if st.held != nil && reason == st.reason {
+			o.log.Warn("zone change waits to be applied", "zone", st.zone, "view", st.view, "reason", strings.Join(st.held, ","), "first", first(texts, 5))
+			return
+		}
 		serving := "the last good state is served"
 		if st.content == nil {
 			serving = "there is no good state: SERVFAIL"

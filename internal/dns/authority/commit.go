@@ -16,34 +16,68 @@ import (
 	"postern/internal/dns/zonefile"
 )
 
-// commit makes the candidates durable and then their zones' state. One whose
-// journal write fails is refused and tried again at the next scan.
-func (o *owner) commit(batch []*candidate) {
+// commit makes the candidates durable and then their zones' state: all views
+// of a zone together. Where the journal cannot be written, none of these
+// changes, and it is tried again at the next scan. An operator's candidates
+// are one for all: they change together, or nothing does and nothing is tried
+// again.
+func (o *owner) commit(made []*candidate, operator bool) error {
 	now := o.a.cfg.Now()
 	var changed []*candidate
 	var snapshots []journal.Snapshot
-	for _, c := range batch {
-		if !o.changes(c, now) {
+	for _, c := range made {
+		if c.changed {
+			changed, snapshots = append(changed, c), append(snapshots, o.snapshot(c, now))
+		}
+	}
+	failed := o.store.Reserve(snapshots)
+	for _, group := range together(changed, operator) {
+		err := failed
+		if err == nil {
+			var batch []journal.Snapshot
+			for _, i := range group {
+				batch = append(batch, snapshots[i])
+			}
+			err = o.store.Save(batch...)
+		}
+		if err != nil && operator {
+			o.a.Counters.Journal.Inc()
+			return err
+		}
+		for _, i := range group {
+			if err != nil {
+				o.journalFailed(changed[i], err)
+			} else {
+				o.accept(changed[i], now)
+				o.loaded += changed[i].content.Records()
+			}
+		}
+	}
+	for _, c := range made {
+		if !c.changed {
 			o.settleUnchanged(c, now)
-			continue
 		}
-		changed = append(changed, c)
-		snapshots = append(snapshots, o.snapshot(c, now))
 	}
-	if err := o.store.Reserve(snapshots); err != nil {
-		for _, c := range changed {
-			o.journalFailed(c, err)
+	return nil
+}
+
+// together returns the indices of candidates that are made durable at once.
+func together(all []*candidate, operator bool) [][]int {
+	var groups [][]int
+	at := map[name.Name]int{}
+	for i, c := range all {
+		zone := c.zone
+		if operator {
+			zone = "" // all in one
 		}
-		return
-	}
-	for i, c := range changed {
-		if err := o.store.Save(snapshots[i]); err != nil {
-			o.journalFailed(c, err)
-			continue
+		g, ok := at[zone]
+		if !ok {
+			g = len(groups)
+			at[zone], groups = g, append(groups, nil)
 		}
-		o.accept(c, now)
-		o.loaded += c.content.Records()
+		groups[g] = append(groups[g], i)
 	}
+	return groups
 }
 
 // changes decides by content whether c must be published, and gives it its
@@ -70,7 +104,9 @@ func (o *owner) settleUnchanged(c *candidate, now time.Time) {
 	if s := c.source; s != nil {
 		overlaid := o.plan.view(c.view).Overlay != ""
 		if overlaid && !sameRecords(c.own, s.accepted) {
-			if err := o.store.Save(o.snapshot(c, now)); err != nil {
+			snap := o.snapshot(c, now)
+			snap.New = false // it answers as before
+			if err := o.store.Save(snap); err != nil {
 				o.journalFailed(c, err)
 				return
 			}
@@ -80,19 +116,18 @@ func (o *owner) settleUnchanged(c *candidate, now time.Time) {
 	o.finish(c, st)
 }
 
-// finish clears or keeps the refusal: a candidate made of the records accepted
-// before does not make the newest ones good.
+// finish clears the refusal, unless the candidate was made of the records
+// accepted before: that does not make the newest ones good.
 func (o *owner) finish(c *candidate, st *served) {
-	if c.source == nil || !blocks(c.problems, o.plan.Strict) {
-		st.reason = ""
+	if c.fallback {
+		return
 	}
+	st.reason, st.held = "", nil
 	st.problems = c.problems
 	if c.source != nil && c.source.reason == "" {
 		st.problems = slices.Concat(c.source.problems, c.problems)
 	}
-	if st.reason == "" {
-		o.tell(st)
-	}
+	o.tell(st)
 }
 
 func sameRecords(a, b []zonefile.Record) bool {
@@ -103,7 +138,15 @@ func sameRecords(a, b []zonefile.Record) bool {
 
 func (o *owner) snapshot(c *candidate, now time.Time) journal.Snapshot {
 	snap := journal.Snapshot{Zone: c.zone.String(), View: c.view, Saved: now, Content: c.content, Derived: derivedRRs(c.records)}
-	if c.source != nil {
+	snap.New = c.source != nil && !sameRecords(c.own, c.source.accepted)
+	snap.Who, snap.Why = byFile, ""
+	if c.order != nil {
+		snap.Who, snap.Why = c.order.who, c.order.why
+	} else if st := o.served[c.key]; st != nil && st.who != "" && !snap.New {
+		snap.Who, snap.Why = st.who, st.why // the admin's part is as it was
+	}
+	c.who, c.why = snap.Who, snap.Why
+	if c.own != nil {
 		snap.File, snap.FileSerial = c.source.file, c.source.fileSOA
 		snap.Source = make([]dns.RR, 0, len(c.own))
 		for _, r := range c.own {
@@ -131,19 +174,13 @@ func (o *owner) accept(c *candidate, now time.Time) {
 	}
 	old := st.content
 	st.content, st.records, st.compiled, st.loadedAt = c.content, c.records, answer.Compile(c.content), now
+	st.who, st.why = c.who, c.why
 	if c.source != nil {
 		c.source.accepted = c.own
 	}
 	o.finish(c, st)
 	o.a.Counters.Published.Inc()
 	o.announce(st, old)
-	for _, v := range o.plan.views { // whoever lies over it, even over a view in between that shows it as it is
-		for up := &v; up != nil && up.Overlay != ""; up = o.plan.view(up.Overlay) {
-			if up.Overlay == c.view {
-				o.dirty[key{c.zone, v.Name}] = true
-			}
-		}
-	}
 }
 
 // announce logs what changed and puts it into the report.
@@ -259,7 +296,16 @@ func (o *owner) status(st *served) Status {
 	if st.content != nil {
 		s.ServedSerial, s.Records = st.content.Serial(), st.content.Records()
 	}
+	if pin, ok := o.pins[st.key]; ok && s.Reason == "" {
+		s.Reason = reasonPinned
+		s.Problems = append([]zonefile.Problem{pinnedProblem(s.File, pin)}, s.Problems...)
+		s.Problem = s.Problems[0].String()
+	}
 	switch {
+	case len(st.held) > 0 && s.Reason == st.reason:
+		s.State = Planned
+	case s.Reason == reasonPinned:
+		s.State = Pinned
 	case st.content == nil:
 		s.State = Failed
 	case s.Reason == reasonMissing:

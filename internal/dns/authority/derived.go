@@ -119,8 +119,8 @@ func (o *owner) replaceDerived(next []journal.Derived, k key) error {
 	}
 	o.dirty[k] = true
 	o.build()
-	if st.reason == "" || st.reason == reasonLint {
-		return nil // what the linter refuses are the admin's newest records, not ours
+	if st.reason != reasonJournal {
+		return nil // what is refused or waits are the admin's newest records, not ours
 	}
 	o.derived = before
 	o.dirty[k] = true
@@ -130,7 +130,7 @@ func (o *owner) replaceDerived(next []journal.Derived, k key) error {
 // externalZone returns the zone of the external view that holds n.
 func (o *owner) externalZone(n name.Name) *served {
 	for ; ; n = n.Parent() {
-		if st := o.served[key{n, o.plan.external}]; st != nil {
+		if st := o.served[key{n, o.plan.external}]; st != nil && !st.unborn() {
 			if st.content == nil {
 				return nil
 			}
@@ -182,6 +182,9 @@ func (o *owner) withDerived(origin name.Name, records []zonefile.Record) ([]zone
 func (o *owner) holds(origin, n name.Name) bool {
 	for ; n != origin; n = n.Parent() {
 		k := key{n, o.plan.external}
+		if st := o.served[k]; st != nil && st.unborn() {
+			continue
+		}
 		if o.sources[k] != nil || o.served[k] != nil {
 			return false
 		}

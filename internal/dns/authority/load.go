@@ -2,8 +2,12 @@ package authority
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -25,6 +29,7 @@ type loaded struct {
 	problems     []zonefile.Problem
 	includes     []string // relative to the directory
 	sig          string   // of the file and its includes at the time of reading
+	hash         string   // of their text
 	unterminated bool     // the last line has no end: somebody may be writing still
 }
 
@@ -41,12 +46,14 @@ func readZone(dir, file string, origin name.Name) (loaded, error) {
 	if err != nil {
 		return loaded{}, err
 	}
-	in := includer{dir: dir, sigs: []string{sig}}
+	in := includer{dir: dir, sigs: []string{sig}, sum: sha256.New()}
+	in.digest(text)
 	defer in.close()
 	l := loaded{unterminated: len(text) > 0 && text[len(text)-1] != '\n'}
 	l.records, l.problems = zonefile.Parse(bytes.NewReader(text), filepath.Join(dir, file), origin,
 		zonefile.Options{Include: in.include, MaxSize: maxZoneText})
 	l.includes, l.sig = in.paths, strings.Join(in.sigs, " ")
+	l.hash = hex.EncodeToString(in.sum.Sum(nil))
 	return l, nil
 }
 
@@ -83,6 +90,15 @@ type includer struct {
 	root  *os.Root
 	paths []string
 	sigs  []string
+	sum   hash.Hash
+}
+
+// digest takes one file's text into the hash.
+func (in *includer) digest(text []byte) {
+	var size [8]byte
+	binary.BigEndian.PutUint64(size[:], uint64(len(text)))
+	in.sum.Write(size[:]) // a hash never fails
+	in.sum.Write(text)
 }
 
 func (in *includer) include(path string) ([]byte, string, error) {
@@ -111,6 +127,7 @@ func (in *includer) include(path string) ([]byte, string, error) {
 	}
 	text, sig, err := readAll(f)
 	in.sigs = append(in.sigs, sig)
+	in.digest(text)
 	return text, filepath.Join(in.dir, rel), err
 }
 

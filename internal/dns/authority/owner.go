@@ -28,6 +28,7 @@ type owner struct {
 	sources map[key]*source
 	served  map[key]*served
 	derived []journal.Derived
+	pins    map[key]journal.Pin
 	dirty   map[key]bool // must be built again
 
 	starting   bool
@@ -47,17 +48,24 @@ type served struct {
 
 	reason   string // why the last candidate was refused; "" if it was not
 	problems []zonefile.Problem
-	logged   string // the refusal that was logged last
+	held     []string // reason words for which the newest records wait; nil if they do not
+	logged   string   // the refusal that was logged last
+
+	who, why string // of the version that is served
 
 	state    State
 	since    time.Time
 	loadedAt time.Time
 }
 
+// unborn reports that the zone is new and only planned: it does not exist yet.
+func (st *served) unborn() bool { return st.content == nil && len(st.held) > 0 }
+
 func newOwner(a *Authority, p *plan) *owner {
 	return &owner{
 		a: a, plan: p, log: a.cfg.Log, starting: true,
 		sources: map[key]*source{}, served: map[key]*served{}, dirty: map[key]bool{},
+		pins:     map[key]journal.Pin{},
 		dirFault: map[string]string{}, complained: map[string]string{},
 	}
 }
@@ -70,6 +78,11 @@ func (o *owner) restore() {
 		o.log.Error("zone journal", "err", err)
 	}
 	o.derived = derived
+	for _, pin := range o.store.Pins() {
+		if n, err := name.Parse(pin.Zone); err == nil {
+			o.pins[key{n, pin.View}] = pin
+		}
+	}
 	for _, snap := range snapshots {
 		o.take(snap)
 	}
@@ -87,7 +100,7 @@ func (o *owner) take(snap journal.Snapshot) {
 	for _, rr := range snap.Derived {
 		made[rr.String()] = true
 	}
-	st := &served{key: k, content: snap.Content, compiled: answer.Compile(snap.Content), loadedAt: snap.Saved}
+	st := &served{key: k, content: snap.Content, compiled: answer.Compile(snap.Content), loadedAt: snap.Saved, who: snap.Who, why: snap.Why}
 	for node := range snap.Content.Nodes() {
 		for i := range node.Sets {
 			for _, rr := range node.Sets[i].RRs {

@@ -35,6 +35,7 @@ type source struct {
 	reason   string // why records are not what the file holds now; "" if they are
 	problems []zonefile.Problem
 
+	hash     string // of the text of the files when they were read; "" if they were not
 	sig      string // the files' signature when they were read
 	includes []string
 	waiting  string    // a signature seen but not read yet
@@ -62,13 +63,13 @@ func (o *owner) scan(force bool) {
 	o.build()
 }
 
-// settleDown scans until no file is being written, for about five seconds.
+// settleDown scans until no file is being written, for a few times Settle.
 func (o *owner) settleDown(ctx context.Context) error {
-	for range 20 {
+	for range 24 {
 		if !o.unsettled {
 			return nil
 		}
-		t := time.NewTimer(o.plan.Settle)
+		t := time.NewTimer(o.plan.Settle/4 + time.Millisecond)
 		select {
 		case <-t.C:
 		case <-ctx.Done():
@@ -224,7 +225,7 @@ func (o *owner) gone(s *source) {
 	if s.reason == reasonMissing || !o.starting && !o.rested(s, absent) {
 		return
 	}
-	if !s.good {
+	if st := o.served[s.key]; !s.good || st != nil && st.unborn() {
 		o.forget(s.key) // nothing of it was ever served
 		return
 	}
@@ -261,7 +262,7 @@ func (o *owner) read(s *source) {
 		o.unsettled = true
 		return
 	}
-	s.sig, s.includes, s.waiting = l.sig, l.includes, ""
+	s.sig, s.includes, s.waiting, s.hash = l.sig, l.includes, "", l.hash
 	if blocks(l.problems, o.plan.Strict) {
 		o.fault(s, reasonBroken, l.problems...)
 		return

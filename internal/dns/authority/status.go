@@ -23,6 +23,8 @@ const (
 	LastGood State = "last-good" // the file or the change is refused; what was accepted before is served
 	Missing  State = "missing"   // the file is gone; what was accepted before is served
 	Failed   State = "failed"    // there is no good state: SERVFAIL
+	Planned  State = "planned"   // a change waits for Apply; what was accepted before is served, of a new zone nothing
+	Pinned   State = "pinned"    // rolled back: nothing is published from the file until it changed and Apply
 )
 
 // Status is one (zone, view) that has content of its own. A zone that a view

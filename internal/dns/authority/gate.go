@@ -1,0 +1,183 @@
+package authority
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"postern/internal/dns/journal"
+	"postern/internal/dns/name"
+	"postern/internal/dns/zone"
+	"postern/internal/dns/zonefile"
+)
+
+// Reason words of a change that waits for Apply. Those of a danger are also
+// the codes that accept it.
+const (
+	reasonPlanned = "planned" // apply = "manual"
+	reasonPinned  = "pinned"  // the zone was rolled back
+
+	LargeChange  = "large-change"  // more records change than Config.MaxChange allows
+	LosesNS      = "loses-ns"      // fewer name servers than before, or all others
+	LosesMX      = "loses-mx"      // no mail server is left
+	LosesAddress = "loses-address" // the apex or a mail server loses its last A or AAAA
+)
+
+// smallZone is the number of records from which a change can be a large one.
+const smallZone = 10
+
+// mayPublish decides whether the newest records of a file go out by
+// themselves; if not, it notes why they wait.
+func (o *owner) mayPublish(c *candidate) bool {
+	if c.source == nil || sameRecords(c.own, c.source.accepted) {
+		return true
+	}
+	st := o.served[c.key]
+	var old *zone.Zone
+	if st != nil {
+		old = st.content
+	}
+	pin, pinned := o.pins[c.key]
+	if old != nil && !pinned && zone.SameContent(old, c.content) && !o.plan.Serial.bump(c.content.Serial(), old.Serial()) {
+		return true
+	}
+	file := c.source.path()
+	dangers := o.dangers(file, old, c.content)
+	var waits []zonefile.Problem
+	hint := fmt.Sprintf("postern zone plan %s shows it; postern zone apply %[1]s publishes it", c.zone)
+	switch {
+	case pinned:
+		waits = []zonefile.Problem{pinnedProblem(file, pin)}
+	case o.plan.Manual:
+		waits = []zonefile.Problem{{
+			File: file, Severity: zonefile.WARN, Code: reasonPlanned, Message: "the file is not published before somebody applies it", Hint: hint,
+		}}
+	case len(dangers) == 0:
+		return true
+	}
+	waits = append(dangers, waits...) // a danger is told first
+	o.hold(c, waits)
+	return false
+}
+
+// hold notes that the newest records wait, and why.
+func (o *owner) hold(c *candidate, waits []zonefile.Problem) {
+	st := o.served[c.key]
+	if st == nil {
+		st = &served{key: c.key}
+		o.served[c.key] = st
+	}
+	st.held = codes(waits)
+	st.reason, st.problems = st.held[0], append(waits, c.problems...)
+	o.a.Counters.Held.Inc()
+	o.tell(st)
+}
+
+func codes(problems []zonefile.Problem) []string {
+	var all []string
+	for _, p := range problems {
+		all = append(all, p.Code)
+	}
+	return all
+}
+
+func pinnedProblem(file string, pin journal.Pin) zonefile.Problem {
+	return zonefile.Problem{
+		File: file, Severity: zonefile.WARN, Code: reasonPinned,
+		Message: fmt.Sprintf("rolled back to version %d by %s", pin.Version, pin.Who),
+		Hint:    "the file is published again once it has changed and somebody applies it",
+	}
+}
+
+// dangers returns what must not happen by mistake. A new zone endangers
+// nothing.
+func (o *owner) dangers(file string, old, next *zone.Zone) []zonefile.Problem {
+	if old == nil {
+		return nil
+	}
+	var all []zonefile.Problem
+	add := func(code, message string) {
+		all = append(all, zonefile.Problem{
+			File: file, Severity: zonefile.WARN, Code: code, Message: message,
+			Hint: fmt.Sprintf("if it is meant: postern zone apply %s --accept %s --reason TEXT", next.Origin(), code),
+		})
+	}
+	removed, added := withoutSerial(zone.Diff(old, next))
+	size := max(len(removed), len(added))
+	if old.Records() >= smallZone && size*100 > o.plan.MaxChange*old.Records() {
+		add(LargeChange, fmt.Sprintf("%d of %d records go and %d come: more than %d %%", len(removed), old.Records(), len(added), o.plan.MaxChange))
+	}
+	before, after := hosts(old, dns.TypeNS), hosts(next, dns.TypeNS)
+	if len(after) < len(before) || len(before) > 0 && !overlap(before, after) {
+		add(LosesNS, fmt.Sprintf("the name servers were %s and would be %s", list(before), list(after)))
+	}
+	mailBefore, mailAfter := hosts(old, dns.TypeMX), hosts(next, dns.TypeMX)
+	if len(mailBefore) > 0 && len(mailAfter) == 0 {
+		add(LosesMX, fmt.Sprintf("the mail servers were %s; none would be left", list(mailBefore)))
+	}
+	points := []name.Name{next.Origin()}
+	for _, host := range mailBefore {
+		if n, err := name.Parse(host); err == nil && contains(mailAfter, host) {
+			points = append(points, n)
+		}
+	}
+	for _, n := range points {
+		for _, t := range []uint16{dns.TypeA, dns.TypeAAAA} {
+			if hasSet(old, n, t) && !hasSet(next, n, t) {
+				add(LosesAddress, fmt.Sprintf("%s would have no %s any more", n, dns.Type(t)))
+			}
+		}
+	}
+	return all
+}
+
+// hosts returns the targets of the apex NS or MX; a null MX (RFC 7505) is none.
+func hosts(z *zone.Zone, t uint16) []string {
+	set := z.Node(z.Origin()).Set(t)
+	if set == nil {
+		return nil
+	}
+	var all []string
+	for _, rr := range set.RRs {
+		switch rr := rr.(type) {
+		case *dns.NS:
+			all = append(all, rr.Ns)
+		case *dns.MX:
+			if rr.Mx != "." {
+				all = append(all, rr.Mx)
+			}
+		}
+	}
+	return all
+}
+
+func hasSet(z *zone.Zone, n name.Name, t uint16) bool {
+	node := z.Node(n)
+	return node != nil && node.Set(t) != nil
+}
+
+func contains(all []string, one string) bool {
+	for _, s := range all {
+		if strings.EqualFold(s, one) {
+			return true
+		}
+	}
+	return false
+}
+
+func overlap(a, b []string) bool {
+	for _, s := range a {
+		if contains(b, s) {
+			return true
+		}
+	}
+	return false
+}
+
+func list(all []string) string {
+	if len(all) == 0 {
+		return "none"
+	}
+	return strings.Join(all, ", ")
+}

@@ -1,0 +1,180 @@
+package authority
+
+import (
+	"fmt"
+	"maps"
+
+	"postern/internal/dns/name"
+	"postern/internal/dns/zonefile"
+)
+
+// byFile is who a version is by that nobody had to apply.
+const byFile = "file"
+
+// order is what an operator wants of a (zone, view).
+type order struct {
+	own      []zonefile.Record // instead of the file's; nil: the file's
+	who, why string
+}
+
+// round is one pass over views and zones that makes candidates. With orders it
+// makes theirs and what follows from them, and leaves no trace; without, it
+// makes what is dirty and notes refusals.
+type round struct {
+	o       *owner
+	orders  map[key]*order
+	made    []*candidate // each after those it lies over
+	latest  map[key]*candidate
+	touched map[key]bool // what lies over a candidate that changes
+	refused []Plan       // orders that cannot be carried out
+}
+
+// prepare makes candidates. Nothing is published before commit.
+func (o *owner) prepare(orders map[key]*order) *round {
+	r := &round{o: o, orders: orders, latest: map[key]*candidate{}, touched: map[key]bool{}}
+	exists := map[string]map[name.Name]bool{}
+	for _, i := range o.plan.order {
+		v := &o.plan.views[i]
+		base := exists[v.Overlay]
+		here := maps.Clone(base)
+		if here == nil {
+			here = map[name.Name]bool{}
+		}
+		for _, n := range o.zonesOf(v, base) {
+			k := key{n, v.Name}
+			r.visit(v, k, base)
+			if st := o.served[k]; r.latest[k] != nil || st != nil && !st.unborn() {
+				here[n] = true
+			}
+		}
+		exists[v.Name] = here
+		if orders == nil {
+			o.warnHides(v, base)
+		}
+	}
+	return r
+}
+
+func (r *round) visit(v *viewPlan, k key, base map[name.Name]bool) {
+	o := r.o
+	hide, tree := v.hides(k.zone, base)
+	overlay := base[k.zone] && !v.full[k.zone]
+	if overlay && o.source(k) == nil && len(hide)+len(tree) == 0 {
+		if r.orders == nil {
+			o.inherit(k)
+		}
+		return
+	}
+	wanted := r.touched[k] || r.orders[k] != nil
+	if r.orders == nil {
+		wanted = wanted || o.dirty[k] || o.served[k] == nil
+	}
+	if !wanted {
+		return
+	}
+	c := r.candidate(v, k, overlay, hide, tree)
+	if c == nil {
+		return
+	}
+	c.changed = o.changes(c, o.a.cfg.Now())
+	r.made, r.latest[k] = append(r.made, c), c
+	if !c.changed {
+		return
+	}
+	for _, v := range o.plan.views { // whoever lies over it, even over a view in between that shows it as it is
+		for up := &v; up != nil && up.Overlay != ""; up = o.plan.view(up.Overlay) {
+			if up.Overlay == k.view {
+				r.touched[key{k.zone, v.Name}] = true
+			}
+		}
+	}
+}
+
+// below returns the records that the view lies over: those of the nearest
+// state of the zone.
+func (r *round) below(v *viewPlan, n name.Name) ([]zonefile.Record, bool) {
+	for v.Overlay != "" {
+		v = r.o.plan.view(v.Overlay)
+		k := key{n, v.Name}
+		if c := r.latest[k]; c != nil {
+			return c.records, true
+		}
+		if st := r.o.served[k]; st != nil && !st.unborn() {
+			return st.records, st.content != nil
+		}
+	}
+	return nil, false
+}
+
+// refuse leaves k as it is and says why.
+func (r *round) refuse(k key, reason string, problems []zonefile.Problem) {
+	if r.orders == nil {
+		r.o.refuse(k, reason, problems)
+	} else if r.orders[k] != nil {
+		r.refused = append(r.refused, Plan{Zone: k.zone.String(), View: k.view, Reason: reason, Problems: problems})
+	}
+}
+
+// candidate makes the next state of k, or refuses it and returns nil. Where
+// the newest records do not make a zone, or wait, those accepted before are
+// tried, so that a change below still comes through.
+func (r *round) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Name) *candidate {
+	o, s := r.o, r.o.source(k)
+	if r.orders == nil {
+		delete(o.dirty, k)
+	}
+	order := r.orders[k]
+	if s != nil && !s.good {
+		r.refuse(k, s.reason, s.problems)
+		return nil
+	}
+	c := &candidate{key: k, source: s, order: order}
+	var base []zonefile.Record
+	if overlay {
+		var good bool
+		if base, good = r.below(v, k.zone); !good {
+			r.refuse(k, reasonBase, []zonefile.Problem{{
+				File: k.zone.String(), Severity: zonefile.ERR, Code: reasonBase,
+				Message: fmt.Sprintf("view %s has no good state of the zone", v.Overlay),
+			}})
+			return nil
+		}
+	}
+	if s == nil && !overlay {
+		r.refuse(k, reasonMissing, []zonefile.Problem{{
+			File: k.zone.String(), Severity: zonefile.ERR, Code: reasonMissing,
+			Message: fmt.Sprintf("view %s has no file for the zone", v.Name),
+		}})
+		return nil
+	}
+	if s != nil {
+		c.own = s.records
+	}
+	if order != nil && order.own != nil {
+		c.own = order.own
+	}
+	if r.orders == nil || order != nil {
+		fit := o.assemble(c, overlay, base, hide, tree)
+		if fit && (order != nil || o.mayPublish(c)) {
+			return c
+		}
+		if !fit {
+			r.refuse(k, reasonLint, c.problems)
+		}
+		if order != nil {
+			return nil
+		}
+	}
+	// What was accepted before, also where somebody else's order reaches here.
+	if s != nil && s.accepted == nil && len(hide)+len(tree) == 0 {
+		return nil
+	}
+	c.own, c.problems, c.content = nil, nil, nil
+	if s != nil {
+		c.own, c.fallback = s.accepted, true
+	}
+	if !o.assemble(c, overlay, base, hide, tree) {
+		return nil
+	}
+	return c
+}
