@@ -53,7 +53,7 @@ const (
 type Listen struct {
 	Serve      Service
 	Addrs      []netip.AddrPort
-	Transports []string       // dns: "udp", "tcp"; submission: exactly one of "tls", "starttls"; else empty
+	Transports []string       // dns: "udp", "tcp", "tls", "https", "quic"; submission: exactly one of "tls", "starttls"; else empty
 	Views      []string       // dns: only these; empty: all
 	Clients    []netip.Prefix // who may connect; empty: anyone
 }

@@ -48,12 +48,10 @@ func (b *builder) transports(t table, l Listen) []string {
 	switch l.Serve {
 	case ServeDNS:
 		for _, n := range t.list("transport") {
-			switch n.text {
-			case "tls", "https", "quic":
-				b.file.errorAt(n.at, fmt.Sprintf("transport %q for dns is not available yet", n.text), `today "udp" or "tcp"`)
-			case "starttls":
-				b.file.errorAt(n.at, `transport "starttls" has no meaning for dns`, `want "udp" or "tcp"`)
+			if n.text == "starttls" {
+				b.file.errorAt(n.at, `transport "starttls" has no meaning for dns`, `want "udp", "tcp", "tls", "https" or "quic"`)
 			}
+			b.notPlainPort(l, n)
 		}
 		if written == nil {
 			return []string{"udp", "tcp"}
@@ -67,6 +65,24 @@ func (b *builder) transports(t table, l Listen) []string {
 		return nil
 	}
 	return said
+}
+
+// secureDNS is where clients look for names over TLS: RFC 7858, Section 3.1;
+// RFC 8484, Section 4.1; RFC 9250, Section 4.1.1.
+var secureDNS = map[string]uint16{"tls": 853, "https": 443, "quic": 853}
+
+// notPlainPort keeps TLS off port 53, where the same two RFCs forbid it.
+func (b *builder) notPlainPort(l Listen, transport *node) {
+	port, ok := secureDNS[transport.text]
+	if !ok {
+		return
+	}
+	for _, a := range l.Addrs {
+		if a.Port() == 53 {
+			b.file.errorAt(transport.at, fmt.Sprintf("transport %q on port 53", transport.text), fmt.Sprintf("write an entry of its own, with port %d", port))
+			return
+		}
+	}
 }
 
 // submissionTLS is the one kind of TLS of a submission entry. Port 465 is
@@ -167,8 +183,11 @@ func protocols(l Listen) []string {
 	}
 	var all []string
 	for _, t := range l.Transports {
-		if t == "udp" || t == "tcp" {
-			all = append(all, t)
+		switch t {
+		case "udp", "quic":
+			all = append(all, "udp")
+		case "tcp", "tls", "https":
+			all = append(all, "tcp")
 		}
 	}
 	return all

@@ -50,7 +50,7 @@ func namesSchema() []section {
 		{path: "listen", list: true, doc: "Listeners switch parts on. Every transport on every address; several entries for different mixes.", keys: []key{
 			{name: "serve", kind: kindWord(), need: true, eg: "dns", words: []string{"dns", "mx", "submission", "relay", "admin"}, later: []string{"web"}, doc: "what it serves"},
 			{name: "address", kind: kindAddressPort(), list: true, need: true, eg: []string{"127.0.0.1:53", "[::1]:53"}, doc: "where"},
-			{name: "transport", kind: kindWord(), list: true, eg: []string{"udp", "tcp"}, words: []string{"udp", "tcp", "tls", "starttls", "https", "quic"}, doc: "dns: udp, tcp (both unless given; tls, https and quic are not available yet); submission: tls or starttls (unless given tls on port 465, starttls on 587)"},
+			{name: "transport", kind: kindWord(), list: true, eg: []string{"udp", "tcp"}, words: []string{"udp", "tcp", "tls", "starttls", "https", "quic"}, doc: "dns: udp, tcp (both unless given), tls and quic (port 853), https (port 443); submission: tls or starttls (unless given tls on port 465, starttls on 587)"},
 			{name: "views", kind: kindName(), list: true, eg: []string{"external"}, doc: "dns: only these views; needed on a public address when any view recurses"},
 			{name: "clients", kind: kindClient(), list: true, eg: []string{"any"}, doc: "who may connect at all; anyone unless given"},
 			{name: "proxy", kind: kindFlag(), only: false, doc: "PROXY protocol"},

@@ -42,11 +42,14 @@ func contains[T comparable](list []T, x T) bool {
 
 // tlsConfig is what the doors show; the engine switches tickets off.
 func (a *App) tlsConfig(cfg *config.Checked) *tls.Config {
-	least := uint16(tls.VersionTLS12)
+	return a.certs.Server(leastTLS(cfg), false)
+}
+
+func leastTLS(cfg *config.Checked) uint16 {
 	if cfg.TLS.MinVersion == "1.3" {
-		least = tls.VersionTLS13
+		return tls.VersionTLS13
 	}
-	return a.certs.Server(least, false)
+	return tls.VersionTLS12
 }
 
 // buildAccounts opens the database. A damaged one closes submission and

@@ -157,21 +157,26 @@ func rootHints(path string) ([]resolver.Hint, error) {
 	return hints, nil
 }
 
+var nameTransports = map[string]listen.Transport{
+	"udp": listen.UDP, "tcp": listen.TCP, "tls": listen.TLS, "https": listen.HTTPS, "quic": listen.QUIC,
+}
+
 // nameListeners is the wanted DNS listeners.
 func (a *App) nameListeners(cfg *config.Checked) []listen.Spec {
 	var specs []listen.Spec
+	shown := a.certs.Server(leastTLS(cfg), true)
 	for _, l := range cfg.Listen {
 		if l.Serve != config.ServeDNS {
 			continue
 		}
 		for _, addr := range l.Addrs {
 			for _, t := range l.Transports {
-				transport := listen.UDP
-				if t == "tcp" {
-					transport = listen.TCP
+				transport, ok := nameTransports[t]
+				if !ok {
+					continue // config has no other
 				}
 				door := a.serve.Handler(serve.Listener{Views: l.Views, Clients: l.Clients})
-				specs = append(specs, listen.Spec{Addr: addr, Transport: transport, Handler: door})
+				specs = append(specs, listen.Spec{Addr: addr, Transport: transport, Handler: door, TLS: shown})
 			}
 		}
 	}
