@@ -67,6 +67,11 @@ func newLeaf(authority pair, n names, now time.Time) (pair, error) {
 	for _, a := range n.addrs {
 		template.IPAddresses = append(template.IPAddresses, a.AsSlice())
 	}
+	// Nobody matches the common name any more, but GnuTLS's tools (kdig) close
+	// the connection where the subject is empty. X.520: at most 64 characters.
+	if len(n.hosts) > 0 && len(n.hosts[0]) <= 64 {
+		template.Subject.CommonName = n.hosts[0]
+	}
 	if template.NotAfter.After(authority.cert.NotAfter) {
 		template.NotAfter = authority.cert.NotAfter
 	}

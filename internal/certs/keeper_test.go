@@ -37,6 +37,9 @@ func TestClientThatTrustsTheAuthorityConnects(t *testing.T) {
 	if err != nil || !roots.AppendCertsFromPEM(ca) {
 		t.Fatal("no authority file", err)
 	}
+	if got := k.Leaf().Subject.CommonName; got != "edge.example.net" {
+		t.Errorf("the subject %q closes out GnuTLS's tools", got)
+	}
 	for _, name := range []string{"edge.example.net", "127.0.0.1"} {
 		here, there := net.Pipe()
 		go func() { _ = tls.Server(there, k.Server(tls.VersionTLS12, false)).Handshake() }()
