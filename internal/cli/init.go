@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 
@@ -196,12 +197,16 @@ func (p *plan) addresses(a initArgs, own func() ([]netip.Addr, error)) error {
 	}
 	if len(p.Outside) == 0 {
 		// Behind address translation the world arrives at a private address,
-		// which then has both roles (VIEWS.md).
-		p.Outside, p.TwoRoles = private, true
-		p.Inside = p.Inside[:1]
+		// of the same family, which then has both roles (VIEWS.md).
+		for _, addr := range private {
+			if slices.ContainsFunc(p.Published, func(given netip.Addr) bool { return given.Is4() == addr.Is4() }) {
+				p.Outside = append(p.Outside, addr)
+			}
+		}
+		p.TwoRoles, p.Inside = true, p.Inside[:1]
 	}
 	if len(p.Outside) == 0 {
-		return usageError{fmt.Errorf("this machine has none of the addresses given, and no private one that they could lead to")}
+		return usageError{errors.New("this machine has none of the addresses given, and no private one that they could lead to (hint: ip address shows what it has)")}
 	}
 	return p.relay(private)
 }

@@ -29,15 +29,16 @@ func TestInitFindsWhereTheWorldAndTheInsideArrive(t *testing.T) {
 		twoRoles                 bool
 		wrong                    string
 	}{
-		"public and private":   {own: "198.51.100.7 10.0.0.1", outside: "198.51.100.7", inside: "127.0.0.1 10.0.0.1"},
-		"public only":          {own: "198.51.100.7", outside: "198.51.100.7", inside: "127.0.0.1"},
-		"behind translation":   {own: "10.0.0.1", given: "198.51.100.7", outside: "10.0.0.1", inside: "127.0.0.1", twoRoles: true},
-		"one of two is given":  {own: "198.51.100.7 198.51.100.8", given: "198.51.100.8", outside: "198.51.100.8", inside: "127.0.0.1"},
-		"relay door":           {own: "198.51.100.7 10.0.0.1", inner: "10.0.0.5", outside: "198.51.100.7", inside: "127.0.0.1 10.0.0.1", relayAt: "10.0.0.1"},
-		"private without help": {own: "10.0.0.1", wrong: "--address"},
-		"no address at all":    {own: "", wrong: "--address"},
-		"no room for a relay":  {own: "10.0.0.1", given: "198.51.100.7", inner: "10.0.0.5", wrong: "--inner"},
-		"inner is no address":  {own: "198.51.100.7 10.0.0.1", inner: "exchange", wrong: "not an address"},
+		"public and private":           {own: "198.51.100.7 10.0.0.1", outside: "198.51.100.7", inside: "127.0.0.1 10.0.0.1"},
+		"public only":                  {own: "198.51.100.7", outside: "198.51.100.7", inside: "127.0.0.1"},
+		"behind translation":           {own: "10.0.0.1", given: "198.51.100.7", outside: "10.0.0.1", inside: "127.0.0.1", twoRoles: true},
+		"one of two is given":          {own: "198.51.100.7 198.51.100.8", given: "198.51.100.8", outside: "198.51.100.8", inside: "127.0.0.1"},
+		"relay door":                   {own: "198.51.100.7 10.0.0.1", inner: "10.0.0.5", outside: "198.51.100.7", inside: "127.0.0.1 10.0.0.1", relayAt: "10.0.0.1"},
+		"private without help":         {own: "10.0.0.1", wrong: "--address"},
+		"translation is of one family": {own: "10.0.0.1", given: "2001:db8::7", wrong: "none of the addresses given"},
+		"no address at all":            {own: "", wrong: "--address"},
+		"no room for a relay":          {own: "10.0.0.1", given: "198.51.100.7", inner: "10.0.0.5", wrong: "--inner"},
+		"inner is no address":          {own: "198.51.100.7 10.0.0.1", inner: "exchange", wrong: "not an address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
