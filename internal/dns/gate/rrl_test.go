@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unsafe"
@@ -132,14 +133,16 @@ func TestSetKeepsWhatWasCounted(t *testing.T) {
 // A victim under flood keeps its bucket, however many others come by.
 func TestManyPrefixesDoNotFreeAVictim(t *testing.T) {
 	t.Parallel()
+	const slots = 1 << 12
 	l := limiter(50)
+	l.set.Load().table = make([]atomic.Uint64, slots)
 	send(l, "192.0.2.1", Answer, "a", 1000, 0, time.Second)
 	now := time.Second
-	for i := range uint32(3 * rrlSlots) {
+	for i := range uint32(10 * slots) {
 		var a [4]byte
 		binary.BigEndian.PutUint32(a[:], i<<8)
 		l.Rule(netip.AddrFrom4(a), Answer, []byte("b"), now)
-		now += time.Microsecond / 2
+		now += time.Microsecond
 	}
 	if l.Rule(addr("192.0.2.1"), Answer, []byte("a"), now) == Pass {
 		t.Error("the flooded bucket gave way")
