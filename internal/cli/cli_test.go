@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"postern/internal/dns/zonefile"
 )
 
 // command runs the command line as a shell would.
@@ -32,7 +34,7 @@ func TestWrongUseIsExitTwoWithAHint(t *testing.T) {
 		{"frobnicate", "postern --help"},
 		{"--frobnicate", "unknown flag"},
 		{"status --frobnicate", "postern status --help"},
-		{"zone", "say what to do (hint: postern zone --help; it knows check, export, list)"},
+		{"zone", "say what to do (hint: postern zone --help; it knows apply, check, export, history, list, plan, remove, rollback)"},
 		{"config show --effective=false", "what takes effect"},
 		{"zone frobnicate", "postern zone --help"},
 		{"zone check", "wants zone files"},
@@ -184,8 +186,15 @@ func TestInitWritesWhatServeTakesAndOverwritesNothing(t *testing.T) {
 	for _, zone := range []string{"external", "internal"} {
 		file := filepath.Join(dir, "zones", zone, "city.example.zone")
 		problems, err := checkZone(file, "")
-		if zone == "external" && (err != nil || len(problems) > 0) {
-			t.Errorf("%s: %v %v", file, problems, err)
+		for _, problem := range problems {
+			// Notes are for the admin to decide: a second name server, a
+			// stricter policy. The internal file is no zone by itself.
+			if zone == "external" && (problem.Severity == zonefile.ERR || problem.Severity == zonefile.WARN) {
+				t.Error(problem)
+			}
+		}
+		if err != nil {
+			t.Error(err)
 		}
 	}
 	var next bytes.Buffer

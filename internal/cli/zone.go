@@ -14,7 +14,7 @@ import (
 )
 
 func (e *env) zone() *cobra.Command {
-	return group("zone", "Zones", e.zoneCheck(), e.zoneExport(), e.zoneList())
+	return group("zone", "Zones", e.zoneApply(), e.zoneCheck(), e.zoneExport(), e.zoneHistory(), e.zoneList(), e.zonePlan(), e.zoneRemove(), e.zoneRollback())
 }
 
 func (e *env) zoneCheck() *cobra.Command {
