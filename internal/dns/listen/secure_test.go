@@ -227,6 +227,82 @@ func TestStopCutsHandshakes(t *testing.T) {
 	}
 }
 
+// TestStopWaitsForNoHalfRequest: a client that says nothing, or only a part,
+// does not hold the server up.
+func TestStopWaitsForNoHalfRequest(t *testing.T) {
+	t.Parallel()
+	for name, begin := range map[string]func(*testing.T, netip.AddrPort, *tls.Config){
+		"tls silent": func(t *testing.T, addr netip.AddrPort, trust *tls.Config) {
+			dialTLS(t, addr, trust, "dot")
+		},
+		"tls half a message": func(t *testing.T, addr netip.AddrPort, trust *tls.Config) {
+			send(t, dialTLS(t, addr, trust, "dot"), frame("half")[:3])
+		},
+		"https silent": func(t *testing.T, addr netip.AddrPort, trust *tls.Config) {
+			dialTLS(t, addr, trust, "h2")
+		},
+		"https half a body": func(t *testing.T, addr netip.AddrPort, trust *tls.Config) {
+			r, w := io.Pipe()
+			c := h2client(t, trust)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				if resp, err := c.Post("https://"+addr.String()+"/dns-query", "application/dns-message", r); err == nil {
+					resp.Body.Close()
+				}
+			}()
+			_, _ = w.Write([]byte("half"))
+			t.Cleanup(func() { w.Close(); <-done })
+		},
+		"quic silent": func(t *testing.T, addr netip.AddrPort, trust *tls.Config) {
+			trust.NextProtos = []string{"doq"}
+			dialQUIC(t, addr, trust)
+		},
+		"quic half a query": func(t *testing.T, addr netip.AddrPort, trust *tls.Config) {
+			trust.NextProtos = []string{"doq"}
+			st, err := dialQUIC(t, addr, trust).OpenStream()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = st.Write(frame("half")[:3])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, trust := pair(t)
+			word, _, _ := strings.Cut(name, " ")
+			transport := map[string]Transport{"tls": TLS, "https": HTTPS, "quic": QUIC}[word]
+			// An hour: only stopping ends it.
+			limits := Limits{Idle: time.Hour, Handshake: time.Hour, Write: time.Hour}
+			s := NewSet(Config{Limits: limits, Listen: []Spec{{Addr: local(t, "127.0.0.1"), Transport: transport, Handler: zoneHandlers, TLS: server}}})
+			if err := s.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			begin(t, s.Open()[0].Addr, trust)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			if err := s.Stop(ctx); err != nil {
+				t.Error(err)
+			}
+			if n := s.Connections(); n != 0 && transport != QUIC {
+				t.Errorf("%d connections left", n)
+			}
+		})
+	}
+}
+
+func dialTLS(t *testing.T, addr netip.AddrPort, trust *tls.Config, proto string) net.Conn {
+	t.Helper()
+	trust = trust.Clone()
+	trust.NextProtos = []string{proto}
+	c, err := tls.Dial("tcp", addr.String(), trust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
 func TestSecurePortInUseIsNamed(t *testing.T) {
 	t.Parallel()
 	server, _ := pair(t)

@@ -18,9 +18,11 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,15 +53,20 @@ type Config struct {
 type Server struct {
 	config Config
 	http   *http.Server
-	fresh  chan net.Conn
-	ended  chan struct{}
-	end    sync.Once
-	done   chan struct{} // Serve has returned
+	handed chan net.Conn
+	done   chan struct{}   // Serve has returned
+	ctx    context.Context // ends with Stop: nothing new is taken
+	cancel context.CancelFunc
+
+	mu     sync.Mutex // guards silent
+	silent map[net.Conn]struct{}
 }
 
 // New returns a server; Serve runs it.
 func New(c Config) *Server {
-	s := &Server{config: c, fresh: make(chan net.Conn), ended: make(chan struct{}), done: make(chan struct{})}
+	s := &Server{config: c, handed: make(chan net.Conn), done: make(chan struct{}), silent: map[net.Conn]struct{}{}}
+	// The server's own life, ended by Stop.
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	protocols := &http.Protocols{}
 	protocols.SetHTTP2(true)
 	s.http = &http.Server{
@@ -76,6 +83,7 @@ func New(c Config) *Server {
 		// What clients do wrong is counted, not told line by line.
 		ErrorLog:    log.New(io.Discard, "", 0),
 		ConnContext: withEnds,
+		ConnState:   s.state,
 	}
 	return s
 }
@@ -94,9 +102,9 @@ func (s *Server) Hand(c *tls.Conn) bool {
 		return false
 	}
 	select {
-	case s.fresh <- c:
+	case s.handed <- c:
 		return true
-	case <-s.ended:
+	case <-s.ctx.Done():
 		return false
 	}
 }
@@ -104,14 +112,55 @@ func (s *Server) Hand(c *tls.Conn) bool {
 // Stop takes no new connection, tells the clients to go away and waits for
 // requests in flight until ctx ends, then cuts them off.
 func (s *Server) Stop(ctx context.Context) error {
-	s.end.Do(func() { close(s.ended) })
+	s.cancel()
+	<-s.done
+	s.cutSilent()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = fmt.Errorf("https requests in flight: %w", err)
 		_ = s.http.Close()
 	}
-	<-s.done
 	return err
+}
+
+// state remembers which connections have not begun to speak HTTP/2: net/http
+// would wait for them as if they had asked something.
+func (s *Server) state(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if state == http.StateNew {
+		s.silent[c] = struct{}{}
+	} else {
+		delete(s.silent, c)
+	}
+}
+
+func (s *Server) cutSilent() {
+	s.mu.Lock()
+	all := slices.Collect(maps.Keys(s.silent))
+	s.mu.Unlock()
+	for _, c := range all { // closing calls state
+		_ = c.Close()
+	}
+}
+
+// cut ends the wait for a body when the server stops, until done is called.
+func (s *Server) cut(w http.ResponseWriter) (done func()) {
+	var mu sync.Mutex // w is not for use when its request is over
+	over := false
+	stop := context.AfterFunc(s.ctx, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !over {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+		}
+	})
+	return func() {
+		stop()
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+	}
 }
 
 // listener is what net/http accepts from.
@@ -119,15 +168,15 @@ type listener struct{ *Server }
 
 func (l listener) Accept() (net.Conn, error) {
 	select {
-	case c := <-l.fresh:
+	case c := <-l.handed:
 		return c, nil
-	case <-l.ended:
+	case <-l.ctx.Done():
 		return nil, net.ErrClosed
 	}
 }
 
 func (l listener) Close() error {
-	l.end.Do(func() { close(l.ended) })
+	l.cancel()
 	return nil
 }
 

@@ -19,7 +19,7 @@ const (
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head := w.Header()
 	head["Date"] = nil // our clock is nobody's affair
-	msg, status := message(w, r)
+	msg, status := s.message(w, r)
 	if status != http.StatusOK {
 		s.config.Refused.Inc()
 		if status == http.StatusMethodNotAllowed {
@@ -43,7 +43,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // message is the DNS message of a request, or the status that refuses it.
-func message(w http.ResponseWriter, r *http.Request) ([]byte, int) {
+func (s *Server) message(w http.ResponseWriter, r *http.Request) ([]byte, int) {
 	if r.URL == nil || r.URL.Path != path {
 		return nil, http.StatusNotFound
 	}
@@ -53,7 +53,7 @@ func message(w http.ResponseWriter, r *http.Request) ([]byte, int) {
 	case http.MethodGet:
 		msg, status = parameter(r.URL.RawQuery)
 	case http.MethodPost:
-		msg, status = body(w, r)
+		msg, status = s.body(w, r)
 	default:
 		return nil, http.StatusMethodNotAllowed
 	}
@@ -82,13 +82,14 @@ func parameter(query string) ([]byte, int) {
 }
 
 // body is the message of a POST.
-func body(w http.ResponseWriter, r *http.Request) ([]byte, int) {
+func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, int) {
 	if r.Header.Get("Content-Type") != media || r.Header.Get("Content-Encoding") != "" {
 		return nil, http.StatusUnsupportedMediaType
 	}
 	if r.ContentLength > maxMessage {
 		return nil, http.StatusRequestEntityTooLarge
 	}
+	defer s.cut(w)()
 	// The buffer grows with what comes, not with what was promised.
 	msg, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxMessage))
 	switch {

@@ -65,6 +65,9 @@ func (s *Server) accept(c *quic.Conn) (*quic.Stream, error) {
 // stream reads one query and answers it.
 func (s *Server) stream(c *quic.Conn, st *quic.Stream, client, local netip.AddrPort) {
 	_ = st.SetReadDeadline(time.Now().Add(s.config.Idle))
+	// Half a query is not waited for when the server stops.
+	stop := context.AfterFunc(s.ctx, func() { _ = st.SetReadDeadline(time.Now()) })
+	defer stop()
 	frame, err := io.ReadAll(io.LimitReader(st, maxFrame+1))
 	if err != nil {
 		// Cancelled, too slow, or the connection is gone: this stream only.
