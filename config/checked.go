@@ -60,9 +60,10 @@ type Listen struct {
 
 // DNS is [dns].
 type DNS struct {
-	Apply  string // "auto"
-	Serial string // "keep", "counter", "unixtime", "date"
-	Lint   string // "serve", "strict"
+	Apply     string // "auto", "manual"
+	Serial    string // "keep", "counter", "unixtime", "date"
+	Lint      string // "serve", "strict"
+	MaxChange int    // percent, 1 to 100
 }
 
 // View is one entry of [[view]].

@@ -102,6 +102,20 @@ func kindLimit() kind {
 	}}
 }
 
+func kindPercent() kind {
+	return kind{shape: isString, noun: "share", like: `"1%" to "100%"`, check: func(s string) (string, bool) {
+		_, ok := parsePercent(s)
+		return "", ok
+	}}
+}
+
+// parsePercent reads "1%" to "100%".
+func parsePercent(s string) (int, bool) {
+	digits, ok := strings.CutSuffix(s, "%")
+	n, err := strconv.Atoi(digits)
+	return n, ok && err == nil && n >= 1 && n <= 100 && strconv.Itoa(n) == digits
+}
+
 func kindAddress() kind {
 	return kind{shape: isString, noun: "address", like: `"192.0.2.1" or "2001:db8::1"`, check: func(s string) (string, bool) {
 		a, err := netip.ParseAddr(s)

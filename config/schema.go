@@ -56,10 +56,10 @@ func namesSchema() []section {
 			{name: "proxy", kind: kindFlag(), only: false, doc: "PROXY protocol"},
 		}},
 		{path: "dns", doc: "Our zones.", keys: []key{
-			{name: "apply", kind: kindWord(), def: "auto", words: []string{"auto"}, later: []string{"manual"}, doc: "auto: an edited zone is published as soon as it is sound"},
+			{name: "apply", kind: kindWord(), def: "auto", words: []string{"auto", "manual"}, doc: "auto: an edited zone is published as soon as it is sound; manual: only by postern zone apply"},
 			{name: "serial", kind: kindWord(), def: "keep", words: []string{"keep", "counter", "unixtime", "date"}, doc: "keep: the file's if it is ahead, else the last one + 1"},
 			{name: "lint", kind: kindWord(), def: "serve", words: []string{"serve", "strict"}, doc: "serve: only what makes a zone unservable blocks it; strict: every ERR blocks"},
-			{name: "max_change", kind: kindText(), soon: true, doc: "how large a change waits for a person"},
+			{name: "max_change", kind: kindPercent(), def: "30%", doc: "larger changes of zones from 10 records on wait for postern zone apply --accept, as does losing apex NS, MX or address"},
 			{name: "rrl", kind: kindLimit(), def: "off", only: "off", doc: "response rate limit"},
 			{name: "cookies", kind: kindFlag(), def: false, only: false, doc: "DNS cookies"},
 			{name: "source", kind: kindAddress(), list: true, def: []string{}, only: []string{}, doc: "own addresses for NOTIFY, SOA polls and transfers"},

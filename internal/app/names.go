@@ -44,6 +44,7 @@ func (a *App) buildNames(cfg *config.Checked) error {
 func (a *App) zonesOf(cfg *config.Checked) authority.Config {
 	c := authority.Config{
 		StateDir: cfg.Server.State, External: externalView(cfg), Serial: authority.SerialPolicy(cfg.DNS.Serial),
+		Manual: cfg.DNS.Apply == "manual", MaxChange: cfg.DNS.MaxChange,
 		Strict: cfg.DNS.Lint == "strict", Files: map[string]string{}, Now: a.now, Log: a.log,
 	}
 	full := map[string][]string{} // view -> zones without overlay

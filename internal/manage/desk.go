@@ -46,6 +46,11 @@ func New(cfg Config) *Desk {
 		VerbReload:       {true, with(d.reload)},
 		VerbZoneList:     {false, with(d.zoneList)},
 		VerbZoneExport:   {false, with(d.zoneExport)},
+		VerbZonePlan:     {false, with(d.zonePlan)},
+		VerbZoneApply:    {true, with(d.zoneApply)},
+		VerbZoneHistory:  {false, with(d.zoneHistory)},
+		VerbZoneRollback: {true, with(d.zoneRollback)},
+		VerbZoneRemove:   {true, with(d.zoneRemove)},
 		VerbUserAdd:      {true, with(d.userAdd)},
 		VerbUserPasswd:   {true, with(d.userPasswd)},
 		VerbUserDisable:  {true, with(d.userDisable)},
@@ -70,7 +75,7 @@ func (d *Desk) Do(ctx context.Context, by Caller, name string, args json.RawMess
 	if !ok {
 		return nil, &Error{Reason: ReasonUnknown, Text: fmt.Sprintf("the running server does not know %q", name), Hint: "is it older than this command?"}
 	}
-	result, err := v.do(ctx, args)
+	result, err := v.do(context.WithValue(ctx, callerKey{}, by), args)
 	if v.changes {
 		outcome := "done"
 		if err != nil {
@@ -99,6 +104,15 @@ func told(args json.RawMessage) string {
 		return strings.ToValidUTF8(string(b[:maxTold]), "") + "…"
 	}
 	return string(b)
+}
+
+// callerKey is where a verb finds who asked.
+type callerKey struct{}
+
+// who is the caller in the words of a history.
+func who(ctx context.Context) string {
+	by, _ := ctx.Value(callerKey{}).(Caller) // Do has put it there
+	return fmt.Sprintf("uid %d", by.UID)
 }
 
 // with decodes the arguments strictly: what is not understood was not meant

@@ -8,6 +8,11 @@ const (
 	VerbReload       = "reload"        // nothing -> ReloadReport
 	VerbZoneList     = "zone list"     // nothing -> []Zone
 	VerbZoneExport   = "zone export"   // ZoneRef -> Text
+	VerbZonePlan     = "zone plan"     // PlanArgs -> ZonePlans
+	VerbZoneApply    = "zone apply"    // ApplyArgs -> ZonePlans
+	VerbZoneHistory  = "zone history"  // ZoneRef -> []ZoneVersion
+	VerbZoneRollback = "zone rollback" // RollbackArgs -> ZonePlans
+	VerbZoneRemove   = "zone remove"   // PlanArgs -> RemovedZone
 	VerbUserAdd      = "user add"      // UserArgs -> User
 	VerbUserPasswd   = "user passwd"   // UserArgs -> User
 	VerbUserDisable  = "user disable"  // UserArgs -> User
