@@ -51,7 +51,7 @@ func newBusy(t testing.TB, hosts int, c Config, load string) *busy {
 	for i := range 4096 {
 		client := netip.AddrFrom4([4]byte{192, byte(r.IntN(250)), byte(r.IntN(250)), byte(i)})
 		var full [wire.FullCookie]byte
-		secrets().Make(&full, []byte("12345678"), client, uint32(s.now().Unix()))
+		testSecrets.Make(&full, []byte("12345678"), client, uint32(s.now().Unix()))
 		m := question(fmt.Sprintf("h%d.example.", r.IntN(hosts)), dns.TypeA)
 		if load == "forged" {
 			m.Question[0].Name = fmt.Sprintf("x%d.example.", i)

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"net/netip"
 	"time"
 
 	"postern/internal/dns/answer"
@@ -28,18 +29,18 @@ func (s *Server) options(o *wire.Options, r *listen.Request, q *wire.Query) gate
 	}
 	standing := gate.NoCookie
 	if sent := q.Cookie(); sent != nil && s.config.Cookies != nil {
-		if secrets := s.config.Cookies(); secrets != nil {
-			standing = s.cookie(secrets, o, r, sent)
+		now := s.now()
+		if secrets := s.config.Cookies(now); secrets != nil {
+			standing = bake(secrets, o, r.Client.Addr(), sent, uint32(now.Unix()))
 		}
 	}
 	s.Counters.Cookies[standing].Inc()
 	return standing
 }
 
-// cookie weighs the cookie and puts into o the one that goes back: the same
+// bake weighs the cookie and puts into o the one that goes back: the same
 // while it is good, else a new one (RFC 7873, Section 5.2).
-func (s *Server) cookie(secrets *gate.Secrets, o *wire.Options, r *listen.Request, sent []byte) gate.Standing {
-	client, now := r.Client.Addr(), uint32(s.now().Unix())
+func bake(secrets *gate.Secrets, o *wire.Options, client netip.Addr, sent []byte, now uint32) gate.Standing {
 	standing := secrets.Check(sent, client, now)
 	if o.HasCookie = true; standing == gate.Valid {
 		copy(o.Cookie[:], sent)

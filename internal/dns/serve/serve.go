@@ -54,7 +54,7 @@ type Config struct {
 	Exempt []netip.Prefix
 	// Cookies returns the secrets of DNS cookies; called for every query with
 	// a cookie. It, or what it returns, may be nil: cookies are not answered.
-	Cookies func() *gate.Secrets
+	Cookies func(now time.Time) *gate.Secrets
 	Idle    time.Duration    // of a TCP connection, told those who ask (RFC 7828); 0: 10 s
 	Now     func() time.Time // nil: time.Now
 }
