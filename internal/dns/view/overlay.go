@@ -20,6 +20,12 @@ type Overlay struct {
 	Internal []zonefile.Record // only what differs
 	Hide     []name.Name       // names that do not exist here
 	HideTree []name.Name       // the same with all below
+
+	// Inner says that External is itself a view that the world does not see,
+	// so nothing in it is a leak.
+	Inner bool
+
+	Notes bool // report drift between the two too, as zonelint.Context has it
 }
 
 // Materialise merges the two into the records of one real zone:
@@ -46,6 +52,10 @@ func Materialise(o Overlay) ([]zonefile.Record, []zonefile.Problem) {
 		}
 	}
 	m.wildcards(kept)
+	m.drift()
+	if !o.Inner {
+		m.leaks()
+	}
 	return append(out, o.Internal...), m.problems
 }
 

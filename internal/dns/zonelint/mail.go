@@ -1,7 +1,6 @@
 package zonelint
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -10,130 +9,181 @@ import (
 	"postern/internal/dns/zonefile"
 )
 
-// texts looks at what mail publishes in TXT records.
-func (l *lint) texts(o *owner) {
-	spf := 0
+// text is one TXT record, its strings joined.
+type text struct {
+	record zonefile.Record
+	value  string
+}
+
+// texts returns what the admin wrote: what Postern publishes itself has no line,
+// and nobody could put it right in the file.
+func (o *owner) texts() []text {
+	var all []text
 	for _, r := range o.of(dns.TypeTXT) {
-		txt, ok := r.RR.(*dns.TXT)
-		if !ok {
-			continue
-		}
-		text := strings.ToLower(strings.Join(txt.Txt, ""))
-		if text != "v=spf1" && !strings.HasPrefix(text, "v=spf1 ") {
-			continue
-		}
-		if spf++; spf == 2 {
-			// RFC 7208, Section 3.2 and 4.5: more than one is a permanent error.
-			l.report(r, zonefile.WARN, "spf-several", fmt.Sprintf("%s has more than one SPF record", o.name), "receivers take that for an error and no policy: merge them")
+		if txt, ok := r.RR.(*dns.TXT); ok && r.Line > 0 {
+			all = append(all, text{r, unescaped(txt.Txt)})
 		}
 	}
+	return all
 }
 
-// targets looks at the names that records of this owner point to.
-func (l *lint) targets(o *owner) {
-	l.twice(o)
-	for _, r := range o.of(dns.TypeMX) {
-		if mx, ok := r.RR.(*dns.MX); ok {
-			l.host(r, "mx", mx.Mx, l.origin)
-		}
+// unescaped joins the strings and takes out the library's escapes.
+func unescaped(parts []string) string {
+	joined := strings.Join(parts, "")
+	if !strings.Contains(joined, `\`) {
+		return joined
 	}
-	for _, r := range o.of(dns.TypeNS) {
-		if ns, ok := r.RR.(*dns.NS); ok {
-			l.host(r, "ns", ns.Ns, o.name)
+	var b strings.Builder
+	for i := 0; i < len(joined); i++ {
+		c := joined[i]
+		if c == '\\' && i+3 < len(joined) && joined[i+1] >= '0' && joined[i+1] <= '9' {
+			c = (joined[i+1]-'0')*100 + (joined[i+2]-'0')*10 + joined[i+3] - '0'
+			i += 3
+		} else if c == '\\' && i+1 < len(joined) {
+			i++
+			c = joined[i]
 		}
+		b.WriteByte(c)
 	}
+	return b.String()
 }
 
-// twice finds the forgotten final dot: the owner or the target ends in the
-// origin twice.
-func (l *lint) twice(o *owner) {
-	if l.doubled(o.name) {
-		l.report(o.first, zonefile.WARN, "name-twice", fmt.Sprintf("%s ends in the zone's name twice", o.name), "a final dot is missing?")
-	}
-	for _, set := range o.sets {
-		switch set.rrtype {
-		case dns.TypeNS, dns.TypeCNAME, dns.TypeMX, dns.TypeSRV, dns.TypePTR, dns.TypeDNAME:
-		default:
-			continue
-		}
-		for _, r := range set.records {
-			if n, err := name.Parse(target(r.RR)); err == nil && l.doubled(n) {
-				l.report(r, zonefile.WARN, "name-twice", fmt.Sprintf("%s ends in the zone's name twice", n), "a final dot is missing?")
-			}
-		}
-	}
-}
-
-func (l *lint) doubled(n name.Name) bool { return n.IsBelow(l.double) }
-
-func target(rr dns.RR) string {
-	switch r := rr.(type) {
-	case *dns.NS:
-		return r.Ns
-	case *dns.CNAME:
-		return r.Target
-	case *dns.MX:
-		return r.Mx
-	case *dns.SRV:
-		return r.Target
-	case *dns.PTR:
-		return r.Ptr
-	case *dns.DNAME:
-		return r.Target
-	}
-	return ""
-}
-
-// host looks at the name an MX or NS points to: it must be a name with an
-// address, not a CNAME (RFC 2181, Section 10.3) and not an address. cut is
-// where an NS stands: its own servers need their glue here.
-func (l *lint) host(r zonefile.Record, kind, text string, cut name.Name) {
-	n, err := name.Parse(text)
-	if err != nil || n == name.Root || !n.IsBelow(l.origin) {
-		return
-	}
-	if isAddress(n, l.origin) {
-		l.report(r, zonefile.WARN, kind+"-address", fmt.Sprintf("%s is an address, not a name", n), "give the host a name with an A record")
-		return
-	}
-	o := l.owners[n]
+// mail looks at what mail publishes in TXT records.
+func (l *lint) mail(o *owner) {
+	all := o.texts()
+	first := o.name.First()
 	switch {
-	case o != nil && len(o.of(dns.TypeCNAME)) > 0:
-		l.report(r, zonefile.WARN, kind+"-cname", fmt.Sprintf("%s is a CNAME", n), "RFC 2181, Section 10.3: point to the canonical name")
-	case o != nil && (len(o.of(dns.TypeA)) > 0 || len(o.of(dns.TypeAAAA)) > 0):
-	case l.elsewhere(n, cut):
-	default:
-		l.tolerate(r, kind+"-lame", fmt.Sprintf("%s has no address in this zone", n), "add an A or AAAA record")
+	case first == "_dmarc":
+		l.dmarc(o, all)
+	case first == "_mta-sts":
+		l.one(o, all, "mta-sts-record", "v=STSv1", "id")
+	case first == "_smtp" && o.name.Parent().First() == "_tls":
+		l.one(o, all, "tlsrpt-record", "v=TLSRPTv1", "rua")
+	case isSelector(o.name):
+		l.dkim(o, all)
+	}
+	l.spf(o, all)
+	l.misplaced(o, all)
+	if sets := o.of(dns.TypeSPF); len(sets) > 0 {
+		l.report(sets[0], "spf-type", "%s has a record of type SPF", o.name)
+	}
+	if o.name == l.origin {
+		l.missing(o, all)
 	}
 }
 
-// elsewhere reports whether an address for n may come from a wildcard, a
-// DNAME or, but for cut, another zone.
-func (l *lint) elsewhere(n, cut name.Name) bool {
-	if o := l.owners[n]; o != nil && n != l.origin && n != cut && len(o.of(dns.TypeNS)) > 0 {
-		return true
+// isSelector reports whether a name is SELECTOR._domainkey.DOMAIN. Those with
+// an underscore in front are other things, such as _adsp.
+func isSelector(n name.Name) bool {
+	if strings.HasPrefix(n.First(), "_") {
+		return false
 	}
-	for up := n; up != l.origin; {
-		up = up.Parent()
-		if o := l.owners[up]; o != nil && (len(o.of(dns.TypeDNAME)) > 0 || up != l.origin && up != cut && len(o.of(dns.TypeNS)) > 0) {
-			return true
-		}
-		if w, ok := up.Child("*"); ok && l.owners[w] != nil {
+	for up := n.Parent(); up != name.Root; up = up.Parent() {
+		if up.First() == "_domainkey" {
 			return true
 		}
 	}
 	return false
 }
 
-// isAddress reports whether the labels before the origin are four numbers.
-func isAddress(n, origin name.Name) bool {
-	count := 0
-	for ; n != origin && n != name.Root; n = n.Parent() {
-		label := n.First()
-		if len(label) > 3 || strings.Trim(label, "0123456789") != "" {
-			return false
+// misplaced finds DMARC records that nobody looks for there. Below _report
+// they permit reports (RFC 9990).
+func (l *lint) misplaced(o *owner, all []text) {
+	for n := o.name; n != name.Root; n = n.Parent() {
+		if n.First() == "_dmarc" || n.First() == "_report" {
+			return
 		}
-		count++
 	}
-	return count == 4
+	for _, t := range all {
+		if strings.HasPrefix(strings.ToLower(strings.TrimSpace(t.value)), "v=dmarc1") {
+			l.report(t.record, "dmarc-place", "a DMARC record at %s", o.name)
+		}
+	}
+}
+
+// missing tells what a domain that takes mail lacks.
+func (l *lint) missing(o *owner, all []text) {
+	mx := o.of(dns.TypeMX)
+	if len(mx) == 0 || target(mx[0].RR) == "." {
+		return
+	}
+	spf := false
+	for _, t := range all {
+		spf = spf || isSPF(t.value)
+	}
+	if !spf {
+		l.report(mx[0], "spf-missing", "%s has an MX and no SPF record", o.name)
+	}
+	if at, ok := l.origin.Child("_dmarc"); ok && l.owners[at] == nil && !l.elsewhere(at, l.origin) {
+		l.report(mx[0], "dmarc-missing", "%s has an MX and no DMARC record", o.name)
+	}
+}
+
+// one looks at a record that stands alone, begins with its version and needs
+// one more tag.
+func (l *lint) one(o *owner, all []text, code, version, needs string) {
+	count := 0
+	for _, t := range all {
+		list, why := tags(t.value)
+		switch {
+		case !strings.HasPrefix(t.value, version):
+			l.report(t.record, code, "the text at %s does not begin with %s", o.name, version)
+			continue
+		case why != "":
+			l.report(t.record, code, "%s", why)
+		case list.get(needs) == "":
+			l.report(t.record, code, "%s is missing", needs)
+		}
+		if count++; count == 2 {
+			l.report(t.record, code, "%s has several", o.name)
+		}
+	}
+}
+
+// tag is one NAME=VALUE of a list with semicolons, which DKIM, DMARC,
+// MTA-STS and TLS reporting share (RFC 6376, Section 3.2).
+type tag struct{ name, value string }
+
+type tagList []tag
+
+func (l tagList) get(name string) string {
+	for _, t := range l {
+		if t.name == name {
+			return t.value
+		}
+	}
+	return ""
+}
+
+func (l tagList) has(name string) bool {
+	for _, t := range l {
+		if t.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// tags reads a list; why is what is wrong with it.
+func tags(text string) (list tagList, why string) {
+	parts := strings.Split(text, ";")
+	for i, part := range parts {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			if i == len(parts)-1 {
+				continue
+			}
+			return list, "an empty tag: two semicolons in a row"
+		}
+		key, value, ok := strings.Cut(part, "=")
+		key = strings.TrimSpace(key)
+		if !ok || key == "" || strings.Trim(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" {
+			return list, `"` + part + `" is no tag, which is NAME=VALUE`
+		}
+		if list.has(key) {
+			return list, "tag " + key + " is given twice"
+		}
+		list = append(list, tag{key, strings.TrimSpace(value)})
+	}
+	return list, ""
 }

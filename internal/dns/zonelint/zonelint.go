@@ -3,7 +3,8 @@
 //
 // It is pure and sees one zone only: what needs the resolver or the outside
 // world is not its business. RFC 1034, Section 3.6.2; RFC 1912; RFC 2181,
-// Section 10; RFC 6672, Section 2.4; RFC 7208, Section 3.2.
+// Section 10; RFC 6672, Section 2.4; RFC 7208, Section 3.2;
+// RFC 6376, Section 3.6; RFC 9989.
 package zonelint
 
 import (
@@ -20,16 +21,33 @@ import (
 
 // Context is what is known about a zone besides its records.
 type Context struct {
-	File string // for problems of the zone as a whole
+	File     string // for problems of the zone as a whole
+	Exposure Exposure
+
+	// Notes asks for what is worth knowing and nothing to put right. A server
+	// leaves them out, so that a sound zone has no problems to its name; who
+	// checks a file wants them.
+	Notes bool
 }
+
+// Exposure is who sees a zone.
+type Exposure int
+
+// The zero value judges only what is wrong wherever the zone is seen.
+const (
+	Unknown Exposure = iota
+	Public           // the world
+	Inside           // our own clients only
+)
 
 // Check returns what is wrong with the zone of that name. The records are
 // normalised and, for a view with an overlay, materialised.
 func Check(records []zonefile.Record, origin name.Name, c Context) []zonefile.Problem {
-	l := &lint{origin: origin, file: c.File, owners: map[name.Name]*owner{}}
+	l := &lint{origin: origin, file: c.File, exposure: c.Exposure, notes: c.Notes, owners: map[name.Name]*owner{}, codes: byCode(), count: map[string]int{}, private: map[string]zonefile.Record{}, public: map[string]bool{}}
 	if origin != name.Root {
 		l.double, _ = origin.Replace(name.Root, origin)
 	}
+	l.example = reserved(origin)
 	for _, r := range records {
 		l.take(r)
 	}
@@ -38,9 +56,16 @@ func Check(records []zonefile.Record, origin name.Name, c Context) []zonefile.Pr
 		l.exclusive(o)
 		l.below(o)
 		l.ttls(o)
-		l.texts(o)
+		l.repeated(o)
+		l.cut(o)
+		l.owner(o)
+		l.digests(o)
+		l.addresses(o)
 		l.targets(o)
+		l.mail(o)
 	}
+	l.mixed()
+	l.summary()
 	slices.SortStableFunc(l.problems, func(a, b zonefile.Problem) int {
 		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Col-b.Col, strings.Compare(a.Code, b.Code))
 	})
@@ -60,6 +85,16 @@ type lint struct {
 	last     *owner    // of the record before
 	double   name.Name // the zone's name twice; "" where that is no name
 	problems []zonefile.Problem
+
+	exposure Exposure
+	notes    bool
+	example  bool // the zone is an example, see reserved
+	codes    map[string]Code
+	count    map[string]int             // of each code
+	private  map[string]zonefile.Record // the first of each file, see mixed
+	public   map[string]bool
+	servers  map[name.Name]bool // what NS records name, see serves
+	inner    map[name.Name]bool // names above others, see exists
 }
 
 type owner struct {
@@ -72,6 +107,7 @@ type owner struct {
 type set struct {
 	rrtype  uint16
 	records []zonefile.Record
+	again   []zonefile.Record // the same once more
 }
 
 // of returns the owner's records of that type.
@@ -84,33 +120,52 @@ func (o *owner) of(rrtype uint16) []zonefile.Record {
 	return nil
 }
 
-func (l *lint) report(r zonefile.Record, severity, code, message, hint string) {
-	l.problems = append(l.problems, r.At(severity, code, message, hint))
+// maxPerCode is how many problems of one code are told, but for those that
+// block.
+const maxPerCode = 50
+
+// report tells a problem; severity and fix are those of the code.
+func (l *lint) report(r zonefile.Record, code, format string, args ...any) {
+	c := l.codes[code]
+	if c.Severity == zonefile.NOTE && !l.notes {
+		return
+	}
+	if l.count[code]++; !c.Blocks && l.count[code] > maxPerCode {
+		return
+	}
+	p := r.At(c.Severity, code, fmt.Sprintf(format, args...), c.Fix)
+	p.Tolerable = c.Severity == zonefile.ERR && !c.Blocks
+	l.problems = append(l.problems, p)
 }
 
-// tolerate reports an ERR the zone can be served with.
-func (l *lint) tolerate(r zonefile.Record, code, message, hint string) {
-	p := r.At(zonefile.ERR, code, message, hint)
-	p.Tolerable = true
-	l.problems = append(l.problems, p)
+// summary says what report kept back.
+func (l *lint) summary() {
+	for code, n := range l.count {
+		if c := l.codes[code]; n > maxPerCode && !c.Blocks {
+			l.problems = append(l.problems, zonefile.Problem{
+				File: l.file, Severity: c.Severity, Code: code, Tolerable: c.Severity == zonefile.ERR,
+				Message: fmt.Sprintf("%d more of these: %s", n-maxPerCode, c.What), Hint: c.Fix,
+			})
+		}
+	}
 }
 
 func (l *lint) take(r zonefile.Record) {
 	h := r.RR.Header()
 	n, err := name.Parse(h.Name)
 	if err != nil {
-		l.report(r, zonefile.ERR, "bad-name", err.Error(), "")
+		l.report(r, "outside", "%v", err)
 		return
 	}
 	switch {
 	case !n.IsBelow(l.origin):
-		l.report(r, zonefile.ERR, "outside", fmt.Sprintf("%s is outside the zone %s", n, l.origin), "a name without its final dot is relative to $ORIGIN")
+		l.report(r, "outside", "%s is outside the zone %s", n, l.origin)
 		return
 	case h.Class != dns.ClassINET:
-		l.report(r, zonefile.ERR, "bad-class", "class is not IN", "")
+		l.report(r, "bad-class", "class is not IN")
 		return
 	case h.Rrtype == dns.TypeSOA && n != l.origin:
-		l.report(r, zonefile.ERR, "soa-below", fmt.Sprintf("SOA at %s, which is not the zone %s", n, l.origin), "is this the file of another zone?")
+		l.report(r, "soa-below", "SOA at %s, which is not the zone %s", n, l.origin)
 		return
 	}
 	o := l.last
@@ -125,21 +180,19 @@ func (l *lint) take(r zonefile.Record) {
 	o.add(r)
 }
 
-// add takes a record of this owner. Where the number of records matters, the
-// same one twice is one (RFC 2181, Section 5).
+// add takes a record of this owner. The same one twice is one (RFC 2181,
+// Section 5).
 func (o *owner) add(r zonefile.Record) {
 	t := r.RR.Header().Rrtype
 	i := slices.IndexFunc(o.sets, func(s set) bool { return s.rrtype == t })
 	if i < 0 {
-		o.sets = append(o.sets, set{t, []zonefile.Record{r}})
+		o.sets = append(o.sets, set{rrtype: t, records: []zonefile.Record{r}})
 		return
 	}
 	s := &o.sets[i]
-	switch t {
-	case dns.TypeSOA, dns.TypeCNAME, dns.TypeDNAME, dns.TypeTXT:
-		if len(s.records) < maxCompared && slices.ContainsFunc(s.records, func(other zonefile.Record) bool { return dns.IsDuplicate(other.RR, r.RR) }) {
-			return
-		}
+	if len(s.records) < maxCompared && slices.ContainsFunc(s.records, func(other zonefile.Record) bool { return dns.IsDuplicate(other.RR, r.RR) }) {
+		s.again = append(s.again, r)
+		return
 	}
 	s.records = append(s.records, r)
 }
@@ -152,16 +205,22 @@ func (l *lint) apex() {
 	}
 	switch soas := top.of(dns.TypeSOA); {
 	case len(soas) == 0:
-		l.report(whole, zonefile.ERR, "soa-missing", fmt.Sprintf("zone %s has no SOA", l.origin), "@ SOA ns1 hostmaster 1 2h 1h 14d 5m")
+		l.report(whole, "soa-missing", "zone %s has no SOA", l.origin)
 	case len(soas) > 1:
-		l.report(soas[1], zonefile.ERR, "soa-several", fmt.Sprintf("zone %s has %d SOA records", l.origin, len(soas)), "")
+		l.report(soas[1], "soa-several", "zone %s has %d SOA records", l.origin, len(soas))
 	}
 	if len(top.of(dns.TypeNS)) == 0 {
-		l.report(whole, zonefile.ERR, "ns-missing", fmt.Sprintf("zone %s has no NS at its apex", l.origin), "@ NS ns1")
+		l.report(whole, "ns-missing", "zone %s has no NS at its apex", l.origin)
 	}
 	for _, r := range top.of(dns.TypeDS) {
-		l.tolerate(r, "ds-apex", "DS at the zone's own apex", "a DS belongs into the parent zone")
+		l.report(r, "ds-apex", "DS at the zone's own apex")
 		break
+	}
+	if len(top.of(dns.TypeNS)) == 1 {
+		l.report(top.of(dns.TypeNS)[0], "ns-single", "zone %s has one name server", l.origin)
+	}
+	for _, r := range top.of(dns.TypeSOA) {
+		l.soa(r)
 	}
 }
 
@@ -169,18 +228,18 @@ func (l *lint) apex() {
 func (l *lint) exclusive(o *owner) {
 	cnames, dnames := o.of(dns.TypeCNAME), o.of(dns.TypeDNAME)
 	if len(cnames) > 1 {
-		l.report(cnames[1], zonefile.ERR, "cname-several", fmt.Sprintf("%s has several CNAMEs", o.name), "RFC 2181, Section 10.1")
+		l.report(cnames[1], "cname-several", "%s has several CNAMEs", o.name)
 	}
 	if len(dnames) > 1 {
-		l.report(dnames[1], zonefile.ERR, "dname-several", fmt.Sprintf("%s has several DNAMEs", o.name), "RFC 6672, Section 2.4")
+		l.report(dnames[1], "dname-several", "%s has several DNAMEs", o.name)
 	}
 	if len(cnames) > 0 {
 		if other, ok := o.besideCNAME(); ok {
-			l.report(other, zonefile.ERR, "cname-other", fmt.Sprintf("%s has a CNAME and %s", o.name, dns.Type(other.RR.Header().Rrtype)), "RFC 1034, Section 3.6.2: a CNAME stands alone")
+			l.report(other, "cname-other", "%s has a CNAME and %s", o.name, dns.Type(other.RR.Header().Rrtype))
 		}
 	}
 	if len(dnames) > 0 && len(o.of(dns.TypeNS)) > 0 && o.name != l.origin {
-		l.tolerate(dnames[0], "dname-ns", fmt.Sprintf("%s has a DNAME and NS", o.name), "RFC 6672, Section 2.3: only the apex may have both")
+		l.report(dnames[0], "dname-ns", "%s has a DNAME and NS", o.name)
 	}
 }
 
@@ -209,7 +268,7 @@ func (l *lint) below(o *owner) {
 	for n := o.name; n != l.origin; {
 		n = n.Parent()
 		if up := l.owners[n]; up != nil && len(up.of(dns.TypeDNAME)) > 0 {
-			l.tolerate(o.first, "dname-below", fmt.Sprintf("%s stands below the DNAME at %s and is never seen", o.name, n), "")
+			l.report(o.first, "dname-below", "%s stands below the DNAME at %s and is never seen", o.name, n)
 			return
 		}
 	}
@@ -220,9 +279,12 @@ func (l *lint) ttls(o *owner) {
 		if set.rrtype == dns.TypeRRSIG {
 			continue
 		}
+		if ttl := set.records[0].RR.Header().Ttl; ttl > 7*86400 {
+			l.report(set.records[0], "ttl-large", "%s %s has a TTL of %d s, %d days", o.name, dns.Type(set.rrtype), ttl, ttl/86400)
+		}
 		for _, r := range set.records[1:] {
 			if a, b := set.records[0].RR.Header().Ttl, r.RR.Header().Ttl; a != b {
-				l.report(r, zonefile.WARN, "ttl-mixed", fmt.Sprintf("%s %s has TTLs %d and %d; %d is used", o.name, dns.Type(set.rrtype), a, b, min(a, b)), "RFC 2181, Section 5.2")
+				l.report(r, "ttl-mixed", "%s %s has TTLs %d and %d; %d is used", o.name, dns.Type(set.rrtype), a, b, min(a, b))
 				break
 			}
 		}
