@@ -84,10 +84,9 @@ func together(all []*candidate, operator bool) [][]int {
 // serial if so.
 func (o *owner) changes(c *candidate, now time.Time) bool {
 	file := c.content.Serial()
-	st := o.served[c.key]
-	if st != nil && zone.SameContent(st.content, c.content) && st.content != nil {
-		if !o.plan.Serial.bump(file, st.content.Serial()) {
-			c.content = c.content.WithSerial(st.content.Serial())
+	if o.same(c) {
+		if old := o.standing(c.key); !o.plan.Serial.bump(file, old.Serial()) {
+			c.content = c.content.WithSerial(old.Serial())
 			return false
 		}
 	}

@@ -30,16 +30,14 @@ const smallZone = 10
 // mayPublish decides whether the newest records of a file go out by
 // themselves; if not, it notes why they wait.
 func (o *owner) mayPublish(c *candidate) bool {
-	if c.source == nil || sameRecords(c.own, c.source.accepted) {
-		return true
-	}
-	st := o.served[c.key]
-	var old *zone.Zone
-	if st != nil {
-		old = st.content
-	}
 	pin, pinned := o.pins[c.key]
-	if old != nil && !pinned && zone.SameContent(old, c.content) && !o.plan.Serial.bump(c.content.Serial(), old.Serial()) {
+	old := o.standing(c.key)
+	switch {
+	case c.source == nil:
+		return true
+	case !pinned && o.same(c) && !o.plan.Serial.bump(c.content.Serial(), old.Serial()):
+		return true
+	case sameRecords(c.own, c.source.accepted):
 		return true
 	}
 	file := c.source.path()
@@ -59,6 +57,25 @@ func (o *owner) mayPublish(c *candidate) bool {
 	waits = append(dangers, waits...) // a danger is told first
 	o.hold(c, waits)
 	return false
+}
+
+// standing returns what k is served with; nil: nothing.
+func (o *owner) standing(k key) *zone.Zone {
+	if st := o.served[k]; st != nil {
+		return st.content
+	}
+	return nil
+}
+
+// same reports whether c would answer as what is served does. Comparing a
+// large zone takes its time: it is done once.
+func (o *owner) same(c *candidate) bool {
+	if c.compared != c.content {
+		old := o.standing(c.key)
+		c.equal = old != nil && zone.SameContent(old, c.content)
+		c.compared = c.content
+	}
+	return c.equal
 }
 
 // hold notes that the newest records wait, and why.
