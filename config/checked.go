@@ -64,6 +64,8 @@ type DNS struct {
 	Serial    string // "keep", "counter", "unixtime", "date"
 	Lint      string // "serve", "strict"
 	MaxChange int    // percent, 1 to 100
+	RRL       Rate   // zero: off
+	Cookies   bool
 }
 
 // View is one entry of [[view]].

@@ -60,8 +60,8 @@ func namesSchema() []section {
 			{name: "serial", kind: kindWord(), def: "keep", words: []string{"keep", "counter", "unixtime", "date"}, doc: "keep: the file's if it is ahead, else the last one + 1"},
 			{name: "lint", kind: kindWord(), def: "serve", words: []string{"serve", "strict"}, doc: "serve: only what makes a zone unservable blocks it; strict: every ERR blocks"},
 			{name: "max_change", kind: kindPercent(), def: "30%", doc: "larger changes of zones from 10 records on wait for postern zone apply --accept, as does losing apex NS, MX or address"},
-			{name: "rrl", kind: kindLimit(), def: "off", only: "off", doc: "response rate limit"},
-			{name: "cookies", kind: kindFlag(), def: false, only: false, doc: "DNS cookies"},
+			{name: "rrl", kind: kindLimit(), def: "50/s", doc: "equal answers by UDP to one /24 or /56 outside, where no cookie shows that the client is there"},
+			{name: "cookies", kind: kindFlag(), def: true, doc: "DNS cookies: clients that show one are outside rrl"},
 			{name: "source", kind: kindAddress(), list: true, def: []string{}, only: []string{}, doc: "own addresses for NOTIFY, SOA polls and transfers"},
 		}},
 		{path: "view", list: true, doc: "Who sees what. A listener narrows the views; of these the first whose clients match is taken.", keys: []key{

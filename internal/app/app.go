@@ -18,6 +18,7 @@ import (
 	"postern/internal/certs"
 	"postern/internal/control"
 	"postern/internal/dns/authority"
+	"postern/internal/dns/gate"
 	"postern/internal/dns/listen"
 	"postern/internal/dns/resolver"
 	"postern/internal/dns/serve"
@@ -49,6 +50,7 @@ type App struct {
 	authority *authority.Authority
 	resolver  *resolver.Resolver
 	serve     *serve.Server
+	jar       atomic.Pointer[gate.Jar] // of DNS cookies; nil: off
 	names     *listen.Set
 	spool     *spool.Spool
 	selector  *selector.Ring

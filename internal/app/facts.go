@@ -124,6 +124,7 @@ func (a *App) count() error {
 		count(reg, "dns_resolver_cache", one(&a.resolver.Cache().Counters), nil),
 		count(reg, "dns_resolver_outbound", one(&a.resolver.Outbound().Counters), nil),
 		count(reg, "dns_serve", one(&a.serve.Counters), nil),
+		count(reg, "dns_rrl", one(&a.serve.RRL.Counters), nil),
 		count(reg, "dns_listen", one(&a.names.Counters), nil),
 		count(reg, "mail_spool", one(&a.spool.Counters), nil),
 		count(reg, "mail_inspect", one(&a.inspector.Counters), nil),

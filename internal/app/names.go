@@ -10,6 +10,7 @@ import (
 
 	"postern/config"
 	"postern/internal/dns/authority"
+	"postern/internal/dns/gate"
 	"postern/internal/dns/listen"
 	"postern/internal/dns/name"
 	"postern/internal/dns/resolver"
@@ -32,12 +33,32 @@ func (a *App) buildNames(cfg *config.Checked) error {
 	if a.resolver, err = resolver.New(resolving); err != nil {
 		return err
 	}
-	a.serve = serve.New(serve.Config{Table: a.authority.Table, Resolver: a.resolver, NSID: cfg.Server.Hostname, Log: a.log})
+	jar, err := a.cookieJar(cfg)
+	if err != nil {
+		return err
+	}
+	a.jar.Store(jar)
+	serving := serve.Config{
+		Table: a.authority.Table, Resolver: a.resolver, NSID: cfg.Server.Hostname, Log: a.log,
+		RRL: perSecond(cfg.DNS.RRL), Exempt: cfg.Limits.Exempt, Cookies: a.cookies,
+	}
+	if a.opts.TestKnobs {
+		serving.Now = a.now // else the limiter reads a cheaper clock
+	}
+	a.serve = serve.New(serving)
 	a.names = listen.NewSet(listen.Config{
 		Listen: a.nameListeners(cfg),
 		Limits: listen.Limits{Exempt: a.isExempt},
 	})
 	return nil
+}
+
+// perSecond is the rate in answers a second, at least one; 0 for off.
+func perSecond(r config.Rate) int {
+	if r.Count == 0 {
+		return 0
+	}
+	return int(min(max(float64(r.Count)/r.Window.Seconds(), 1), gate.RRLMax))
 }
 
 // zonesOf is the part of the configuration that the zones follow.

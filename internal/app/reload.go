@@ -128,6 +128,10 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	if err != nil {
 		return err
 	}
+	jar, err := a.cookieJar(next)
+	if err != nil {
+		return err
+	}
 	names, err := a.names.Prepare(ctx, a.nameListeners(next))
 	if err != nil {
 		return err
@@ -147,6 +151,8 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	// From here on nothing can fail but the closing of what is gone.
 	a.cfg = next
 	a.setAddresses(next)
+	a.jar.Store(jar)
+	a.serve.Limit(perSecond(next.DNS.RRL), next.Limits.Exempt)
 	a.retire(a.mail.Swap(world))
 	a.queue.SetHold(next.Mail.Outbound.Mode == "hold")
 	if err := errors.Join(names.Commit(ctx), doors.commit(ctx)); err != nil {

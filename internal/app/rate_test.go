@@ -1,0 +1,24 @@
+package app
+
+import (
+	"testing"
+	"time"
+
+	"postern/config"
+	"postern/internal/dns/gate"
+)
+
+func TestPerSecond(t *testing.T) {
+	t.Parallel()
+	for r, want := range map[config.Rate]int{
+		{}:                                 0,
+		{Count: 50, Window: time.Second}:   50,
+		{Count: 3000, Window: time.Minute}: 50,
+		{Count: 1, Window: time.Hour}:      1,
+		{Count: 1 << 62, Window: 1}:        gate.RRLMax,
+	} {
+		if got := perSecond(r); got != want {
+			t.Errorf("%v: %d, want %d", r, got, want)
+		}
+	}
+}
