@@ -157,8 +157,7 @@ func (s *rrlSet) hash(client netip.Addr, kind Kind, of []byte) uint64 {
 // take charges the bucket. The theory is that of the generic cell rate
 // algorithm: a bucket is the time its replies are paid for.
 func (s *rrlSet) take(h, now uint64) (ruling Ruling, evicted bool) {
-	sets := uint64(len(s.table) / rrlWays)
-	slots := s.table[h%sets*rrlWays:][:rrlWays]
+	slots := s.table[h*rrlWays&uint64(len(s.table)-1):][:rrlWays] // their number is a power of two
 	tag := h >> tagShift
 	for {
 		slot, old, ahead, evict := pick(slots, tag, now)
