@@ -145,6 +145,7 @@ func mailCodes(group grouper, add adder) {
 	group(fromZone, zonefile.ERR, false)
 	add("spf-several", "several SPF records at one name", "RFC 7208, Section 4.5: receivers take that for an error and no policy: merge them")
 	add("spf-syntax", "an SPF record that cannot be read", "RFC 7208, Section 4.6: receivers take that for an error and no policy")
+	add("spf-joined", "an SPF record of several strings without blanks between them", "RFC 7208, Section 3.3: put the whole text in quotes")
 	add("spf-lookups", "an SPF record that takes more than ten look-ups", "RFC 7208, Section 4.6.4: replace include, a and mx by ip4 and ip6")
 	add("spf-loop", "an SPF record that includes itself", "RFC 7208, Section 5.2: remove the include")
 	add("spf-target", "include or redirect names a host of this zone without an SPF record", "RFC 7208, Section 5.2: add the record, or remove the term")

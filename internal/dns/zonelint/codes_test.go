@@ -93,6 +93,7 @@ func mailCases(t testing.TB) []lintCase {
 		{"J03 equals sign", spf("v=spf1 include=else.test -all"), "spf-syntax"},
 		{"J03 prefix length", spf("v=spf1 a/33 mx//129 a/x -all:x -all"), "spf-syntax spf-syntax spf-syntax spf-syntax"},
 		{"J03 macro", spf("v=spf1 exists:%{x}.else.test exists:%a.test -all"), "spf-syntax spf-syntax"},
+		{"RFC 7208 3.3: without quotes", bare + "@ TXT v=spf1 mx -all\n", "spf-joined"},
 		{"sound SPF", spf("v=spf1 +a mx/24 a:ns.else.test/24//64 mx//64 ip4:192.0.2.0/24 ip6:2001:db8::/32 exists:%{ir}.%{d2}.else.test ?include:else.test exp=why.else.test x-y=z ~all"), ""},
 		{"J04", spf("v=spf1 a mx a:a.test a:b.test a:c.test a:d.test a:e.test a:f.test a:g.test a:h.test a:i.test -all"), "spf-lookups"},
 		{"J04 ten are fine", spf("v=spf1 a mx a:a.test a:b.test a:c.test a:d.test a:e.test a:f.test a:g.test a:h.test -all"), ""},

@@ -64,15 +64,6 @@ func hyphens(label string) bool {
 	return len(label) > 3 && label[2:4] == "--" && !strings.HasPrefix(label, "xn--")
 }
 
-// repeated tells records that are written twice.
-func (l *lint) repeated(o *owner) {
-	for _, set := range o.sets {
-		for _, r := range set.again {
-			l.report(r, "record-twice", "%s has this %s already", o.name, dns.Type(set.rrtype))
-		}
-	}
-}
-
 // cut looks at what stands at and below delegations (RFC 1034, Section 4.2.1).
 func (l *lint) cut(o *owner) {
 	if o.name == l.origin {
@@ -81,6 +72,9 @@ func (l *lint) cut(o *owner) {
 	own := len(o.of(dns.TypeNS)) > 0
 	if ds := o.of(dns.TypeDS); len(ds) > 0 && !own {
 		l.report(ds[0], "ds-alone", "%s has a DS and no NS", o.name)
+	}
+	if !l.cuts {
+		return
 	}
 	cut := name.Name("")
 	for n := o.name; n != l.origin && n != name.Root; n = n.Parent() {

@@ -25,6 +25,9 @@ func (l *lint) spf(o *owner, all []text) {
 	count := 0
 	for _, t := range all {
 		if !isSPF(t.value) {
+			if words, ok := t.record.RR.(*dns.TXT); ok && len(words.Txt) > 1 && isSPF(words.Txt[0]) {
+				l.report(t.record, "spf-joined", "the strings of the SPF record are put together as %q", t.value[:min(len(t.value), 40)])
+			}
 			continue
 		}
 		if count++; count == 2 {

@@ -56,7 +56,6 @@ func Check(records []zonefile.Record, origin name.Name, c Context) []zonefile.Pr
 		l.exclusive(o)
 		l.below(o)
 		l.ttls(o)
-		l.repeated(o)
 		l.cut(o)
 		l.owner(o)
 		l.digests(o)
@@ -93,6 +92,7 @@ type lint struct {
 	count    map[string]int             // of each code
 	private  map[string]zonefile.Record // the first of each file, see mixed
 	public   map[string]bool
+	cuts     bool               // there are delegations
 	servers  map[name.Name]bool // what NS records name, see serves
 	inner    map[name.Name]bool // names above others, see exists
 }
@@ -107,7 +107,6 @@ type owner struct {
 type set struct {
 	rrtype  uint16
 	records []zonefile.Record
-	again   []zonefile.Record // the same once more
 }
 
 // of returns the owner's records of that type.
@@ -177,24 +176,27 @@ func (l *lint) take(r zonefile.Record) {
 		}
 		l.last = o
 	}
-	o.add(r)
+	if !o.add(r) {
+		l.report(r, "record-twice", "%s has this %s already", o.name, dns.Type(h.Rrtype))
+	}
+	l.cuts = l.cuts || h.Rrtype == dns.TypeNS && n != l.origin
 }
 
 // add takes a record of this owner. The same one twice is one (RFC 2181,
-// Section 5).
-func (o *owner) add(r zonefile.Record) {
+// Section 5): false.
+func (o *owner) add(r zonefile.Record) bool {
 	t := r.RR.Header().Rrtype
 	i := slices.IndexFunc(o.sets, func(s set) bool { return s.rrtype == t })
 	if i < 0 {
-		o.sets = append(o.sets, set{rrtype: t, records: []zonefile.Record{r}})
-		return
+		o.sets = append(o.sets, set{t, []zonefile.Record{r}})
+		return true
 	}
 	s := &o.sets[i]
 	if len(s.records) < maxCompared && slices.ContainsFunc(s.records, func(other zonefile.Record) bool { return dns.IsDuplicate(other.RR, r.RR) }) {
-		s.again = append(s.again, r)
-		return
+		return false
 	}
 	s.records = append(s.records, r)
+	return true
 }
 
 func (l *lint) apex() {
