@@ -132,6 +132,21 @@ func TestCookies(t *testing.T) {
 	}
 }
 
+// What the resolver says carries a cookie and the idle time too.
+func TestSlowRepliesCarryOptions(t *testing.T) {
+	t.Parallel()
+	_, addr := start(t, Config{Resolver: outside(t), Cookies: secrets}, Listener{})
+	alive := &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}
+	for network, keepalive := range map[string]bool{"udp": false, "tcp": true} {
+		for qname, want := range map[string]string{"www.other.": "NOERROR ra A=198.51.100.1", "fail.other.": "SERVFAIL ra"} {
+			got := exchange(t, network, insider, addr, question(qname, dns.TypeA, options(cookie(clientCookie), alive)))
+			if summary(got) != want || len(cookieOf(got)) != 48 || strings.Contains(optSummary(got), "timeout") != keepalive {
+				t.Errorf("%s by %s: %s, %s", qname, network, summary(got), optSummary(got))
+			}
+		}
+	}
+}
+
 // flood asks until the limit is reached; the clock stands still.
 func (d *desk) flood(from string, m *dns.Msg) {
 	for range 200 {
@@ -203,7 +218,7 @@ func TestBadCookieLeadsOn(t *testing.T) {
 			t.Fatal("a client with a cookie has to keep its answers")
 		}
 	}
-	if d.s.Counters.Cookies[gate.Valid].Value() != 1000 || d.s.Counters.Rcodes[wire.BadCookie].Value() != 1 || d.s.RRL.Counters.Slipped.Value() == 0 {
+	if d.s.Counters.CookieValid.Value() != 1000 || d.s.Counters.CookieUnproven.Value() != 1 || d.s.Counters.BadCookie.Value() != 1 || d.s.RRL.Counters.Slipped.Value() == 0 {
 		t.Error("not counted")
 	}
 }

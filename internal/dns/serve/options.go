@@ -27,21 +27,24 @@ func (s *Server) options(o *wire.Options, r *listen.Request, q *wire.Query) gate
 			o.Block = padBlock
 		}
 	}
-	standing := gate.NoCookie
 	if sent := q.Cookie(); sent != nil && s.config.Cookies != nil {
 		now := s.now()
 		if secrets := s.config.Cookies(now); secrets != nil {
-			standing = bake(secrets, o, r.Client.Addr(), sent, uint32(now.Unix()))
+			return s.bake(secrets, o, r.Client.Addr(), sent, uint32(now.Unix()))
 		}
 	}
-	s.Counters.Cookies[standing].Inc()
-	return standing
+	return gate.NoCookie
 }
 
 // bake weighs the cookie and puts into o the one that goes back: the same
 // while it is good, else a new one (RFC 7873, Section 5.2).
-func bake(secrets *gate.Secrets, o *wire.Options, client netip.Addr, sent []byte, now uint32) gate.Standing {
+func (s *Server) bake(secrets *gate.Secrets, o *wire.Options, client netip.Addr, sent []byte, now uint32) gate.Standing {
 	standing := secrets.Check(sent, client, now)
+	if standing.Proven() {
+		s.Counters.CookieValid.Inc()
+	} else {
+		s.Counters.CookieUnproven.Inc()
+	}
 	if o.HasCookie = true; standing == gate.Valid {
 		copy(o.Cookie[:], sent)
 	} else {
@@ -106,6 +109,7 @@ func (h *handler) slip(q *wire.Query, dst []byte, ruling gate.Ruling) []byte {
 	}
 	h.opts.NSID, h.opts.EDE = "", 0
 	if q.EDNS && h.opts.HasCookie {
+		h.Counters.BadCookie.Inc()
 		h.Counters.Rcodes[wire.BadCookie].Inc()
 		return q.Error(dst, 0, wire.BadCookie, &h.opts)
 	}

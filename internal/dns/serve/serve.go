@@ -86,18 +86,20 @@ const maxRcode = wire.BadCookie
 
 // Counters counts queries and replies.
 type Counters struct {
-	UDP       metrics.Counter // messages by UDP
-	TCP       metrics.Counter // messages by TCP
-	Rcodes    [maxRcode + 1]metrics.Counter
-	Truncated metrics.Counter                 // replies with TC
-	Cookies   [gate.Renew + 1]metrics.Counter // queries with EDNS, by what their cookie proves
-	Dropped   metrics.Counter                 // no queries: too short, or responses
-	Denied    metrics.Counter                 // from clients the listener does not admit; no reply
-	Forged    metrics.Counter                 // from addresses of a view not served there; no reply
-	Slow      metrics.Counter                 // handed to the resolver
-	Refused   metrics.Counter                 // not handed to it: MaxSlow was reached; SERVFAIL
-	Oversize  metrics.Counter                 // answers too long even for TCP; SERVFAIL
-	Panics    metrics.Counter                 // queries that brought a handler down; no reply
+	UDP            metrics.Counter // messages by UDP
+	TCP            metrics.Counter // messages by TCP
+	Rcodes         [maxRcode + 1]metrics.Counter
+	Truncated      metrics.Counter // replies with TC
+	CookieValid    metrics.Counter // queries with a cookie of ours
+	CookieUnproven metrics.Counter // queries with a client cookie alone, or a server cookie that is not ours or too old
+	BadCookie      metrics.Counter // replies of BADCOOKIE: over the rate
+	Dropped        metrics.Counter // no queries: too short, or responses
+	Denied         metrics.Counter // from clients the listener does not admit; no reply
+	Forged         metrics.Counter // from addresses of a view not served there; no reply
+	Slow           metrics.Counter // handed to the resolver
+	Refused        metrics.Counter // not handed to it: MaxSlow was reached; SERVFAIL
+	Oversize       metrics.Counter // answers too long even for TCP; SERVFAIL
+	Panics         metrics.Counter // queries that brought a handler down; no reply
 }
 
 // ViewCounters counts what one view's clients asked.
