@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"postern/internal/dns/listen/doh"
@@ -56,30 +55,18 @@ func (l *listener) shake(raw net.Conn) *tls.Conn {
 	return c
 }
 
-// watched tells when it is closed.
-type watched struct {
-	net.Conn
-	once   sync.Once
-	closed chan struct{}
-}
-
-func (w *watched) Close() error {
-	defer w.once.Do(func() { close(w.closed) })
-	return w.Conn.Close()
-}
-
 // serveHTTPS sees one connection through to its end.
 func (l *listener) serveHTTPS(nc net.Conn) {
-	w := &watched{Conn: nc, closed: make(chan struct{})}
-	c := l.shake(w)
+	below := doh.NewConn(nc)
+	c := l.shake(below)
 	if c == nil {
 		return
 	}
 	if !l.doh.Hand(c) {
-		_ = w.Close()
+		_ = below.Close()
 		return
 	}
-	<-w.closed
+	<-below.Over()
 }
 
 func (l *listener) newDoH() *doh.Server {

@@ -208,6 +208,121 @@ func TestSecureConnectionsAreBounded(t *testing.T) {
 	}
 }
 
+// TestSettingsOfListenersThatStay: handshakes after a change follow the new
+// settings, on the socket there was.
+func TestSettingsOfListenersThatStay(t *testing.T) {
+	t.Parallel()
+	for _, transport := range []Transport{TLS, HTTPS, QUIC} {
+		s, addr, trust := openSecure(t, transport, zoneHandlers, Limits{})
+		server, other := pair(t)
+		other.NextProtos = trust.NextProtos
+		change, err := s.Prepare(t.Context(), []Spec{{Addr: addr, Transport: transport, Handler: zoneHandlers, TLS: server}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := change.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			trust *tls.Config
+			ok    bool
+		}{{trust, false}, {other, true}} {
+			err := shakes(t, transport, addr, c.trust)
+			if (err == nil) != c.ok {
+				t.Errorf("%s: %v", transport, err)
+			}
+		}
+	}
+}
+
+func shakes(t *testing.T, transport Transport, addr netip.AddrPort, trust *tls.Config) error {
+	t.Helper()
+	if transport != QUIC {
+		c, err := tls.Dial("tcp", addr.String(), trust)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c, err := quic.DialAddr(ctx, addr.String(), trust, nil)
+	if err == nil {
+		_ = c.CloseWithError(0, "")
+	}
+	return err
+}
+
+// TestHTTPSCancelledStreamsStillCount: a client that resets each stream as
+// soon as it has asked gets no more work done at once than one that waits.
+func TestHTTPSCancelledStreamsStillCount(t *testing.T) {
+	t.Parallel()
+	const streams, asked = 4, 64
+	kept, stopped := make(later, asked), make(chan struct{})
+	t.Cleanup(func() { close(stopped) }) // after the set has
+	s, addr, trust := openSecure(t, HTTPS, func() Handler { return kept }, Limits{InFlight: streams, PerClient: 1})
+	c := h2client(t, trust)
+	post := func(ctx context.Context) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+addr.String()+"/dns-query", bytes.NewReader(question(t, 0)))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		r.Header.Set("Content-Type", "application/dns-message")
+		if resp, err := c.Do(r); err == nil {
+			resp.Body.Close()
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { post(ctx) }) // from now on there is one connection
+	(<-kept).Reply(question(t, 0))
+	wg.Wait()
+	for range streams {
+		wg.Go(func() { post(ctx) })
+	}
+	var all []*Pending
+	for range streams {
+		all = append(all, <-kept)
+	}
+	cancel() // the answers are still owed to nobody
+	wg.Wait()
+	for range asked - streams {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		post(ctx)
+		cancel()
+	}
+	if n := s.Counters.HTTPSMessages.Value(); n > 1+streams {
+		t.Errorf("%d messages in hand of one client, not %d", n, 1+streams)
+	}
+	for _, p := range all {
+		p.Reply(nil)
+	}
+	go func() { // what was queued behind them
+		for {
+			select {
+			case p := <-kept:
+				p.Reply(nil)
+			case <-stopped:
+				return
+			}
+		}
+	}()
+}
+
+func TestHTTPSHeadersAreBounded(t *testing.T) {
+	t.Parallel()
+	_, addr, trust := openSecure(t, HTTPS, zoneHandlers, Limits{})
+	c := h2client(t, trust)
+	resp, err := c.Get("https://" + addr.String() + "/dns-query?dns=" + strings.Repeat("A", 80000))
+	if err == nil {
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+			t.Errorf("status %d", resp.StatusCode)
+		}
+	}
+}
+
 func TestStopCutsHandshakes(t *testing.T) {
 	t.Parallel()
 	server, _ := pair(t)

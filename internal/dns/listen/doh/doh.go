@@ -94,7 +94,7 @@ func (s *Server) Serve() {
 	_ = s.http.Serve(listener{s}) // always an error: it was stopped
 }
 
-// Hand gives the server a connection, which it closes when it has done with
+// Hand gives the server a connection over a Conn, which it closes when it has done with
 // it. False: the server is stopping, or the client does not speak HTTP/2.
 func (s *Server) Hand(c *tls.Conn) bool {
 	if c.ConnectionState().NegotiatedProtocol != ALPN {
@@ -182,13 +182,21 @@ func (l listener) Close() error {
 
 func (l listener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// ends is the two ends of a connection.
-type ends struct{ client, local netip.AddrPort }
+// ends is a connection and its two ends.
+type ends struct {
+	below         *Conn
+	client, local netip.AddrPort
+}
 
 type endsKey struct{}
 
 func withEnds(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, endsKey{}, ends{addrPort(c.RemoteAddr()), addrPort(c.LocalAddr())})
+	t, ok := c.(*tls.Conn)
+	if !ok {
+		return ctx
+	}
+	below, _ := t.NetConn().(*Conn)
+	return context.WithValue(ctx, endsKey{}, ends{below, addrPort(c.RemoteAddr()), addrPort(c.LocalAddr())})
 }
 
 func addrPort(a net.Addr) netip.AddrPort {

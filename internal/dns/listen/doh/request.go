@@ -17,6 +17,11 @@ const (
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	at, _ := r.Context().Value(endsKey{}).(ends)
+	if at.below == nil || !at.below.begin() {
+		return
+	}
+	defer at.below.end()
 	head := w.Header()
 	head["Date"] = nil // our clock is nobody's affair
 	msg, status := s.message(w, r)
@@ -29,7 +34,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.config.Messages.Inc()
-	at, _ := r.Context().Value(endsKey{}).(ends)
 	reply := s.config.Answer(msg, at.client, at.local)
 	if len(reply) == 0 {
 		// What gets no answer in DNS still ends the stream.

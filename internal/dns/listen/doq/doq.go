@@ -73,6 +73,7 @@ type Server struct {
 	listener  *quic.Listener
 	shaking   atomic.Int64 // handshakes under way
 	running   sync.WaitGroup
+	done      chan struct{}   // Serve has returned
 	ctx       context.Context // ends with Stop: nothing new is taken
 	cancel    context.CancelFunc
 }
@@ -81,7 +82,7 @@ type Server struct {
 func New(c Config) (*Server, error) {
 	// The server's own life, ended by Stop.
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{config: c, ctx: ctx, cancel: cancel}
+	s := &Server{config: c, done: make(chan struct{}), ctx: ctx, cancel: cancel}
 	s.transport.Conn = c.Conn
 	s.transport.VerifySourceAddress = func(net.Addr) bool { return s.shaking.Load() >= unproven }
 	s.transport.ConnContext = s.admit
@@ -110,10 +111,37 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-// handshake is one that is under way until over is called.
-type handshake struct{ over func() }
+// admission is of one connection. It holds its place until the connection is
+// closed and all that was asked on it has been answered: who closes and comes
+// again must not have more work done than who stays.
+type admission struct {
+	shaken func() // the handshake is over, well or not
+	leave  func()
 
-type handshakeKey struct{}
+	mu    sync.Mutex // guards holds
+	holds int
+}
+
+type admissionKey struct{}
+
+// hold takes part in the admission; false: it is over.
+func (a *admission) hold() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.holds == 0 {
+		return false
+	}
+	a.holds++
+	return true
+}
+
+func (a *admission) release() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.holds--; a.holds == 0 {
+		a.leave()
+	}
+}
 
 // admit is asked before anything is done for a new connection; its context
 // ends with the connection.
@@ -123,25 +151,31 @@ func (s *Server) admit(ctx context.Context, info *quic.ClientInfo) (context.Cont
 		return nil, errFull
 	}
 	s.shaking.Add(1)
-	h := handshake{over: sync.OnceFunc(func() { s.shaking.Add(-1) })}
+	a := &admission{shaken: sync.OnceFunc(func() { s.shaking.Add(-1) }), leave: leave, holds: 1}
 	context.AfterFunc(ctx, func() {
-		h.over()
-		leave()
+		a.shaken()
+		a.release()
 	})
-	return context.WithValue(ctx, handshakeKey{}, h), nil
+	return context.WithValue(ctx, admissionKey{}, a), nil
 }
 
 // Serve answers until Stop.
 func (s *Server) Serve() {
+	defer close(s.done)
 	for {
 		c, err := s.listener.Accept(s.ctx)
 		if err != nil {
 			return // stopped: Accept has no other error
 		}
-		if h, ok := c.Context().Value(handshakeKey{}).(handshake); ok {
-			h.over()
+		a, ok := c.Context().Value(admissionKey{}).(*admission)
+		if !ok || !a.hold() {
+			continue // it is closed already
 		}
-		s.running.Go(func() { s.connection(c) })
+		a.shaken()
+		s.running.Go(func() {
+			defer a.release()
+			s.connection(c)
+		})
 	}
 }
 
@@ -153,6 +187,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
+		<-s.done // it starts no connection any more
 		s.running.Wait()
 	}()
 	var err error
