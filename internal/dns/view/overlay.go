@@ -151,9 +151,9 @@ func (m *merge) hidden() {
 	for _, n := range m.Hide {
 		switch {
 		case n == m.Origin:
-			m.warn("hide-apex", fmt.Sprintf("hide %s: the zone itself cannot be hidden", n), "")
+			m.warn("hide-apex", fmt.Sprintf("hide %s: the zone itself cannot be hidden", n), "remove the entry")
 		case m.external[n] == nil:
-			m.warn("hide-nothing", fmt.Sprintf("hide %s: no such name in the view below", n), "")
+			m.warn("hide-nothing", fmt.Sprintf("hide %s: no such name in the view below", n), "remove the entry, or look at its spelling")
 		default:
 			m.uncovered(n)
 		}
@@ -165,9 +165,9 @@ func (m *merge) hidden() {
 		}
 		switch {
 		case n == m.Origin:
-			m.warn("hide-apex", fmt.Sprintf("hide_tree %s: the zone itself cannot be hidden", n), "")
+			m.warn("hide-apex", fmt.Sprintf("hide_tree %s: the zone itself cannot be hidden", n), "remove the entry")
 		case !found:
-			m.warn("hide-nothing", fmt.Sprintf("hide_tree %s: no such name in the view below", n), "")
+			m.warn("hide-nothing", fmt.Sprintf("hide_tree %s: no such name in the view below", n), "remove the entry, or look at its spelling")
 		default:
 			m.uncovered(n)
 		}

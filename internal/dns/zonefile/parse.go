@@ -56,7 +56,7 @@ func Parse(r io.Reader, file string, origin name.Name, opts Options) ([]Record, 
 	p.size = p.opts.MaxSize
 	src, err := io.ReadAll(io.LimitReader(r, int64(p.size)+1))
 	if err != nil {
-		p.add(Problem{File: file, Severity: ERR, Code: "unreadable", Message: err.Error()})
+		p.add(Problem{File: file, Severity: ERR, Code: "unreadable", Message: err.Error(), Hint: "look at the owner and mode of the file"})
 		return nil, p.problems
 	}
 	p.file(src, &scope{file: file, origin: origin})

@@ -292,7 +292,7 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	_, problems := Parse(iotest.ErrReader(errors.New("disk on fire")), "z", name.Root, Options{})
-	if len(problems) != 1 || problems[0].String() != "z: ERR unreadable disk on fire" {
+	if len(problems) != 1 || texts(problems)[0] != "z: ERR unreadable disk on fire" {
 		t.Error(problems)
 	}
 }

@@ -93,7 +93,7 @@ func zoneCodes(group grouper, add adder) {
 	add("sshfp-digest", "the fingerprint of an SSHFP has not the length of its type", "run ssh-keygen -r again: type 1 has 40 hexadecimal digits, type 2 has 64")
 	group(fromZone, zonefile.WARN, false)
 	add("ds-alone", "a DS where nothing is delegated", "RFC 4035, Section 2.4: give the name its NS, or remove the DS")
-	add("ds-weak", "a DS with a digest that validators no longer take", "RFC 9905: use digest type 2, SHA-256")
+	add("ds-weak", "a DS with a digest that validators no longer take", "RFC 4509, Section 3: use digest type 2, SHA-256")
 	add("occluded", "data at or below a delegation is never answered", "it belongs into the zone that is delegated")
 	add("ttl-mixed", "records of one set with several TTLs", "RFC 2181, Section 5.2: give them one TTL")
 	add("ttl-large", "a TTL above a week", "a mistake would be remembered that long: a day is enough")
