@@ -22,3 +22,22 @@ func TestPerSecond(t *testing.T) {
 		}
 	}
 }
+
+// TestReloadedLimitsReachTheNameService, which keeps running.
+func TestReloadedLimitsReachTheNameService(t *testing.T) {
+	t.Parallel()
+	h := build(t)
+	check := func(on bool) {
+		t.Helper()
+		if h.app.serve.RRL.On() != on || (h.app.cookies(time.Unix(1_800_000_000, 0)) != nil) != on {
+			t.Errorf("want both %v", on)
+		}
+	}
+	check(true) // the defaults
+	h.write("postern.toml", houseConfig+"[dns]\nrrl = \"off\"\ncookies = false\n")
+	h.reload()
+	check(false)
+	h.write("postern.toml", houseConfig)
+	h.reload()
+	check(true)
+}
