@@ -34,9 +34,13 @@ func (e *env) status() *cobra.Command {
 	}
 }
 
-// allGood reports whether every zone is served as its file says.
+// allGood reports whether every zone is served as its file says, or as an
+// operator wants it: one that waits for zone apply because everything does, or
+// was rolled back, is not wrong.
 func allGood(zones []manage.Zone) bool {
-	return !slices.ContainsFunc(zones, func(z manage.Zone) bool { return z.State != "ok" })
+	return !slices.ContainsFunc(zones, func(z manage.Zone) bool {
+		return z.State != "ok" && z.Reason != "planned" && z.Reason != "pinned"
+	})
 }
 
 func printStatus(w io.Writer, s manage.Status) {

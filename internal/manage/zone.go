@@ -57,6 +57,10 @@ func Report(r authority.Report) (changes, kept []string) {
 			changes = append(changes, line)
 			continue
 		}
+		if c.Reason == authority.ReasonPlanned || c.Reason == authority.ReasonPinned { // as somebody wanted it
+			changes = append(changes, fmt.Sprintf("zone %s view %s: waits for postern zone apply (%s)", c.Zone, c.View, c.Reason))
+			continue
+		}
 		line := fmt.Sprintf("zone %s view %s: not changed (%s)", c.Zone, c.View, c.Reason)
 		for _, p := range c.Problems {
 			line += "\n  " + p.String()

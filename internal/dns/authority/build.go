@@ -179,6 +179,9 @@ func (o *owner) refuse(k key, reason string, problems []zonefile.Problem) {
 		o.served[k] = st
 	}
 	st.reason, st.problems, st.held = reason, problems, nil
+	if s := o.sources[k]; o.plan.Manual && st.content == nil && (s == nil || s.accepted == nil) {
+		st.held = []string{ReasonPlanned} // nobody has applied it: it fails nobody either
+	}
 	o.a.Counters.Refused.Inc()
 	o.tell(st)
 }
@@ -196,12 +199,14 @@ func (o *owner) tell(st *served) {
 	}
 	if text := reason + strings.Join(texts, "\n"); text != st.logged {
 		st.logged = text
-		if st.held != nil && reason == st.reason {
+		if slices.Contains(st.held, reason) {
 			o.log.Warn("zone change waits to be applied", "zone", st.zone, "view", st.view, "reason", strings.Join(st.held, ","), "first", first(texts, 5))
 			return
 		}
 		serving := "the last good state is served"
-		if st.content == nil {
+		if st.unborn() {
+			serving = "it does not exist yet"
+		} else if st.content == nil {
 			serving = "there is no good state: SERVFAIL"
 		}
 		o.log.Error("zone is not updated", "zone", st.zone, "view", st.view, "reason", reason, "now", serving,

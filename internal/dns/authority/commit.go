@@ -296,14 +296,14 @@ func (o *owner) status(st *served) Status {
 		s.ServedSerial, s.Records = st.content.Serial(), st.content.Records()
 	}
 	if pin, ok := o.pins[st.key]; ok && s.Reason == "" {
-		s.Reason = reasonPinned
+		s.Reason = ReasonPinned
 		s.Problems = append([]zonefile.Problem{pinnedProblem(s.File, pin)}, s.Problems...)
 		s.Problem = s.Problems[0].String()
 	}
 	switch {
 	case len(st.held) > 0 && s.Reason == st.reason:
 		s.State = Planned
-	case s.Reason == reasonPinned:
+	case s.Reason == ReasonPinned:
 		s.State = Pinned
 	case st.content == nil:
 		s.State = Failed

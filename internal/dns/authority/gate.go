@@ -15,8 +15,8 @@ import (
 // Reason words of a change that waits for Apply. Those of a danger are also
 // the codes that accept it.
 const (
-	reasonPlanned = "planned" // apply = "manual"
-	reasonPinned  = "pinned"  // the zone was rolled back
+	ReasonPlanned = "planned" // apply = "manual"
+	ReasonPinned  = "pinned"  // the zone was rolled back
 
 	LargeChange  = "large-change"  // more records change than Config.MaxChange allows
 	LosesNS      = "loses-ns"      // fewer name servers than before, or all others
@@ -49,7 +49,7 @@ func (o *owner) mayPublish(c *candidate) bool {
 		waits = []zonefile.Problem{pinnedProblem(file, pin)}
 	case o.plan.Manual:
 		waits = []zonefile.Problem{{
-			File: file, Severity: zonefile.WARN, Code: reasonPlanned, Message: "the file is not published before somebody applies it", Hint: hint,
+			File: file, Severity: zonefile.WARN, Code: ReasonPlanned, Message: "the file is not published before somebody applies it", Hint: hint,
 		}}
 	case len(dangers) == 0:
 		return true
@@ -101,7 +101,7 @@ func codes(problems []zonefile.Problem) []string {
 
 func pinnedProblem(file string, pin journal.Pin) zonefile.Problem {
 	return zonefile.Problem{
-		File: file, Severity: zonefile.WARN, Code: reasonPinned,
+		File: file, Severity: zonefile.WARN, Code: ReasonPinned,
 		Message: fmt.Sprintf("rolled back to version %d by %s", pin.Version, pin.Who),
 		Hint:    "the file is published again once it has changed and somebody applies it",
 	}

@@ -125,6 +125,44 @@ func TestManual(t *testing.T) {
 	}
 }
 
+// Nothing of a zone exists before somebody applied it, be its files good,
+// broken, or an overlay of what is planned too.
+func TestManualNewOverlay(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.cfg.Manual = true
+	b.cfg.Views[0].Hide = []string{"mail.example.test"}
+	b.write("external/example.test.zone", external)
+	b.write("internal/example.test.zone", "www 300 A 10.0.0.1\n")
+	b.write("external/broken.test.zone", "@ SOA\n")
+	b.write("external/unfit.test.zone", "www 300 A 192.0.2.1\n")
+	for range 2 {
+		b.start()
+		for _, z := range []string{"example.test", "broken.test", "unfit.test"} {
+			for _, view := range []string{"external", "internal"} {
+				if _, err := b.a.Export(z, view); !errors.Is(err, ErrNoZone) || b.failed(view, "www."+z) {
+					t.Errorf("%s in %s: %v", z, view, err)
+				}
+			}
+		}
+	}
+	if s := b.status("external", "broken.test."); s.State != Planned || s.Reason != reasonBroken {
+		t.Errorf("%+v", s)
+	}
+	b.wantState("internal", Planned, "is not applied yet")
+	wantDeclined(t, b.apply(Apply{Zones: []string{"unfit.test"}}), reasonLint)
+	wantDeclined(t, b.apply(Apply{Zones: []string{"example.test", "broken.test"}}), reasonBroken)
+	if err := b.apply(Apply{}); err != nil {
+		t.Fatal(err)
+	}
+	b.want("internal", "www.example.test", "10.0.0.1")
+	b.want("external", "www.example.test", "192.0.2.80")
+	b.want("internal", "ns1.example.test", "192.0.2.1")
+	if _, err := b.a.Export("unfit.test", "external"); !errors.Is(err, ErrNoZone) {
+		t.Error(err)
+	}
+}
+
 // Whatever step of the disk fails, either both zones change or neither does.
 func TestApplyTogether(t *testing.T) {
 	t.Parallel()
@@ -270,7 +308,7 @@ func TestRollback(t *testing.T) {
 		t.Helper()
 		b.want("external", "www.example.test", "192.0.2.81")
 		b.want("internal", "www.example.test", "192.0.2.81")
-		if s := b.status("external", "example.test."); s.Reason != reasonPinned || s.ServedSerial != 14 {
+		if s := b.status("external", "example.test."); s.Reason != ReasonPinned || s.ServedSerial != 14 {
 			t.Errorf("%+v", s)
 		}
 		if b.rr("external", "example.test", "s._domainkey.example.test", dns.TypeTXT) == "" {

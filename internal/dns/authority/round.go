@@ -106,6 +106,17 @@ func (r *round) below(v *viewPlan, n name.Name) ([]zonefile.Record, bool) {
 	return nil, false
 }
 
+// awaits reports whether the zone is only planned in a view below.
+func (r *round) awaits(v *viewPlan, n name.Name) bool {
+	for v.Overlay != "" {
+		v = r.o.plan.view(v.Overlay)
+		if st := r.o.served[key{n, v.Name}]; st != nil {
+			return st.unborn()
+		}
+	}
+	return false
+}
+
 // refuse leaves k as it is and says why.
 func (r *round) refuse(k key, reason string, problems []zonefile.Problem) {
 	if r.orders == nil {
@@ -157,6 +168,14 @@ func (r *round) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Na
 		fit := o.assemble(c, overlay, base, hide, tree)
 		if fit && (order != nil || o.mayPublish(c)) {
 			return c
+		}
+		if !fit && r.orders == nil && !overlay && r.awaits(v, k.zone) {
+			c.problems = nil // alone it is not what it will be
+			o.hold(c, []zonefile.Problem{{
+				File: s.path(), Severity: zonefile.WARN, Code: ReasonPlanned, Message: "the zone it changes is not applied yet",
+				Hint: fmt.Sprintf("postern zone apply %s publishes both", k.zone),
+			}})
+			return nil
 		}
 		if !fit {
 			r.refuse(k, reasonLint, c.problems)
