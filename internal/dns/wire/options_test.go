@@ -27,6 +27,7 @@ func TestParseCookie(t *testing.T) {
 		{"15 octets", query(t, "a.", dns.TypeA, edns(1232, local(10, 15))), FormErr, 0},
 		{"41 octets", query(t, "a.", dns.TypeA, edns(1232, local(10, 41))), FormErr, 0},
 		{"the second is malformed", query(t, "a.", dns.TypeA, edns(1232, local(10, 8), local(10, 1))), FormErr, 0},
+		{"malformed, but of another version: BADVERS (RFC 6891, Section 6.1.3)", query(t, "a.", dns.TypeA, edns(1232, local(10, 7)), func(m *dns.Msg) { m.IsEdns0().SetVersion(1) }), OK, 0},
 		{"client cookie", query(t, "a.", dns.TypeA, edns(1232, local(10, 8))), OK, 8},
 		{"shortest server cookie", query(t, "a.", dns.TypeA, edns(1232, local(10, 16))), OK, 16},
 		{"longest server cookie", query(t, "a.", dns.TypeA, edns(1232, local(10, 40))), OK, 40},

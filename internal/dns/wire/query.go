@@ -269,9 +269,11 @@ func (q *Query) option(code uint16, at, size int) bool {
 	case optionNSID:
 		q.NSID = true
 	case optionCookie:
+		// Of another version only the version is understood (RFC 6891, Section
+		// 6.1.3): it gets BADVERS, whatever the options are.
 		// RFC 7873, Section 5.2.2: 8 octets, or 16 to 40; else FORMERR.
 		if size != ClientCookie && (size < 2*ClientCookie || size > maxCookie) {
-			return false
+			return q.Version != 0
 		}
 		// RFC 7873, Section 5.2: all but the first are ignored.
 		if q.cookieLen == 0 {
