@@ -169,6 +169,27 @@ func (d *data) name(what string) {
 	d.wire = append(d.wire, n...)
 }
 
+// nameAsWritten keeps the letter case, where it is part of what a signature
+// covers (RFC 6840, Section 5.1): signatures of others would fail otherwise.
+func (d *data) nameAsWritten(what string) {
+	before := len(d.wire)
+	if d.name(what); d.message != "" || d.last.text == "@" {
+		return
+	}
+	text := d.last.text
+	switch {
+	case dns.IsFqdn(text):
+	case d.origin == name.Root:
+		text += "."
+	default:
+		text += "." + d.origin.String()
+	}
+	var buf [255]byte
+	if n, err := dns.PackDomainName(text, buf[:], 0, nil, false); err == nil && n == len(d.wire)-before {
+		copy(d.wire[before:], buf[:n])
+	}
+}
+
 // soa reads RFC 1035, Section 3.3.13; the timers may have units.
 func (d *data) soa() {
 	d.name("primary server")

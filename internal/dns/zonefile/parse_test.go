@@ -198,16 +198,16 @@ func TestParse(t *testing.T) {
 		{"quotes close a string", "a 5 TXT \"a\"b c\"d\"\n", "1:1 a.example. 5 IN TXT \"a\" \"b\" \"c\" \"d\"\n"},
 		{"long unquoted CAA, quoted tag", "a 5 CAA 0 \"issue\" " + strings.Repeat("x", 300) + "\n", "1:1 a.example. 5 IN CAA 0 issue \"" + strings.Repeat("x", 300) + "\"\n"},
 		{
-			"SVCB", "a 5 HTTPS 1 . port=\"8443\" alpn=h2,h3 mandatory=port,alpn ipv6hint=2001:db8::1 ipv4hint=192.0.2.1 key999=\"a b\" no-default-alpn\nb 5 SVCB 0 svc\n",
-			"1:1 a.example. 5 IN HTTPS 1 . mandatory=\"alpn,port\" alpn=\"h2,h3\" no-default-alpn=\"\" port=\"8443\" ipv4hint=\"192.0.2.1\" ipv6hint=\"2001:db8::1\" key999=\"a\\ b\"\n2:1 b.example. 5 IN SVCB 0 svc.example.\n",
+			"SVCB", "a 5 HTTPS 1 . port=\"8443\" alpn=h2,h3 mandatory=port,alpn ipv6hint=2001:db8::1 ipv4hint=192.0.2.1 key999=\"a b\" no-default-alpn\nb 5 SVCB 0 Svc\n",
+			"1:1 a.example. 5 IN HTTPS 1 . mandatory=\"alpn,port\" alpn=\"h2,h3\" no-default-alpn=\"\" port=\"8443\" ipv4hint=\"192.0.2.1\" ipv6hint=\"2001:db8::1\" key999=\"a\\ b\"\n2:1 b.example. 5 IN SVCB 0 Svc.example.\n",
 		},
 		{
 			"keys and digests with blanks", "a 5 DS 1 ECDSAP256SHA256 2 00ff ( 11\n 22 )\na SSHFP 4 2 ab cd\n_1._tcp.a TLSA 3 1 1 AB\na DNSKEY 257 3 13 AAAA BBBB\n",
 			"1:1 a.example. 5 IN DS 1 13 2 00FF1122\n3:1 a.example. 5 IN SSHFP 4 2 ABCD\n4:1 _1._tcp.a.example. 5 IN TLSA 3 1 1 ab\n5:1 a.example. 5 IN DNSKEY 257 3 13 AAAABBBB\n",
 		},
 		{
-			"DNSSEC", "a 5 RRSIG A 13 2 60 20300101000000 20250101000000 7 Example. AAAA\na NSEC B.a A TYPE999 MX\n",
-			"1:1 a.example. 5 IN RRSIG A 13 2 60 20300101000000 20250101000000 7 example. AAAA\n2:1 a.example. 5 IN NSEC b.a.example. A MX TYPE999\n",
+			"DNSSEC", "a 5 RRSIG A 13 2 60 20300101000000 20250101000000 7 Example. AAAA\na NSEC B.a A TYPE999 MX\nb NSEC \\065.EXAMPLE. A\nc NSEC @ A\nd NSEC b A\n$ORIGIN .\ne.example NSEC F.example A\n",
+			"1:1 a.example. 5 IN RRSIG A 13 2 60 20300101000000 20250101000000 7 example. AAAA\n2:1 a.example. 5 IN NSEC B.a.example. A MX TYPE999\n3:1 b.example. 5 IN NSEC A.EXAMPLE. A\n4:1 c.example. 5 IN NSEC example. A\n5:1 d.example. 5 IN NSEC b.example. A\n7:1 e.example. 5 IN NSEC F.example. A\n",
 		},
 		{"quotes in the middle", "a 5 HTTPS 1 . alpn=\"h2,h3\" port=443\n", "1:1 a.example. 5 IN HTTPS 1 . alpn=\"h2,h3\" port=\"443\"\n"},
 	} {

@@ -46,3 +46,21 @@ func TestPlainIsWhatTheLibraryReads(t *testing.T) {
 		}
 	}
 }
+
+// What skips zone.Normalise is what it would make.
+func TestCanonicalIsNormal(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{
+		"SOA NS Admin 1 2h 1h 14d 5m", "SRV 1 2 3 Host", "DS 1 13 2 00FF", "DNSKEY 257 3 13 AAAA", "RRSIG A 13 2 60 20300101000000 1 7 Example. AAAA",
+		`NSEC \065.B A RRSIG TYPE999`, "NSEC b", "NSEC @ A A", "SRV 0 0 0 .", "CDS 0 0 0 00", "CDNSKEY 0 3 0 AA==",
+	} {
+		records, problems := parse(t, "$TTL 300\nOwner "+line+"\n", Options{})
+		if len(records) != 1 || len(problems) > 0 {
+			t.Errorf("%s: %v", line, problems)
+			continue
+		}
+		if clean, _, err := zone.Normalise(records[0].RR); err != nil || !reflect.DeepEqual(records[0].RR, clean) {
+			t.Errorf("%s: %#v, normalised %#v, %v", line, records[0].RR, clean, err)
+		}
+	}
+}

@@ -59,6 +59,9 @@ func (p *parser) full(h dns.RR_Header, r parts, s *scope) (dns.RR, bool) {
 	if !ok {
 		return nil, false
 	}
+	if r.data[0].text != `\#` && isCanonical(rr) {
+		return rr, true
+	}
 	size := rr.Header().Rdlength // the library sets it anew
 	clean, _, err := zone.Normalise(rr)
 	if err == nil && size > 0 && size != clean.Header().Rdlength {
@@ -71,6 +74,17 @@ func (p *parser) full(h dns.RR_Header, r parts, s *scope) (dns.RR, bool) {
 		return nil, false
 	}
 	return clean, true
+}
+
+// isCanonical reports whether the octets that were read here are those that
+// zone.Normalise would make again: names in lower case, one form for each
+// value. Signed zones consist of such records.
+func isCanonical(rr dns.RR) bool {
+	switch rr.(type) {
+	case *dns.SOA, *dns.SRV, *dns.DS, *dns.DNSKEY, *dns.RRSIG, *dns.NSEC:
+		return rr.Header().Class == dns.ClassINET && rr.Header().Rdlength > 0 && rr.Header().Rdlength < 4096
+	}
+	return false
 }
 
 // owner takes the entry's owner name, or carries the one before.

@@ -45,7 +45,7 @@ func (d *data) secure() bool {
 		d.name("signer")
 		d.base64("signature")
 	case dns.TypeNSEC:
-		d.name("next name")
+		d.nameAsWritten("next name")
 		d.bitmap()
 	default:
 		return false

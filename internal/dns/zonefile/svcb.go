@@ -44,7 +44,7 @@ type param struct {
 // svcb reads RFC 9460, Section 2.1.
 func (d *data) svcb() {
 	d.number("priority", 16)
-	d.name("target")
+	d.nameAsWritten("target")
 	params := map[uint16]param{}
 	for len(d.tokens) > 0 {
 		t, ok := d.next("parameter")
