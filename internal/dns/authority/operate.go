@@ -233,13 +233,14 @@ func (o *owner) apply(do Apply) ([]Plan, error) {
 		return nil, err
 	}
 	r := o.prepare(orders)
-	if len(do.Zones) == 0 && do.Plan == "" {
-		// Of all zones, those that cannot be applied stand aside.
-		r = o.prepare(o.possible(r, orders))
-	}
 	plans := o.planOf(r)
 	if do.Plan != "" && do.Plan != HashOf(plans) {
 		return nil, &Declined{Reason: ReasonMoved, Detail: "the files, or what is served, are not what that plan was made of"}
+	}
+	if len(do.Zones) == 0 { // of all zones, those that cannot be applied stand aside
+		orders = possible(plans, orders)
+		r = o.prepare(orders)
+		plans = o.planOf(r)
 	}
 	if err := permitted(plans, do); err != nil {
 		return nil, err
@@ -253,11 +254,10 @@ func (o *owner) apply(do Apply) ([]Plan, error) {
 }
 
 // possible returns the orders without those that meet an obstacle.
-func (o *owner) possible(r *round, orders map[key]*order) map[key]*order {
+func possible(plans []Plan, orders map[key]*order) map[key]*order {
 	kept := map[key]*order{}
-	for _, p := range o.planOf(r) {
-		k := keyOf(p)
-		if p.Reason == "" && orders[k] != nil {
+	for _, p := range plans {
+		if k := keyOf(p); p.Reason == "" && orders[k] != nil {
 			kept[k] = orders[k]
 		}
 	}

@@ -152,7 +152,9 @@ func TestManualNewOverlay(t *testing.T) {
 	b.wantState("internal", Planned, "is not applied yet")
 	wantDeclined(t, b.apply(Apply{Zones: []string{"unfit.test"}}), reasonLint)
 	wantDeclined(t, b.apply(Apply{Zones: []string{"example.test", "broken.test"}}), reasonBroken)
-	if err := b.apply(Apply{}); err != nil {
+	all := HashOf(b.plan(""))
+	wantDeclined(t, b.apply(Apply{Plan: "x"}), ReasonMoved)
+	if err := b.apply(Apply{Plan: all}); err != nil { // with what stands aside
 		t.Fatal(err)
 	}
 	b.want("internal", "www.example.test", "10.0.0.1")
