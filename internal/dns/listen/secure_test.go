@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -752,15 +753,57 @@ func TestQUICStreamsAreBounded(t *testing.T) {
 	}
 }
 
+// TestQUICClosedConnectionsStillCount: who closes and comes again has no more
+// queries in hand than who stays; noise and forged beginnings cost nothing.
+func TestQUICClosedConnectionsStillCount(t *testing.T) {
+	t.Parallel()
+	kept := make(later, 10)
+	s, addr, trust := openSecure(t, QUIC, func() Handler { return kept }, Limits{PerClient: 1})
+	noise := dial(t, "udp", addr)
+	for _, b := range [][]byte{{0}, bytes.Repeat([]byte{0xA5}, 1400), append([]byte{0xC3, 0, 0, 0, 1, 8}, make([]byte, 1300)...)} {
+		_, _ = noise.Write(b)
+	}
+	c := dialQUIC(t, addr, trust)
+	st, err := c.OpenStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = st.Write(frame(string(question(t, 0))))
+	st.Close()
+	p := <-kept
+	_ = c.CloseWithError(0, "")
+	refusedQUIC(t, addr, trust) // the first has a query in hand
+	if n := s.Connections(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+	p.Reply(nil)
+	for s.Connections() > 0 {
+		runtime.Gosched() // the place is free again
+	}
+}
+
+// refusedQUIC fails unless a new connection is closed for want of room.
+func refusedQUIC(t *testing.T, addr netip.AddrPort, trust *tls.Config) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c, err := quic.DialAddr(ctx, addr.String(), trust, nil)
+	if err == nil {
+		_, err = c.AcceptStream(ctx)
+	}
+	var app *quic.ApplicationError
+	if !errors.As(err, &app) || app.ErrorCode != 4 {
+		t.Errorf("not refused: %v", err)
+	}
+}
+
 func TestQUICIdleAndRefusedConnections(t *testing.T) {
 	t.Parallel()
 	s, addr, trust := openSecure(t, QUIC, zoneHandlers, Limits{Idle: 300 * time.Millisecond, PerClient: 1})
 	c := dialQUIC(t, addr, trust)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if _, err := quic.DialAddr(ctx, addr.String(), trust, nil); err == nil {
-		t.Error("a second connection of one client")
-	}
+	refusedQUIC(t, addr, trust)
 	if s.Counters.SecureRefusedClient.Value() == 0 {
 		t.Error("not counted")
 	}

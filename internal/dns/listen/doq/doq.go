@@ -2,9 +2,9 @@
 // stream, its end marked by the end of the stream.
 //
 // Nothing is taken in 0-RTT data, so nothing can be replayed. Connections are
-// admitted by the caller before a key is made for them; where many have not
-// finished their handshake, new ones must show that their address is theirs
-// (RFC 9000, Section 8.1.2). Each connection has one accepting goroutine and
+// admitted by the caller once their address is proven; where many have not
+// finished their handshake, new ones must prove it before anything is done for
+// them (RFC 9000, Section 8.1.2). Each connection has one accepting goroutine and
 // one for each stream in flight; Stop ends them all.
 //
 // It never parses more of a message than RFC 9250 asks for: its length, its ID
@@ -35,6 +35,7 @@ const (
 	internalError    = 0x1
 	protocolError    = 0x2
 	requestCancelled = 0x3
+	excessiveLoad    = 0x4
 	unspecifiedError = 0x5
 )
 
@@ -55,7 +56,8 @@ type Config struct {
 	// Answer returns the reply to a message, empty where there is none. It is
 	// called by many goroutines at once.
 	Answer func(msg []byte, client, local netip.AddrPort) []byte
-	// Admit counts a connection in and returns what counts it out again, or nil.
+	// Admit counts a connection in, whose client has shown that the address is
+	// its own, and returns what counts it out again, or nil.
 	Admit    func(client netip.AddrPort) (leave func())
 	Messages *metrics.Counter // messages read
 	Refused  *metrics.Counter // connections and streams that broke the protocol
@@ -116,20 +118,26 @@ func New(c Config) (*Server, error) {
 // again must not have more work done than who stays.
 type admission struct {
 	shaken func() // the handshake is over, well or not
-	leave  func()
 
-	mu    sync.Mutex // guards holds
+	mu    sync.Mutex // guards what follows
 	holds int
+	leave func() // nil: not counted in
 }
 
 type admissionKey struct{}
 
-// hold takes part in the admission; false: it is over.
-func (a *admission) hold() bool {
+// hold takes part in the admission, and counts the connection in where it is
+// not; false: it is over, or there is no room.
+func (a *admission) hold(count func() (leave func())) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.holds == 0 {
 		return false
+	}
+	if a.leave == nil {
+		if a.leave = count(); a.leave == nil {
+			return false
+		}
 	}
 	a.holds++
 	return true
@@ -138,20 +146,24 @@ func (a *admission) hold() bool {
 func (a *admission) release() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.holds--; a.holds == 0 {
+	if a.holds--; a.holds == 0 && a.leave != nil {
 		a.leave()
 	}
 }
 
 // admit is asked before anything is done for a new connection; its context
-// ends with the connection.
+// ends with the connection. An address that may be forged is not counted among
+// its client's yet: a stranger could shut others out.
 func (s *Server) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
-	leave := s.config.Admit(addrPort(info.RemoteAddr))
-	if leave == nil {
-		return nil, errFull
+	a := &admission{shaken: func() {}, holds: 1}
+	if info.AddrVerified {
+		if a.leave = s.config.Admit(addrPort(info.RemoteAddr)); a.leave == nil {
+			return nil, errFull
+		}
+	} else {
+		s.shaking.Add(1)
+		a.shaken = sync.OnceFunc(func() { s.shaking.Add(-1) })
 	}
-	s.shaking.Add(1)
-	a := &admission{shaken: sync.OnceFunc(func() { s.shaking.Add(-1) }), leave: leave, holds: 1}
 	context.AfterFunc(ctx, func() {
 		a.shaken()
 		a.release()
@@ -168,10 +180,14 @@ func (s *Server) Serve() {
 			return // stopped: Accept has no other error
 		}
 		a, ok := c.Context().Value(admissionKey{}).(*admission)
-		if !ok || !a.hold() {
-			continue // it is closed already
+		if !ok {
+			continue // every connection came through admit
 		}
 		a.shaken()
+		if !a.hold(func() func() { return s.config.Admit(addrPort(c.RemoteAddr())) }) {
+			s.running.Go(func() { _ = c.CloseWithError(excessiveLoad, "") })
+			continue
+		}
 		s.running.Go(func() {
 			defer a.release()
 			s.connection(c)
