@@ -119,11 +119,13 @@ func (a *App) start(ctx context.Context) error {
 		{"certificate", a.certs, stopShort},
 		{"zones", a.authority, stopShort},
 		{"resolver", a.resolver, stopShort},
-		{"name service", a.serve, stopShort},
 		{"DKIM keys", a.selector, stopShort},
 		{"mail checks", a.inspector, stopShort},
 		{"queue", a.queue, stopLong},
 		{"DNS listeners", a.names, stopShort},
+		// After its listeners, so that it ends before them: what still waits
+		// for the world is answered, and nothing holds the sockets open.
+		{"name service", a.serve, stopShort},
 		{"mail doors", &a.doors, stopLong},
 		{"health and metrics", a.buildAdmin(), stopShort},
 		{"control socket", a.buildControl(), stopShort},

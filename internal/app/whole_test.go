@@ -52,14 +52,23 @@ const houseZone = "$TTL 300\n@ SOA ns hostmaster 1 2h 1h 14d 5m\n@ NS ns\nns A 1
 // build writes the files and starts the appliance.
 func build(t *testing.T) *house {
 	t.Helper()
+	return buildWith(t, houseConfig, nil)
+}
+
+// buildWith is build with another configuration and more files.
+func buildWith(t *testing.T, config string, files map[string]string) *house {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "app") // short: a socket's path is
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := &house{t: t, dir: dir}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	h.write("postern.toml", houseConfig)
+	h.write("postern.toml", config)
 	h.write("zones/city.example.zone", houseZone)
+	for name, text := range files {
+		h.write(name, text)
+	}
 	o := Options{Config: filepath.Join(dir, "postern.toml"), TestKnobs: true, Stderr: &bytes.Buffer{}}
 	cfg, err := o.load()
 	if err != nil {
@@ -198,6 +207,46 @@ func TestStopCutsWhoHoldsItUp(t *testing.T) {
 	}
 	if stop.Err() != nil || len(held) != 2 {
 		t.Errorf("%v, %d connections", stop.Err(), len(held))
+	}
+	h.app = nil
+}
+
+// TestStopEndsQuestionsThatWaitForTheWorld: a client whose question nobody
+// answers holds up nothing, and the stop is a clean one.
+func TestStopEndsQuestionsThatWaitForTheWorld(t *testing.T) {
+	t.Parallel()
+	world, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer world.Close()
+	config := strings.Replace(houseConfig, `clients = ["any"]`, "clients = [\"loopback\"]\nrecursion = true", 1) +
+		"[resolver]\nroot_hints = \"root.hints\"\n[resolver.test]\nupstream_map = \"map\"\nallow_private_upstream = true\n"
+	h := buildWith(t, config, map[string]string{
+		"root.hints": ". 3600 NS ns.root.\nns.root. 3600 A 192.0.2.1\n",
+		"map":        "192.0.2.1 " + world.LocalAddr().String() + "\n",
+	})
+	for _, o := range h.app.names.Open() {
+		conn, err := net.Dial(o.Transport.String(), o.Addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		question := []byte("\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03www\x07example\x03org\x00\x00\x01\x00\x01")
+		if o.Transport.String() == "tcp" {
+			question = append([]byte{0, byte(len(question))}, question...)
+		}
+		if _, err := conn.Write(question); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := world.ReadFrom(make([]byte, 512)); err != nil {
+		t.Fatal(err)
+	}
+	stop, cancel := context.WithTimeout(t.Context(), stopWithin)
+	defer cancel()
+	if err := h.app.stop(stop); err != nil || stop.Err() != nil {
+		t.Error(err, stop.Err())
 	}
 	h.app = nil
 }

@@ -49,7 +49,7 @@ type Config struct {
 	MaxChange int  // percent of a zone's records that may change without Apply; default 30
 
 	Poll   time.Duration // how often files are looked at besides being watched; default 2 s; below zero: only when Scan is called
-	Settle time.Duration // how long a file must be left alone before it is read; default 1 s: who writes in place may pause
+	Settle time.Duration // how long a file must be left alone before it is read; default 450 ms: who writes in place may pause, and a change is to be served within a second
 
 	Now    func() time.Time // default time.Now
 	Log    *slog.Logger     // default: discard
@@ -113,7 +113,7 @@ func withDefaults(cfg Config) Config {
 		cfg.Poll = 2 * time.Second
 	}
 	if cfg.Settle <= 0 {
-		cfg.Settle = time.Second
+		cfg.Settle = 450 * time.Millisecond
 	}
 	if cfg.MaxChange == 0 {
 		cfg.MaxChange = 30

@@ -131,6 +131,14 @@ func (o *owner) warnHides(v *viewPlan, base map[name.Name]bool) {
 	}
 }
 
+// exposure tells the lint who sees the zones of a view.
+func (o *owner) exposure(view string) zonelint.Exposure {
+	if view == o.plan.external {
+		return zonelint.Public
+	}
+	return zonelint.Inside
+}
+
 // assemble merges, judges and builds; false if the result cannot be served.
 func (o *owner) assemble(c *candidate, overlay bool, base []zonefile.Record, hide, tree []name.Name) bool {
 	file := c.zone.String()
@@ -147,7 +155,7 @@ func (o *owner) assemble(c *candidate, overlay bool, base []zonefile.Record, hid
 		c.records, yielded = o.withDerived(c.zone, c.own)
 		c.problems = append(c.problems, yielded...)
 	}
-	for _, p := range zonelint.Check(c.records, c.zone, zonelint.Context{File: file}) {
+	for _, p := range zonelint.Check(c.records, c.zone, zonelint.Context{File: file, Exposure: o.exposure(c.view)}) {
 		if !overlay || p.File == file || p.Blocks() { // the rest is told of the view below
 			c.problems = append(c.problems, p)
 		}

@@ -170,7 +170,7 @@ func CheckFile(path string, origin name.Name) ([]zonefile.Record, []zonefile.Pro
 	}
 	problems := l.problems
 	if !blocks(problems, false) {
-		problems = append(problems, zonelint.Check(l.records, origin, zonelint.Context{File: path})...)
+		problems = append(problems, zonelint.Check(l.records, origin, zonelint.Context{File: path, Notes: true})...)
 	}
 	return l.records, problems
 }

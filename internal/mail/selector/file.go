@@ -166,7 +166,9 @@ func (r *Ring) createOne(domain, algorithm string) (key, error) {
 	k := key{Status: Status{Domain: domain, Algorithm: algorithm, Created: r.cfg.Now().UTC().Truncate(time.Second)}}
 	var err error
 	if algorithm == RSA2048 {
+		r.making.Store(true)
 		k.signer, err = rsa.GenerateKey(r.cfg.Rand, 2048)
+		r.making.Store(false)
 	} else {
 		_, k.signer, err = ed25519.GenerateKey(r.cfg.Rand)
 	}

@@ -85,6 +85,7 @@ type Ring struct {
 	workers lifecycle.Workers
 	first   map[string]chan struct{} // by domain: closed after the first attempt to publish
 	keys    atomic.Pointer[[]key]    // what is known; replaced, never changed
+	making  atomic.Bool              // an RSA key is being made, which takes its time
 }
 
 // New checks the configuration. It touches no file.
@@ -160,8 +161,17 @@ func (r *Ring) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop ends the goroutine.
-func (r *Ring) Stop(ctx context.Context) error { return r.workers.Stop(ctx) }
+// Stop ends the goroutine. An RSA key in the making cannot be interrupted; if
+// it outlasts ctx it is given up: the process may end, and the next start makes
+// another.
+func (r *Ring) Stop(ctx context.Context) error {
+	err := r.workers.Stop(ctx)
+	if err != nil && r.making.Load() {
+		r.cfg.Log.Info("a DKIM key in the making was given up")
+		return nil
+	}
+	return err
+}
 
 func (r *Ring) run(ctx context.Context, pending map[string]chan struct{}) {
 	for _, d := range r.cfg.Domains {
