@@ -85,6 +85,10 @@ const alphaConfig = `
 	[mail.outbound]
 	mode   = "deliver"
 	source = ["198.51.100.25"]
+
+	# The leak matrix asks more in a second than a stranger may.
+	[limits]
+	exempt = ["203.0.113.7", "192.0.2.53", "198.51.100.53"]
 `
 
 // alphaExternal is Alpha's zone as the world sees it.
