@@ -117,8 +117,18 @@ func TestInit(t *testing.T) {
 			"--state", state, "--control", filepath.Join(run, "control.sock")).Want(0, "city.example")
 		unit, err := filepath.Glob(filepath.Join(dir, "*.service"))
 		if err != nil || len(unit) != 1 {
-			t.Errorf("systemd unit: %v (%v)", unit, err)
+			t.Fatalf("systemd unit: %v (%v)", unit, err)
 		}
+		text, err := os.ReadFile(unit[0])
+		for _, want := range []string{"\nUser=postern\n", "\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n", "\nNoNewPrivileges=yes\n", "\nReadOnlyPaths=" + dir} {
+			if err != nil || !strings.Contains(string(text), want) {
+				t.Errorf("no %q in the unit (%v):\n%s", want, err, text)
+			}
+		}
+		// Whoever serves can read the zones, and not write them.
+		zone := filepath.Join(dir, "zones", "external", "city.example.zone")
+		l.Exec("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat", zone).Want(0, "SOA")
+		l.Exec("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", "echo >>"+zone).Want(2)
 		p := l.Prepare(lab.PosternConfig{Path: filepath.Join(dir, "postern.toml")})
 		p.Own(state, run)
 		p.Start()
