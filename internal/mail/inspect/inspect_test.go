@@ -306,12 +306,12 @@ func (s slow) Query(ctx context.Context, name string, t lookup.Type) (lookup.Ans
 // still be found.
 func TestSlowDNSOfAForgerHidesNoPolicy(t *testing.T) {
 	t.Parallel()
-	d, h := draft(t, "DKIM-Signature: v=1; a=rsa-sha256; d=slow.test; s=s; h=from; bh=; b=\r\nFrom: ceo@example.org\r\n\r\nx\r\n")
 	for name, suffix := range map[string]string{
 		"reverse name": "in-addr.arpa", "HELO": "helo.test", "envelope": "envelope.test", "key": "slow.test",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			d, h := draft(t, "DKIM-Signature: v=1; a=rsa-sha256; d=slow.test; s=s; h=from; bh=; b=\r\nFrom: ceo@example.org\r\n\r\nx\r\n")
 			synctest.Test(t, func(t *testing.T) {
 				i := New(Config{Resolver: slow{world, suffix}, Checks: all})
 				p := i.Begin(netip.MustParseAddr("192.0.2.66"))
@@ -338,10 +338,10 @@ func TestSlowDNSOfAForgerHidesNoPolicy(t *testing.T) {
 // others that would pass.
 func TestSlowCheckLeavesTheOthersTheirTime(t *testing.T) {
 	t.Parallel()
-	d, h := draft(t, plain)
 	for name, suffix := range map[string]string{"reverse name": "in-addr.arpa", "HELO": "helo.test"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			d, h := draft(t, plain)
 			synctest.Test(t, func(t *testing.T) {
 				i := New(Config{Resolver: slow{world, suffix}, Checks: all})
 				p := i.Begin(client)
