@@ -26,7 +26,8 @@ const (
 )
 
 // Problem is one thing that is wrong with a zone file. Line and Col count
-// from one, Col in octets; Line 0 means the file as a whole.
+// from one, Col in octets; Line 0 means the file as a whole,
+// and is printed as its beginning.
 type Problem struct {
 	File      string
 	Line, Col int
@@ -46,9 +47,7 @@ func (p Problem) Blocks() bool { return p.Severity == ERR && !p.Tolerable }
 func (p Problem) String() string {
 	var b strings.Builder
 	b.WriteString(p.File)
-	if p.Line > 0 {
-		b.WriteString(":" + strconv.Itoa(p.Line) + ":" + strconv.Itoa(max(p.Col, 1)))
-	}
+	b.WriteString(":" + strconv.Itoa(max(p.Line, 1)) + ":" + strconv.Itoa(max(p.Col, 1)))
 	b.WriteString(": " + p.Severity + " " + p.Code + " " + p.Message)
 	if p.Hint != "" {
 		b.WriteString(" (" + p.Hint + ")")
