@@ -25,9 +25,9 @@ type Explanation struct {
 // these views. It asks nobody.
 func (s *Server) Explain(qname name.Name, qtype uint16, client netip.Addr, listenerViews []string) Explanation {
 	table := s.config.Table()
-	sel := table.Select(listenerViews, client)
+	sel, forged := table.Select(listenerViews, client)
 	if sel == nil {
-		return refusedView(table, client, listenerViews)
+		return refusedView(forged, client, listenerViews)
 	}
 	e := Explanation{View: sel.Name, Why: fmt.Sprintf("%s is a client of view %s%s", client, sel.Name, onListener(listenerViews))}
 	zone, own := sel.Zone(qname, qtype)
@@ -71,8 +71,8 @@ func (e *Explanation) fromZone(sel *view.Selected, qname name.Name, qtype uint16
 	}
 }
 
-func refusedView(table *view.Table, client netip.Addr, listenerViews []string) Explanation {
-	if table.Forged(listenerViews, client) {
+func refusedView(forged bool, client netip.Addr, listenerViews []string) Explanation {
+	if forged {
 		return Explanation{
 			Why:  fmt.Sprintf("%s belongs to a view that is not served%s: a forged source", client, onListener(listenerViews)),
 			Kind: "dropped",

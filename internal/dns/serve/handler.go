@@ -48,10 +48,10 @@ func (h *handler) Serve(r *listen.Request, dst []byte) (reply []byte) {
 		return nil
 	}
 	table := h.config.Table()
-	sel := table.Select(h.listener.Views, r.Client.Addr())
+	sel, forged := table.Select(h.listener.Views, r.Client.Addr())
 	// Before anything is read: whatever is said to a forged source, be it
 	// FORMERR, goes to somebody else.
-	if sel == nil && table.Forged(h.listener.Views, r.Client.Addr()) {
+	if forged {
 		h.Counters.Forged.Inc()
 		return nil
 	}
@@ -94,7 +94,7 @@ func (h *handler) weigh(r *listen.Request, q *wire.Query, sel *view.Selected) {
 
 // Insider implements listen.Insiders: clients of a view with recursion are.
 func (h *handler) Insider(client netip.Addr) bool {
-	sel := h.config.Table().Select(h.listener.Views, client)
+	sel, _ := h.config.Table().Select(h.listener.Views, client)
 	return sel != nil && sel.Recursion && h.acl.Admits(client)
 }
 

@@ -31,12 +31,14 @@ type View struct {
 
 // Table is an immutable set of views in their order of precedence.
 type Table struct {
-	views []Selected
+	views  []Selected
+	ranges ranges
 }
 
 // Selected is the view a request belongs to.
 type Selected struct {
 	View
+	depths [2]uint64 // which numbers of labels the zones' names have
 }
 
 // NewTable returns the table of these views. The caller gives up the maps.
@@ -44,44 +46,31 @@ func NewTable(views []View) *Table {
 	t := &Table{views: make([]Selected, len(views))}
 	for i, v := range views {
 		t.views[i].View = v
+		for origin := range v.Zones {
+			labels := origin.Labels()
+			t.views[i].depths[labels>>6] |= 1 << (labels & 63)
+		}
 	}
+	t.ranges = newRanges(t.views)
 	return t
 }
 
 // Select returns the first view among listenerViews (none named: all) whose
 // clients hold the address; nil where there is none, and where the address
 // belongs to a view that the listener does not serve: an internal source
-// address that arrives outside is forged, see Forged.
-func (t *Table) Select(listenerViews []string, client netip.Addr) *Selected {
-	client = client.Unmap().WithZone("")
-	for i := range t.views {
-		v := &t.views[i]
-		p, ok := v.holds(client)
+// address that arrives outside is forged. Such a request gets no reply: the
+// reply would go to somebody else.
+func (t *Table) Select(listenerViews []string, client netip.Addr) (sel *Selected, forged bool) {
+	for _, c := range t.ranges.of(client) {
+		v := &t.views[c.view]
 		switch {
-		case !ok:
 		case len(listenerViews) == 0 || slices.Contains(listenerViews, v.Name):
-			return v
-		case p.Bits() > 0:
-			return nil
+			return v, false
+		case c.exact:
+			return nil, true
 		}
 	}
-	return nil
-}
-
-// Forged reports whether Select refuses the client because its address
-// belongs to a view the listener does not serve. Such a request gets no
-// reply: the reply would go to somebody else.
-func (t *Table) Forged(listenerViews []string, client netip.Addr) bool {
-	if len(listenerViews) == 0 || t.Select(listenerViews, client) != nil {
-		return false
-	}
-	client = client.Unmap().WithZone("")
-	for i := range t.views {
-		if p, ok := t.views[i].holds(client); ok && p.Bits() > 0 {
-			return !slices.Contains(listenerViews, t.views[i].Name)
-		}
-	}
-	return false
+	return nil, false
 }
 
 // Named returns the view of that name, or nil.
@@ -97,15 +86,6 @@ func (t *Table) Named(view string) *Selected {
 // Views returns the views in their order of precedence. The caller must not
 // change them.
 func (t *Table) Views() []Selected { return t.views }
-
-func (v *View) holds(client netip.Addr) (netip.Prefix, bool) {
-	for _, p := range v.Clients {
-		if p.Contains(client) {
-			return p, true
-		}
-	}
-	return netip.Prefix{}, false
-}
 
 // Zone returns the zone that answers the question: the longest match. It
 // reports false where none of the view's zones holds the name. A nil zone
@@ -139,12 +119,20 @@ func (s *Selected) Find(q name.Name, qtype uint16) *answer.Zone {
 	return z
 }
 
+// find returns the longest of the view's zones that the name is in. Only as
+// many labels as some zone has are worth a look.
 func (s *Selected) find(q name.Name) (name.Name, bool) {
-	for ; ; q = q.Parent() {
-		if _, ok := s.Zones[q]; ok {
-			return q, true
+	labels := 0
+	for i := 0; q[i] != 0; i += 1 + int(q[i]) {
+		labels++
+	}
+	for ; ; q, labels = q[1+int(q[0]):], labels-1 {
+		if s.depths[labels>>6]&(1<<(labels&63)) != 0 {
+			if _, ok := s.Zones[q]; ok {
+				return q, true
+			}
 		}
-		if q == name.Root {
+		if labels == 0 {
 			return "", false
 		}
 	}
