@@ -10,6 +10,7 @@ import (
 	"postern/internal/dns/answer"
 	"postern/internal/dns/gate"
 	"postern/internal/dns/listen"
+	"postern/internal/dns/tsig"
 	"postern/internal/dns/view"
 	"postern/internal/dns/wire"
 )
@@ -22,7 +23,8 @@ type handler struct {
 	query    wire.Query
 	opts     wire.Options // of the reply at hand
 	client   netip.Addr
-	bounded  bool // the reply at hand counts against the client's prefix
+	bounded  bool          // the reply at hand counts against the client's prefix
+	signer   *tsig.Verdict // signs the reply at hand; nil: the request was not signed
 
 	// The counters of the view last seen, so that the map is rarely asked.
 	viewName string
@@ -52,8 +54,7 @@ func (h *handler) Serve(r *listen.Request, dst []byte) (reply []byte) {
 	// Before anything is read: whatever is said to a forged source, be it
 	// FORMERR, goes to somebody else.
 	if forged {
-		h.Counters.Forged.Inc()
-		return nil
+		return h.forged(r, dst, table)
 	}
 	q := &h.query
 	switch q.Parse(r.Msg) {
@@ -65,11 +66,19 @@ func (h *handler) Serve(r *listen.Request, dst []byte) (reply []byte) {
 		return q.Malformed(dst)
 	case wire.Other:
 		return h.opcode(q, dst)
-	case wire.CookieOnly:
-		h.weigh(r, q, sel)
-		return h.cookieOnly(q, dst, sel)
+	}
+	if q.TSIG != 0 {
+		return h.signed(r, q, dst, table, sel)
 	}
 	h.weigh(r, q, sel)
+	return h.ask(r, q, dst, sel)
+}
+
+// ask is the line from the view on, for whoever is in it by now.
+func (h *handler) ask(r *listen.Request, q *wire.Query, dst []byte, sel *view.Selected) []byte {
+	if q.End == 0 {
+		return h.cookieOnly(q, dst, sel)
+	}
 	if rcode, why := unfit(q); rcode != wire.NoError {
 		return h.fail(q, dst, 0, rcode, why)
 	}
@@ -120,8 +129,6 @@ func (h *handler) cookieOnly(q *wire.Query, dst []byte, sel *view.Selected) []by
 		return q.Malformed(dst)
 	case q.Version > 0:
 		return h.fail(q, dst, 0, wire.BadVers, 0)
-	case q.TSIG:
-		return h.fail(q, dst, 0, wire.NotAuth, 0)
 	case sel == nil:
 		return h.fail(q, dst, 0, wire.Refused, wire.Prohibited)
 	}
@@ -134,10 +141,6 @@ func unfit(q *wire.Query) (int, wire.EDE) {
 	switch {
 	case q.EDNS && q.Version > 0:
 		return wire.BadVers, 0 // RFC 6891, Section 6.1.3
-	case q.TSIG:
-		// No key is known yet; whoever signs must not be answered as if it had
-		// not (RFC 8945, Section 5.2).
-		return wire.NotAuth, 0
 	case q.Class != dns.ClassINET:
 		// CH would tell version.bind and id.server: nobody's business.
 		return wire.Refused, wire.NotSupported
@@ -164,7 +167,7 @@ func (h *handler) fail(q *wire.Query, dst []byte, flags uint16, rcode int, why w
 	return q.Error(dst, flags, rcode, &h.opts)
 }
 
-// answer is the line from the view on.
+// answer asks the zones of the view, then the resolver.
 func (h *handler) answer(r *listen.Request, q *wire.Query, dst []byte, sel *view.Selected) []byte {
 	h.count(sel.Name)
 	zone, own := sel.Zone(q.Name(), q.Type)

@@ -86,7 +86,7 @@ func (q *Query) appendOPT(reply []byte, rcode int, o *Options) []byte {
 	}
 	// RFC 7830, Section 4: whoever pads is answered padded.
 	if q.Padded && o.Block > 0 && len(reply)+optionHeader <= limit {
-		reply = pad(reply, o.Block, limit)
+		reply = pad(reply, o.Block, q.Tail, limit)
 	}
 	if len(reply) > base {
 		binary.BigEndian.PutUint16(reply[base-2:], uint16(len(reply)-base))
@@ -94,11 +94,12 @@ func (q *Query) appendOPT(reply []byte, rcode int, o *Options) []byte {
 	return reply
 }
 
-// pad appends a padding option that makes the length a multiple of block, or
-// limit where that is less (RFC 8467, Section 4.1).
-func pad(reply []byte, block, limit int) []byte {
+// pad appends a padding option that makes the length, with the tail that is
+// still to come, a multiple of block, or limit where that is less (RFC 8467,
+// Section 4.1).
+func pad(reply []byte, block, tail, limit int) []byte {
 	size := len(reply) + optionHeader
-	fill := min((size+block-1)/block*block, limit) - size
+	fill := min((size+tail+block-1)/block*block-tail, limit) - size
 	reply = append(reply, 0, optionPadding, byte(fill>>8), byte(fill))
 	for range fill {
 		reply = append(reply, 0) // RFC 7830, Section 3: octets of 0x00

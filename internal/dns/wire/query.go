@@ -47,19 +47,23 @@ type Query struct {
 	cookieLen uint8  // 0: no COOKIE option
 	cookieAt  uint16 // where in Msg its data begins
 
-	TSIG bool // the last record was a TSIG
+	// TSIG is where the TSIG record begins, the last of all; 0: there is none.
+	TSIG int
+	// Tail is how many octets of every reply are kept for a TSIG record of its
+	// own. Parse clears it.
+	Tail int
 
 	nameLen uint8
 	labels  uint8
 	offsets [maxLabels + 1]uint8 // where each label of name begins; the root's last
-	name    [maxName + 1]byte    // QNAME in lower case
+	name    [maxName + 1]byte    // QNAME in lower case; 256, so that whole words fit
 	spare   [maxName]byte
 }
 
 // Parse reads msg, which must stay unchanged as long as q is used.
 func (q *Query) Parse(msg []byte) Verdict {
 	q.Msg, q.End = msg, 0
-	q.EDNS, q.DO, q.NSID, q.TSIG, q.Version, q.Size = false, false, false, false, 0, 0
+	q.EDNS, q.DO, q.NSID, q.TSIG, q.Tail, q.Version, q.Size = false, false, false, 0, 0, 0, 0
 	q.Alive, q.Padded, q.cookieLen = false, false, 0
 	if len(msg) < HeaderLen {
 		return Drop
@@ -100,49 +104,50 @@ func (q *Query) cookieOnly() Verdict {
 
 // question reads QNAME, QTYPE and QCLASS.
 func (q *Query) question() bool {
-	msg, off, n, labels := q.Msg, HeaderLen, 0, 0
+	msg, off, labels := q.Msg, HeaderLen, 0
 	for {
-		if off >= len(msg) {
+		if off >= len(msg) || off-HeaderLen >= maxName {
 			return false
 		}
 		c := int(msg[off])
-		q.offsets[labels] = uint8(n)
+		q.offsets[labels&maxLabels] = uint8(off - HeaderLen)
 		if c == 0 {
-			q.name[n] = 0
-			n, off = n+1, off+1
 			break
 		}
 		// A pointer has nothing before it to point to but the header (RFC 1035,
 		// Section 4.1.4); the other two kinds of label do not exist.
-		if c > 63 || off+1+c >= len(msg) || n+1+c >= maxName {
+		if c > 63 {
 			return false
 		}
-		q.name[n] = byte(c)
-		lowerInto(q.name[n+1:n+1+c], msg[off+1:off+1+c])
-		n, off, labels = n+1+c, off+1+c, labels+1
+		off, labels = off+1+c, labels+1
 	}
+	off++
 	if off+4 > len(msg) {
 		return false
 	}
-	q.nameLen, q.labels = uint8(n), uint8(labels)
+	q.lower(msg, off-HeaderLen)
+	q.nameLen, q.labels = uint8(off-HeaderLen), uint8(labels)
 	q.Type, q.Class = binary.BigEndian.Uint16(msg[off:]), binary.BigEndian.Uint16(msg[off+2:])
 	q.End = off + 4
 	return true
 }
 
-// lowerInto copies src to dst, of the same length, with A to Z in lower case
-// (RFC 4343, Section 3).
-func lowerInto(dst, src []byte) {
-	dst = dst[:len(src)]
-	for len(src) >= 8 {
-		binary.LittleEndian.PutUint64(dst, lower8(binary.LittleEndian.Uint64(src)))
-		dst, src = dst[8:], src[8:]
+// lower copies the n octets of QNAME, with A to Z in lower case (RFC 4343,
+// Section 3). The lengths of labels are below 64 and no letters, so the name
+// is taken eight octets at a time; what the last word brings along from after
+// the name lies beyond nameLen.
+func (q *Query) lower(msg []byte, n int) {
+	src := msg[HeaderLen:]
+	i := 0
+	for ; i < n && i+8 <= len(src); i += 8 {
+		binary.LittleEndian.PutUint64(q.name[i:i+8], lower8(binary.LittleEndian.Uint64(src[i:i+8])))
 	}
-	for i, b := range src {
+	for ; i < n; i++ {
+		b := src[i]
 		if b-'A' < 26 {
 			b |= 0x20
 		}
-		dst[i] = b
+		q.name[i] = b
 	}
 }
 
@@ -193,7 +198,7 @@ func (q *Query) rest() bool {
 			if i != additional-1 {
 				return false
 			}
-			q.TSIG = true
+			q.TSIG = off
 		}
 		off = r.end
 	}
@@ -321,14 +326,14 @@ func (q *Query) Label(i int) int { return int(q.offsets[i]) }
 func (q *Query) Opcode() int { return Opcode(q.Flags) }
 
 // Limit returns how long a reply may be: over UDP what the client says it
-// takes, within our own bounds, else what TCP can frame.
+// takes, within our own bounds, else what TCP can frame; less Tail.
 func (q *Query) Limit(udp bool) int {
 	switch {
 	case !udp:
-		return MaxTCP
+		return MaxTCP - q.Tail
 	case !q.EDNS:
-		return MinUDP
+		return MinUDP - q.Tail
 	}
 	// RFC 6891, Section 6.2.5: values below 512 mean 512.
-	return int(min(max(q.Size, MinUDP), MaxUDP))
+	return int(min(max(q.Size, MinUDP), MaxUDP)) - q.Tail
 }

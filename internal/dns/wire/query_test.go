@@ -107,7 +107,7 @@ func TestParseFields(t *testing.T) {
 	switch {
 	case q.ID != 0x1234, q.Type != dns.TypeAAAA, q.Class != dns.ClassINET, q.Flags != RD:
 		t.Errorf("header or question: %+v", q)
-	case !q.EDNS, !q.DO, !q.NSID, q.Version != 1, q.Size != 4096, q.TSIG:
+	case !q.EDNS, !q.DO, !q.NSID, q.Version != 1, q.Size != 4096, q.TSIG != 0:
 		t.Errorf("EDNS: %+v", q)
 	case q.Name() != want, q.Labels() != 3, q.Label(1) != 4, q.Label(3) != len(want)-1:
 		t.Errorf("name %q", q.Name())
@@ -135,18 +135,23 @@ func TestLongestName(t *testing.T) {
 	}
 }
 
-func TestLower8(t *testing.T) {
+func TestLower(t *testing.T) {
 	t.Parallel()
-	src, dst, want := make([]byte, 256+5), make([]byte, 256+5), make([]byte, 256+5)
-	for i := range src {
-		src[i], want[i] = byte(i), byte(i)
-		if b := byte(i); b >= 'A' && b <= 'Z' {
-			want[i] = b + 'a' - 'A'
+	for n := range 255 { // every length, so every way to end
+		msg := make([]byte, HeaderLen+n+1+n%9) // with more or less after the name
+		want := make([]byte, n+1)
+		for i := range want {
+			b := byte(i * 3)
+			msg[HeaderLen+i], want[i] = b, b
+			if b >= 'A' && b <= 'Z' {
+				want[i] = b + 'a' - 'A'
+			}
 		}
-	}
-	lowerInto(dst, src)
-	if !bytes.Equal(dst, want) {
-		t.Errorf("got %x", dst)
+		var q Query
+		q.lower(msg, n+1)
+		if got := q.name[:n+1]; !bytes.Equal(got, want) {
+			t.Errorf("%d octets: got %x", n+1, got)
+		}
 	}
 }
 
