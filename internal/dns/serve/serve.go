@@ -1,5 +1,5 @@
 // Package serve is what happens to a query between the socket and the answer,
-// as one straight line: opcode, gate, view, then one of our zones, the
+// as one straight line: opcode, signature, gate, view, then one of our zones, the
 // resolver, or a refusal. The line is handler.Serve; what has to wait for the
 // resolver leaves it for slow, which runs at most Config.MaxSlow goroutines.
 //
@@ -12,7 +12,7 @@
 // It never opens a socket, never reads a file and never changes a zone. RFC
 // 1034, Section 4.3; RFC 6891 (BADVERS); RFC 5001 (NSID); RFC 7828
 // (keepalive); RFC 7873 and 9018 (cookies); RFC 8467 (padding); RFC 8906 (odd
-// queries); RFC 8914 (EDE); RFC 9619.
+// queries); RFC 8914 (EDE); RFC 8945 (TSIG); RFC 9619.
 package serve
 
 import (
@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -28,6 +29,7 @@ import (
 	"postern/internal/dns/gate"
 	"postern/internal/dns/listen"
 	"postern/internal/dns/resolver"
+	"postern/internal/dns/tsig"
 	"postern/internal/dns/view"
 	"postern/internal/dns/wire"
 	"postern/internal/lifecycle"
@@ -55,8 +57,11 @@ type Config struct {
 	// Cookies returns the secrets of DNS cookies; called for every query with
 	// a cookie. It, or what it returns, may be nil: cookies are not answered.
 	Cookies func(now time.Time) *gate.Secrets
-	Idle    time.Duration    // of a TCP connection, told those who ask (RFC 7828); 0: 10 s
-	Now     func() time.Time // nil: time.Now
+	// Keys returns the keys of signed requests; called for each of them. It, or
+	// what it returns, may be nil: no key is known.
+	Keys func() *tsig.Keys
+	Idle time.Duration    // of a TCP connection, told those who ask (RFC 7828); 0: 10 s
+	Now  func() time.Time // nil: time.Now
 }
 
 // Listener is what sets the queries of one listener apart.
@@ -75,7 +80,8 @@ type Server struct {
 	born    time.Time     // the limiter's time counts from here
 	slots   chan struct{} // one for each question with the resolver
 	workers lifecycle.Workers
-	queries sync.Pool // *wire.Query, for slow answers
+	queries sync.Pool    // *wire.Query, for slow answers
+	quiet   atomic.Int64 // no refused signature is logged before, in Unix seconds
 
 	mu    sync.Mutex // guards views
 	views map[string]*ViewCounters
@@ -96,6 +102,11 @@ type Counters struct {
 	Dropped        metrics.Counter // no queries: too short, or responses
 	Denied         metrics.Counter // from clients the listener does not admit; no reply
 	Forged         metrics.Counter // from addresses of a view not served there; no reply
+	TSIGGood       metrics.Counter // signed requests, proven
+	TSIGBadKey     metrics.Counter // signed with a key that is not ours, or another algorithm than its own
+	TSIGBadSig     metrics.Counter // signed with another secret, or changed on the way
+	TSIGBadTime    metrics.Counter // signed at another time than ours
+	TSIGBadTrunc   metrics.Counter // with a signature cut short
 	Slow           metrics.Counter // handed to the resolver
 	Refused        metrics.Counter // not handed to it: MaxSlow was reached; SERVFAIL
 	Oversize       metrics.Counter // answers too long even for TCP; SERVFAIL

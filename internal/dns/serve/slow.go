@@ -13,6 +13,7 @@ import (
 	"postern/internal/dns/listen"
 	"postern/internal/dns/name"
 	"postern/internal/dns/resolver"
+	"postern/internal/dns/tsig"
 	"postern/internal/dns/view"
 	"postern/internal/dns/wire"
 )
@@ -30,8 +31,8 @@ func (h *handler) later(r *listen.Request, q *wire.Query, dst []byte, sel *view.
 	}
 	ask := resolver.Question{Name: name.Name(strings.Clone(string(q.Name()))), Type: q.Type, Class: q.Class, View: sel.Name}
 	p := r.Keep()
-	s := h.Server
-	if !s.workers.Go("question", func(ctx context.Context) { s.slow(ctx, p, ask, flags) }) {
+	s, signer := h.Server, h.signer
+	if !s.workers.Go("question", func(ctx context.Context) { s.slow(ctx, p, ask, flags, signer) }) {
 		<-h.slots
 		p.Reply(nil) // stopping
 		return nil
@@ -41,8 +42,8 @@ func (h *handler) later(r *listen.Request, q *wire.Query, dst []byte, sel *view.
 	return nil
 }
 
-// slow asks the resolver and replies.
-func (s *Server) slow(ctx context.Context, p *listen.Pending, ask resolver.Question, flags uint16) {
+// slow asks the resolver and replies; signer is nil where nothing is signed.
+func (s *Server) slow(ctx context.Context, p *listen.Pending, ask resolver.Question, flags uint16, signer *tsig.Verdict) {
 	var reply []byte
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -65,11 +66,17 @@ func (s *Server) slow(ctx context.Context, p *listen.Pending, ask resolver.Quest
 	if q.Parse(p.Msg) != wire.OK {
 		return // cannot be: it was parsed before
 	}
+	if signer != nil {
+		q.Tail = signer.Reserve()
+	}
 	var o wire.Options
 	if q.EDNS {
 		s.options(&o, &p.Request, q)
 	}
 	reply = s.resolved(q, msg, err, flags|wire.RA, p.Transport == listen.UDP, &o)
+	if signer != nil {
+		reply = s.sign(signer, q, reply, &o)
+	}
 }
 
 // resolved turns what the resolver said into a reply. AD stays clear: nothing

@@ -21,6 +21,7 @@ import (
 type View struct {
 	Name      string
 	Clients   []netip.Prefix
+	Keys      []name.Name // requests signed with these TSIG keys belong here
 	Recursion bool
 
 	// Zones holds what this view answers with authority. A nil zone is one
@@ -71,6 +72,18 @@ func (t *Table) Select(listenerViews []string, client netip.Addr) (sel *Selected
 		}
 	}
 	return nil, false
+}
+
+// Keyed returns the view whose clients sign with that key; nil where none names
+// it. The caller has verified the signature. It goes before everything else:
+// before the listener and before the address.
+func (t *Table) Keyed(key name.Name) *Selected {
+	for i := range t.views {
+		if slices.Contains(t.views[i].Keys, key) {
+			return &t.views[i]
+		}
+	}
+	return nil
 }
 
 // Named returns the view of that name, or nil.
