@@ -4,43 +4,58 @@ package name
 // the root. Escapes are those of RFC 1035, Section 5.1: \X is the octet X and
 // \DDD the octet with that decimal value.
 func Parse(s string) (Name, error) {
-	if s == "" {
-		return "", ErrEmpty
+	var room [maxName + 1]byte
+	b, err := AppendParsed(room[:0], s)
+	if err != nil {
+		return "", err
 	}
-	if s == "." {
+	if len(b) == 1 {
 		return Root, nil
 	}
-	b := make([]byte, 1, min(len(s)+2, maxName)) // the first octet is the first label's length
-	start := 0
+	return Name(b), nil
+}
+
+// AppendParsed appends the name that Parse returns, as octets. After an error
+// what it returns is of no use.
+func AppendParsed(b []byte, s string) ([]byte, error) {
+	if s == "" {
+		return b, ErrEmpty
+	}
+	base := len(b)
+	b = append(b, 0) // becomes the first label's length
+	if s == "." {
+		return b, nil
+	}
+	start := base
 	for i := 0; i < len(s); {
 		c, used, err := octet(s[i:])
 		if err != nil {
-			return "", err
+			return b, err
 		}
 		if used == 1 && c == '.' {
 			if err := closeLabel(b, start); err != nil {
-				return "", err
+				return b, err
 			}
 			start = len(b)
 			b = append(b, 0)
 		} else {
 			b = append(b, lower(c))
 		}
-		if len(b) > maxName {
-			return "", ErrLong
+		if len(b)-base > maxName {
+			return b, ErrLong
 		}
 		i += used
 	}
 	if start == len(b)-1 { // the text ended in a dot: that zero octet is the root's
-		return Name(b), nil
+		return b, nil
 	}
 	if err := closeLabel(b, start); err != nil {
-		return "", err
+		return b, err
 	}
-	if b = append(b, 0); len(b) > maxName {
-		return "", ErrLong
+	if b = append(b, 0); len(b)-base > maxName {
+		return b, ErrLong
 	}
-	return Name(b), nil
+	return b, nil
 }
 
 // closeLabel writes the length of the label that b[start] begins.
@@ -85,14 +100,21 @@ func (n Name) String() string {
 	if len(n) <= 1 {
 		return "."
 	}
-	b := make([]byte, 0, len(n)+8)
+	return string(n.AppendText(make([]byte, 0, len(n)+8)))
+}
+
+// AppendText appends what String returns.
+func (n Name) AppendText(b []byte) []byte {
+	if len(n) <= 1 {
+		return append(b, '.')
+	}
 	for i := 0; i < len(n) && n[i] != 0; i += 1 + int(n[i]) {
 		for _, c := range []byte(n[i+1 : i+1+int(n[i])]) {
 			b = appendOctet(b, c)
 		}
 		b = append(b, '.')
 	}
-	return string(b)
+	return b
 }
 
 func appendOctet(b []byte, c byte) []byte {

@@ -1,6 +1,8 @@
 package zone
 
 import (
+	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,111 +23,225 @@ var (
 // Builder gathers the records of one zone. It is not safe for concurrent use.
 type Builder struct {
 	origin   name.Name
-	nodes    map[name.Name]*Node
-	order    []*Node // nodes as they came
-	lastText string  // the owner of the record before, as it was written
-	last     *Node
+	rrs      []dns.RR // as they came; the zone's sets are pieces of it
+	runs     []run
+	lastText string // the owner of the record before, as it was written
+}
+
+// run is records of one owner that came one after the other.
+type run struct {
+	owner name.Name
+	first uint32 // in rrs
 }
 
 // NewBuilder returns an empty builder for the zone of that name.
-func NewBuilder(origin name.Name) *Builder {
-	return &Builder{origin: origin, nodes: map[name.Name]*Node{}}
-}
+func NewBuilder(origin name.Name) *Builder { return &Builder{origin: origin} }
+
+// Expect makes room for so many records.
+func (b *Builder) Expect(records int) { b.rrs = slices.Grow(b.rrs, records) }
 
 // Add puts a copy of rr into the zone. A record that is there already is
 // dropped (RFC 2181, Section 5); where TTLs differ the smaller one holds for
 // the whole set (Section 5.2).
 func (b *Builder) Add(rr dns.RR) error {
-	clean, _, err := Normalise(rr)
+	clean, owner, err := Normalise(rr)
 	if err != nil {
 		return err
 	}
-	return b.AddNormal(clean)
+	return b.AddOwned(owner, clean)
 }
 
 // AddNormal is Add for a record that Normalise made, and that nobody changes
 // any more: the zone keeps it as it is.
 func (b *Builder) AddNormal(rr dns.RR) error {
-	h := rr.Header()
-	if b.last == nil || h.Name != b.lastText {
-		owner, err := name.Parse(h.Name)
-		switch {
-		case err != nil:
-			return fmt.Errorf("owner %q: %w", h.Name, err)
-		case !owner.IsBelow(b.origin):
-			return ErrOutside
-		}
-		b.last, b.lastText = b.node(owner), h.Name
+	text := rr.Header().Name
+	if len(b.runs) > 0 && text == b.lastText {
+		return b.put(rr)
 	}
-	node := b.last
-	if h.Rrtype == dns.TypeSOA && node.Name != b.origin {
-		return ErrSOA
+	owner, err := name.Parse(text)
+	if err != nil {
+		return fmt.Errorf("owner %q: %w", text, err)
 	}
-	set := node.Set(h.Rrtype)
-	if set == nil {
-		node.Sets = append(node.Sets, RRset{Type: h.Rrtype, TTL: h.Ttl})
-		set = &node.Sets[len(node.Sets)-1]
-	}
-	set.TTL = min(set.TTL, h.Ttl)
-	set.RRs = append(set.RRs, rr)
-	return nil
+	return b.AddOwned(owner, rr)
 }
 
-func (b *Builder) node(owner name.Name) *Node {
-	node := b.nodes[owner]
-	if node == nil {
-		node = &Node{Name: owner}
-		b.nodes[owner] = node
-		b.order = append(b.order, node)
+// AddOwned is AddNormal for who knows the record's owner name.
+func (b *Builder) AddOwned(owner name.Name, rr dns.RR) error {
+	if n := len(b.runs); n == 0 || b.runs[n-1].owner != owner {
+		if !owner.IsBelow(b.origin) {
+			return ErrOutside
+		}
+		b.runs = append(b.runs, run{owner, uint32(len(b.rrs))})
+		b.lastText = rr.Header().Name
 	}
-	return node
+	return b.put(rr)
+}
+
+// put takes a record of the last run's owner.
+func (b *Builder) put(rr dns.RR) error {
+	if rr.Header().Rrtype == dns.TypeSOA && b.runs[len(b.runs)-1].owner != b.origin {
+		return ErrSOA
+	}
+	b.rrs = append(b.rrs, rr)
+	return nil
 }
 
 // Build returns the zone. The builder must not be used afterwards.
 func (b *Builder) Build() (*Zone, error) {
-	z := &Zone{index: b.nodes, apex: b.nodes[b.origin]}
-	for _, node := range b.order {
-		for i := range node.Sets {
-			if err := node.Sets[i].finish(); err != nil {
-				return nil, fmt.Errorf("%s: %w", node.Name, err)
-			}
-			z.count += len(node.Sets[i].RRs)
+	s := b.sorted()
+	z := &Zone{apex: &Node{Name: b.origin}, rest: make([]Node, 0, s.names)}
+	var sets Arena
+	for i := 0; i < len(s.order); {
+		n := i + 1
+		owner := b.runs[s.order[i].run].owner
+		for n < len(s.order) && b.runs[s.order[n].run].owner == owner {
+			n++
 		}
-		slices.SortFunc(node.Sets, func(a, b RRset) int { return int(a.Type) - int(b.Type) })
+		node := z.apex
+		if owner != b.origin {
+			z.rest = appendGaps(z.rest, owner, s.gaps(i))
+			z.rest = append(z.rest, Node{Name: owner})
+			node = &z.rest[len(z.rest)-1]
+		}
+		if err := node.fill(b.records(s.order[i:n]), &sets); err != nil {
+			return nil, fmt.Errorf("%s: %w", owner, err)
+		}
+		for j := range node.Sets {
+			z.count += len(node.Sets[j].RRs)
+		}
+		i = n
 	}
-	if err := z.takeSOA(b.origin); err != nil {
-		return nil, err
-	}
-	nodes := z.fillGaps(b.order)
-	sortNodes(nodes)
-	z.rest = nodes[1:] // the apex stands before all names below it
-	delete(z.index, b.origin)
-	return z, nil
+	return z, z.takeSOA(b.origin)
 }
 
-// sortNodes puts nodes into canonical order. Comparing names label by label
-// from the right is dear: each gets a key that compares as octets.
-func sortNodes(nodes []*Node) {
-	type keyed struct {
-		key  string
-		node *Node
+// records returns those of one owner's runs: nearly always one.
+func (b *Builder) records(runs []sortable) []dns.RR {
+	of := func(i uint32) []dns.RR {
+		end := uint32(len(b.rrs))
+		if int(i)+1 < len(b.runs) {
+			end = b.runs[i+1].first
+		}
+		return b.rrs[b.runs[i].first:end:end]
 	}
-	var room []byte
-	ends := make([]int, len(nodes))
-	for i, n := range nodes {
-		room = n.Name.AppendKey(room)
-		ends[i] = len(room)
+	if len(runs) == 1 {
+		return of(runs[0].run)
 	}
-	keys, start := string(room), 0
-	all := make([]keyed, len(nodes))
-	for i, n := range nodes {
-		all[i] = keyed{keys[start:ends[i]], n}
-		start = ends[i]
+	var all []dns.RR
+	for _, r := range runs {
+		all = append(all, of(r.run)...)
 	}
-	slices.SortFunc(all, func(a, b keyed) int { return strings.Compare(a.key, b.key) })
-	for i := range all {
-		nodes[i] = all[i].node
+	return all
+}
+
+// fill groups an owner's records into sets, by type.
+func (n *Node) fill(rrs []dns.RR, room *Arena) error {
+	byType := func(a, b dns.RR) int { return int(a.Header().Rrtype) - int(b.Header().Rrtype) }
+	if !slices.IsSortedFunc(rrs, byType) {
+		slices.SortStableFunc(rrs, byType)
 	}
+	count := 0
+	for i, rr := range rrs {
+		if i == 0 || rr.Header().Rrtype != rrs[i-1].Header().Rrtype {
+			count++
+		}
+	}
+	n.Sets = room.rrsets(count)
+	for len(rrs) > 0 {
+		h := rrs[0].Header()
+		set, end := RRset{Type: h.Rrtype, TTL: h.Ttl}, 1
+		for ; end < len(rrs) && rrs[end].Header().Rrtype == set.Type; end++ {
+			set.TTL = min(set.TTL, rrs[end].Header().Ttl)
+		}
+		set.RRs, rrs = rrs[:end:end], rrs[end:]
+		if err := set.finish(); err != nil {
+			return err
+		}
+		n.Sets = append(n.Sets, set)
+	}
+	return nil
+}
+
+// appendGaps adds the empty non-terminals right above a name: in canonical
+// order they stand before the first name below them.
+func appendGaps(to []Node, below name.Name, count int) []Node {
+	at := len(to)
+	for range count {
+		below = below.Parent()
+		to = append(to, Node{Name: below})
+	}
+	slices.Reverse(to[at:])
+	return to
+}
+
+// sorted is a builder's runs in canonical order. Comparing names label by
+// label from the right is dear: each gets a key that compares as octets, of
+// which the first eight decide nearly always.
+type sorted struct {
+	order []sortable
+	keys  []byte
+	ends  []uint32 // of each run's key
+	names int      // with empty non-terminals
+}
+
+type sortable struct {
+	head uint64
+	run  uint32
+}
+
+func (b *Builder) sorted() *sorted {
+	size := 0
+	for _, r := range b.runs {
+		size += len(r.owner) - len(b.origin)
+	}
+	s := &sorted{order: make([]sortable, len(b.runs)), ends: make([]uint32, len(b.runs)), keys: make([]byte, 0, size)}
+	for i, r := range b.runs {
+		start := len(s.keys)
+		s.keys = (r.owner[:len(r.owner)-len(b.origin)]).AppendKey(s.keys)
+		s.ends[i] = uint32(len(s.keys))
+		var head [8]byte
+		copy(head[:], s.keys[start:])
+		s.order[i] = sortable{binary.BigEndian.Uint64(head[:]), uint32(i)}
+	}
+	slices.SortFunc(s.order, func(a, b sortable) int {
+		if a.head != b.head {
+			return cmp.Compare(a.head, b.head)
+		}
+		// What came first stands first among equals.
+		return cmp.Or(strings.Compare(string(s.key(a.run)), string(s.key(b.run))), cmp.Compare(a.run, b.run))
+	})
+	for i := range s.order {
+		s.names += 1 + s.gaps(i)
+	}
+	return s
+}
+
+func (s *sorted) key(run uint32) []byte {
+	start := uint32(0)
+	if run > 0 {
+		start = s.ends[run-1]
+	}
+	return s.keys[start:s.ends[run]]
+}
+
+// gaps returns how many names between the one at i and the apex no record and
+// no name before it has brought: what stands before it shares the most labels.
+func (s *sorted) gaps(i int) int {
+	key, shared := s.key(s.order[i].run), 0
+	if i > 0 {
+		before := s.key(s.order[i-1].run)
+		for j := 0; j < len(key) && j < len(before) && key[j] == before[j]; j++ {
+			if key[j] == 0 {
+				shared = j + 1
+			}
+		}
+	}
+	labels := 0
+	for _, c := range key[shared:] {
+		if c == 0 {
+			labels++
+		}
+	}
+	return max(labels-1, 0)
 }
 
 func (z *Zone) takeSOA(origin name.Name) error {
@@ -142,22 +258,6 @@ func (z *Zone) takeSOA(origin name.Name) error {
 	}
 	z.soa = soa
 	return nil
-}
-
-// fillGaps adds the empty non-terminals.
-func (z *Zone) fillGaps(nodes []*Node) []*Node {
-	for _, node := range nodes {
-		for n := node.Name; n != z.apex.Name; {
-			n = n.Parent()
-			if z.index[n] != nil {
-				break
-			}
-			gap := &Node{Name: n}
-			z.index[n] = gap
-			nodes = append(nodes, gap)
-		}
-	}
-	return nodes
 }
 
 // finish sorts the set, drops duplicates and evens out the TTL. What it would

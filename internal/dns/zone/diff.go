@@ -5,19 +5,29 @@ import "github.com/miekg/dns"
 // Diff returns the records that only old has and those that only new has, in
 // canonical order. A changed TTL counts as both. Either zone may be nil.
 func Diff(old, new *Zone) (removed, added []dns.RR) {
-	a, b := nodes(old), nodes(new)
-	for len(a) > 0 || len(b) > 0 {
+	a, b := nodesOf(old), nodesOf(new)
+	x, y := a.next(), b.next()
+	for x != nil || y != nil {
+		order := 0
 		switch {
-		case len(b) == 0 || len(a) > 0 && a[0].Name.Compare(b[0].Name) < 0:
-			removed, a = appendAll(removed, a[0]), a[1:]
-		case len(a) == 0 || a[0].Name != b[0].Name:
-			added, b = appendAll(added, b[0]), b[1:]
+		case x == nil:
+			order = 1
+		case y == nil:
+			order = -1
 		default:
-			if a[0] != b[0] {
-				removed = appendMissing(removed, a[0], b[0])
-				added = appendMissing(added, b[0], a[0])
+			order = x.Name.Compare(y.Name)
+		}
+		switch {
+		case order < 0:
+			removed, x = appendAll(removed, x), a.next()
+		case order > 0:
+			added, y = appendAll(added, y), b.next()
+		default:
+			if x != y && !x.same(y) {
+				removed = appendMissing(removed, x, y)
+				added = appendMissing(added, y, x)
 			}
-			a, b = a[1:], b[1:]
+			x, y = a.next(), b.next()
 		}
 	}
 	return removed, added
@@ -32,15 +42,48 @@ func SameContent(a, b *Zone) bool {
 	return len(removed) == 0 && len(added) == 0
 }
 
-func nodes(z *Zone) []*Node {
+// cursor goes through a zone's nodes.
+type cursor struct {
+	apex *Node
+	rest []Node
+}
+
+func nodesOf(z *Zone) cursor {
 	if z == nil {
-		return nil
+		return cursor{}
 	}
-	all := make([]*Node, 0, len(z.rest)+1)
-	for n := range z.Nodes() {
-		all = append(all, n)
+	return cursor{z.apex, z.rest}
+}
+
+func (c *cursor) next() *Node {
+	n := c.apex
+	switch {
+	case n != nil:
+		c.apex = nil
+	case len(c.rest) > 0:
+		n, c.rest = &c.rest[0], c.rest[1:]
 	}
-	return all
+	return n
+}
+
+// same reports whether two nodes hold the same records. Sets and records are
+// in order.
+func (n *Node) same(m *Node) bool {
+	if len(n.Sets) != len(m.Sets) {
+		return false
+	}
+	for i := range n.Sets {
+		a, b := &n.Sets[i], &m.Sets[i]
+		if a.Type != b.Type || len(a.RRs) != len(b.RRs) {
+			return false
+		}
+		for j := range a.RRs {
+			if !SameRecord(a.RRs[j], b.RRs[j]) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func appendAll(to []dns.RR, n *Node) []dns.RR {
@@ -56,14 +99,21 @@ func appendMissing(to []dns.RR, n, m *Node) []dns.RR {
 		set, other := &n.Sets[i], m.Set(n.Sets[i].Type)
 		if other == nil || len(set.RRs) > 1 || len(other.RRs) > 1 {
 			to = append(to, set.without(other)...)
-		} else if !sameRecord(set.RRs[0], other.RRs[0]) {
+		} else if !SameRecord(set.RRs[0], other.RRs[0]) {
 			to = append(to, set.RRs[0])
 		}
 	}
 	return to
 }
 
-func sameRecord(a, b dns.RR) bool { return a.Header().Ttl == b.Header().Ttl && sameRdata(a, b) }
+// SameRecord reports whether two normalised records say the same, TTL included.
+func SameRecord(a, b dns.RR) bool {
+	if a == b {
+		return true
+	}
+	h, g := a.Header(), b.Header()
+	return h.Rrtype == g.Rrtype && h.Ttl == g.Ttl && h.Class == g.Class && h.Name == g.Name && sameRdata(a, b)
+}
 
 // without returns the records of s that are not in other, which may be nil.
 func (s *RRset) without(other *RRset) []dns.RR {

@@ -50,11 +50,11 @@ func appendRdata(to []byte, rr dns.RR) ([]byte, error) {
 		to, text = binary.BigEndian.AppendUint16(to, r.Preference), r.Mx
 	}
 	if text != "" {
-		n, err := name.Parse(text)
+		whole, err := name.AppendParsed(to, text)
 		if err != nil {
 			return to, fmt.Errorf("%w: name %q: %w", ErrUnfit, text, err)
 		}
-		return append(to, n...), nil
+		return whole, nil
 	}
 	wire, err := pack(rr)
 	if err != nil {
@@ -76,8 +76,31 @@ func rdata(rr dns.RR) (string, error) {
 
 // sameRdata reports whether two normalised records of one type hold the same.
 func sameRdata(a, b dns.RR) bool {
-	if a == b {
-		return true
+	switch x := a.(type) {
+	case *dns.A:
+		if y, ok := b.(*dns.A); ok && len(x.A) == len(y.A) {
+			return string(x.A) == string(y.A)
+		}
+	case *dns.AAAA:
+		if y, ok := b.(*dns.AAAA); ok && len(x.AAAA) == len(y.AAAA) {
+			return string(x.AAAA) == string(y.AAAA)
+		}
+	case *dns.NS:
+		if y, ok := b.(*dns.NS); ok {
+			return x.Ns == y.Ns
+		}
+	case *dns.CNAME:
+		if y, ok := b.(*dns.CNAME); ok {
+			return x.Target == y.Target
+		}
+	case *dns.PTR:
+		if y, ok := b.(*dns.PTR); ok {
+			return x.Ptr == y.Ptr
+		}
+	case *dns.MX:
+		if y, ok := b.(*dns.MX); ok {
+			return x.Preference == y.Preference && x.Mx == y.Mx
+		}
 	}
 	var x, y [64]byte
 	p, errP := appendRdata(x[:0], a)

@@ -21,8 +21,7 @@ import (
 type Zone struct {
 	soa   *dns.SOA
 	apex  *Node
-	rest  []*Node             // all nodes but the apex, in canonical order
-	index map[name.Name]*Node // rest by name
+	rest  []Node // all nodes but the apex, in canonical order
 	count int
 }
 
@@ -59,7 +58,11 @@ func (z *Zone) Node(n name.Name) *Node {
 	if n == z.apex.Name {
 		return z.apex
 	}
-	return z.index[n]
+	i, found := slices.BinarySearchFunc(z.rest, n, func(node Node, n name.Name) int { return node.Name.Compare(n) })
+	if !found {
+		return nil
+	}
+	return &z.rest[i]
 }
 
 // Nodes returns the nodes in canonical order, the apex first.
@@ -68,8 +71,8 @@ func (z *Zone) Nodes() iter.Seq[*Node] {
 		if !yield(z.apex) {
 			return
 		}
-		for _, n := range z.rest {
-			if !yield(n) {
+		for i := range z.rest {
+			if !yield(&z.rest[i]) {
 				return
 			}
 		}
@@ -94,7 +97,7 @@ func (n *Node) Set(t uint16) *RRset {
 func (z *Zone) Cut(n name.Name) *Node {
 	var cut *Node
 	for ; n != z.apex.Name && n.IsBelow(z.apex.Name); n = n.Parent() {
-		if node := z.index[n]; node.Set(dns.TypeNS) != nil {
+		if node := z.Node(n); node.Set(dns.TypeNS) != nil {
 			cut = node // the highest one rules
 		}
 	}
@@ -114,5 +117,5 @@ func (z *Zone) WithSerial(serial uint32) *Zone {
 			s.RRs = []dns.RR{&soa}
 		}
 	}
-	return &Zone{soa: &soa, apex: apex, rest: z.rest, index: z.index, count: z.count}
+	return &Zone{soa: &soa, apex: apex, rest: z.rest, count: z.count}
 }
