@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,12 +29,32 @@ func (e *env) help() *cobra.Command {
 			if page, ok := manual.Page(args[0]); ok && len(args) == 1 {
 				return e.print(map[string]string{"topic": args[0], "text": page}, func(w io.Writer) { _, _ = io.WriteString(w, page) })
 			}
+			if args[0] == "lint" && len(args) == 2 {
+				page, _ := manual.Page("lint")
+				entry, ok := lintEntry(page, args[1])
+				if !ok {
+					return usageError{fmt.Errorf("no code %q (hint: postern help lint lists them)", args[1])}
+				}
+				return e.print(map[string]string{"topic": args[0], "code": args[1], "text": entry}, func(w io.Writer) { _, _ = io.WriteString(w, entry) })
+			}
 			if sub, rest, err := c.Root().Find(args); err == nil && len(rest) == 0 {
 				return sub.Help()
 			}
 			return usageError{fmt.Errorf("no manual page and no command %q (hint: postern help lists both)", strings.Join(args, " "))}
 		},
 	}
+}
+
+// lintEntry is what the page says of one code. Some entries are of several.
+func lintEntry(page, code string) (string, bool) {
+	for entry := range strings.SplitSeq(strings.ReplaceAll(page, "\n\n", "\n- "), "\n- ") {
+		head, _, found := strings.Cut(entry, ":")
+		head, _, _ = strings.Cut(head, " (")
+		if found && slices.Contains(strings.FieldsFunc(head, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' }), code) {
+			return strings.TrimRight(entry, "\n") + "\n", true
+		}
+	}
+	return "", false
 }
 
 func (e *env) versionCmd() *cobra.Command {

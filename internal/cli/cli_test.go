@@ -183,13 +183,17 @@ func TestInitWritesWhatServeTakesAndOverwritesNothing(t *testing.T) {
 	if err := p.write(); err != nil {
 		t.Fatal(err)
 	}
+	places := (&env{config: filepath.Join(dir, "postern.toml")}).zonePlaces()
+	if places.cfg == nil || places.cfg.DNS.Apply != "manual" {
+		t.Error("what init writes does not wait for apply")
+	}
 	for _, zone := range []string{"external", "internal"} {
 		file := filepath.Join(dir, "zones", zone, "city.example.zone")
-		problems, err := checkZone(file, "")
+		problems, err := places.check(file, "", "")
 		for _, problem := range problems {
 			// Notes are for the admin to decide: a second name server, a
-			// stricter policy. The internal file is no zone by itself.
-			if zone == "external" && (problem.Severity == zonefile.ERR || problem.Severity == zonefile.WARN) {
+			// stricter policy.
+			if problem.Severity == zonefile.ERR || problem.Severity == zonefile.WARN {
 				t.Error(problem)
 			}
 		}
@@ -201,7 +205,7 @@ func TestInitWritesWhatServeTakesAndOverwritesNothing(t *testing.T) {
 	if err := p.render(&next, "next.tmpl"); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"edge.city.example 198.51.100.7", "edge.city.example 2001:db8::7", "reverse name"} {
+	for _, want := range []string{"zone plan --config " + dir, "zone apply --all --config " + dir, "edge.city.example 198.51.100.7", "edge.city.example 2001:db8::7", "reverse name"} {
 		if !strings.Contains(next.String(), want) {
 			t.Errorf("no %q in\n%s", want, next.String())
 		}

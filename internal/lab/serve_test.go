@@ -132,6 +132,14 @@ func TestInit(t *testing.T) {
 		p := l.Prepare(lab.PosternConfig{Path: filepath.Join(dir, "postern.toml")})
 		p.Own(state, run)
 		p.Start()
+		// Nothing is published before somebody applies it, and that is no fault.
+		if reply := l.Agreed(lab.Question{Server: public, From: outsideClient, Name: "city.example", Type: "MX"}); reply.Rcode != "REFUSED" {
+			t.Errorf("before apply: %s", reply)
+		}
+		p.Run("status").Want(0, "planned")
+		p.Run("zone", "plan").Want(0, "zone city.example. view external", "a new zone", "zone apply --all --plan")
+		p.Run("zone", "apply", "--all").Want(0, "zone city.example. view external: serial 1 is published")
+		p.Run("zone", "plan").Want(0, "nothing waits to be applied")
 		reply := l.Agreed(lab.Question{Server: public, From: outsideClient, Name: "city.example", Type: "MX"})
 		if reply.Rcode != "NOERROR" || len(reply.Answer) != 1 {
 			t.Errorf("%s", reply)

@@ -13,7 +13,7 @@ var pages embed.FS
 // Topics returns the names of all pages, in the order in which a newcomer
 // would read them.
 func Topics() []string {
-	return []string{"quickstart", "config", "zones", "mail", "queue", "limits", "troubleshooting", "flow", "rfc"}
+	return []string{"quickstart", "config", "zones", "mail", "queue", "limits", "troubleshooting", "lint", "flow", "rfc"}
 }
 
 // Page returns the text of one page.
@@ -22,5 +22,8 @@ func Page(topic string) (string, bool) {
 		return "", false
 	}
 	text, err := pages.ReadFile("pages/" + topic + ".md")
+	if topic == "lint" {
+		text = append(text, codes()...)
+	}
 	return string(text), err == nil
 }

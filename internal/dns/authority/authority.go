@@ -26,6 +26,7 @@ import (
 
 	"postern/internal/atomicfile"
 	"postern/internal/dns/journal"
+	"postern/internal/dns/name"
 	"postern/internal/dns/view"
 	"postern/internal/lifecycle"
 	"postern/internal/metrics"
@@ -64,6 +65,7 @@ type ViewConfig struct {
 	Hide, HideTree []string // names of the overlaid view that do not exist here
 	Full           []string // zones of this view that are full copies, not overlays
 	Clients        []netip.Prefix
+	Keys           []name.Name // of TSIG; requests signed with them belong here
 	Recursion      bool
 }
 

@@ -262,7 +262,7 @@ func (o *owner) reportTrouble() {
 func (o *owner) publish(zonesOf map[string]map[name.Name]*answer.Zone, zones map[key]*zone.Zone) {
 	var views []view.View
 	for _, v := range o.plan.views {
-		views = append(views, view.View{Name: v.Name, Clients: v.Clients, Recursion: v.Recursion, Zones: zonesOf[v.Name]})
+		views = append(views, view.View{Name: v.Name, Clients: v.Clients, Keys: v.Keys, Recursion: v.Recursion, Zones: zonesOf[v.Name]})
 	}
 	p := &published{table: view.NewTable(views), zones: zones}
 	for _, st := range o.served {

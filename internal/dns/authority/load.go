@@ -17,7 +17,6 @@ import (
 
 	"postern/internal/dns/name"
 	"postern/internal/dns/zonefile"
-	"postern/internal/dns/zonelint"
 )
 
 // maxZoneText bounds a zone's files together, in octets.
@@ -159,20 +158,6 @@ func signature(dir, file string, includes []string) (string, error) {
 		sigs = append(sigs, sig)
 	}
 	return strings.Join(sigs, " "), nil
-}
-
-// CheckFile reads one zone file and judges it as the server would, without
-// views. It is for the command line.
-func CheckFile(path string, origin name.Name) ([]zonefile.Record, []zonefile.Problem) {
-	l, err := readZone(filepath.Dir(path), filepath.Base(path), origin)
-	if err != nil {
-		return nil, []zonefile.Problem{unreadable(path, err)}
-	}
-	problems := l.problems
-	if !blocks(problems, false) {
-		problems = append(problems, zonelint.Check(l.records, origin, zonelint.Context{File: path, Notes: true})...)
-	}
-	return l.records, problems
 }
 
 func unreadable(path string, err error) zonefile.Problem {
