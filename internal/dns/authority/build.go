@@ -1,7 +1,6 @@
 package authority
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -25,6 +24,7 @@ const (
 type candidate struct {
 	key
 	source   *source           // nil where the view has no file for it
+	over     string            // the view whose records it is laid over; "": none
 	own      []zonefile.Record // what of the source went in
 	records  []zonefile.Record
 	content  *zone.Zone
@@ -118,19 +118,6 @@ func (o *owner) inherit(k key) {
 	}
 }
 
-// warnHides tells, once, of hidden names that lie in no zone.
-func (o *owner) warnHides(v *viewPlan, base map[name.Name]bool) {
-	for _, n := range slices.Concat(v.hide, v.hideTree) {
-		found := false
-		for z := range base {
-			found = found || n.IsBelow(z)
-		}
-		if !found {
-			o.complain(v, "", fmt.Sprintf("hide %s: no zone of view %s holds it", n, v.Overlay))
-		}
-	}
-}
-
 // exposure tells the lint who sees the zones of a view.
 func (o *owner) exposure(view string) zonelint.Exposure {
 	if view == o.plan.external {
@@ -140,7 +127,8 @@ func (o *owner) exposure(view string) zonelint.Exposure {
 }
 
 // assemble merges, judges and builds; false if the result cannot be served.
-func (o *owner) assemble(c *candidate, overlay bool, base []zonefile.Record, hide, tree []name.Name) bool {
+func (o *owner) assemble(c *candidate, base []zonefile.Record, hide, tree []name.Name) bool {
+	overlay := c.over != ""
 	file := c.zone.String()
 	if c.source != nil {
 		file = c.source.path()
@@ -149,6 +137,7 @@ func (o *owner) assemble(c *candidate, overlay bool, base []zonefile.Record, hid
 	if overlay {
 		c.records, c.problems = view.Materialise(view.Overlay{
 			Origin: c.zone, File: file, External: base, Internal: c.own, Hide: hide, HideTree: tree,
+			Inner: !o.plan.facesTheWorld(c.over), Notes: true,
 		})
 	} else if c.view == o.plan.external {
 		var yielded []zonefile.Problem

@@ -249,11 +249,9 @@ func (o *owner) reportTrouble() {
 			})
 		}
 	}
-	for _, v := range o.plan.views {
-		if why := o.dirFault[v.Name]; why != "" {
-			o.report.Changes = append(o.report.Changes, Change{View: v.Name, Reason: reasonDirectory, Problems: []zonefile.Problem{
-				{File: v.Dir, Severity: zonefile.ERR, Code: reasonDirectory, Message: "cannot be read: " + why},
-			}})
+	for _, f := range o.a.state.Load().faults {
+		if f.Problem.Severity == zonefile.ERR {
+			o.report.Changes = append(o.report.Changes, Change{View: f.View, Reason: f.Problem.Code, Problems: []zonefile.Problem{f.Problem}})
 		}
 	}
 }
@@ -264,7 +262,7 @@ func (o *owner) publish(zonesOf map[string]map[name.Name]*answer.Zone, zones map
 	for _, v := range o.plan.views {
 		views = append(views, view.View{Name: v.Name, Clients: v.Clients, Keys: v.Keys, Recursion: v.Recursion, Zones: zonesOf[v.Name]})
 	}
-	p := &published{table: view.NewTable(views), zones: zones}
+	p := &published{table: view.NewTable(views), zones: zones, faults: o.allFaults()}
 	for _, st := range o.served {
 		p.status = append(p.status, o.status(st))
 	}

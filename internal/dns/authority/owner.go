@@ -3,7 +3,6 @@ package authority
 import (
 	"context"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -31,12 +30,12 @@ type owner struct {
 	pins    map[key]journal.Pin
 	dirty   map[key]bool // must be built again
 
-	starting   bool
-	unsettled  bool // a file is being written: look again soon
-	dirFault   map[string]string
-	complained map[string]string
-	report     *Report // where a call wants to hear of changes
-	loaded     int     // records published since the last table
+	starting  bool
+	unsettled bool // a file is being written: look again soon
+	dirFault  map[string]string
+	faults    map[string][]Fault // what is wrong beside the zones, by what looked
+	report    *Report            // where a call wants to hear of changes
+	loaded    int                // records published since the last table
 }
 
 // served is what one (zone, view) answers with.
@@ -66,7 +65,7 @@ func newOwner(a *Authority, p *plan) *owner {
 		a: a, plan: p, log: a.cfg.Log, starting: true,
 		sources: map[key]*source{}, served: map[key]*served{}, dirty: map[key]bool{},
 		pins:     map[key]journal.Pin{},
-		dirFault: map[string]string{}, complained: map[string]string{},
+		dirFault: map[string]string{}, faults: map[string][]Fault{},
 	}
 }
 
@@ -184,17 +183,14 @@ func (o *owner) directories() map[string]bool {
 	return dirs
 }
 
-// reconfigure puts another plan in place. Directories that are new must be
-// readable, or nothing changes.
+// reconfigure puts another plan in place. A directory that cannot be read
+// stands in its way as little as in that of Start: else a server would come
+// up after a power cut with a configuration that a reload refuses. It is a
+// Fault, and what was served for the view is served on.
 func (o *owner) reconfigure(ctx context.Context, p *plan) error {
-	for _, v := range p.views {
-		if old := o.plan.view(v.Name); v.Dir != "" && (old == nil || old.Dir != v.Dir) {
-			if _, err := os.ReadDir(v.Dir); err != nil {
-				return err
-			}
-		}
-	}
 	o.plan = p
+	clear(o.dirFault)
+	clear(o.faults)
 	for k := range o.served {
 		if p.view(k.view) == nil {
 			delete(o.served, k)

@@ -107,6 +107,12 @@ func (p *plan) chooseExternal() error {
 	return nil
 }
 
+// facesTheWorld reports whether strangers see what is in the view.
+func (p *plan) facesTheWorld(name string) bool {
+	v := p.view(name)
+	return name == p.external || v != nil && servesAny(*v)
+}
+
 func servesAny(v viewPlan) bool {
 	for _, c := range v.Clients {
 		if c.Bits() == 0 {

@@ -92,18 +92,18 @@ func (r *round) visit(v *viewPlan, k key, base map[name.Name]bool) {
 
 // below returns the records that the view lies over: those of the nearest
 // state of the zone.
-func (r *round) below(v *viewPlan, n name.Name) ([]zonefile.Record, bool) {
+func (r *round) below(v *viewPlan, n name.Name) (records []zonefile.Record, of string, good bool) {
 	for v.Overlay != "" {
 		v = r.o.plan.view(v.Overlay)
 		k := key{n, v.Name}
 		if c := r.latest[k]; c != nil {
-			return c.records, true
+			return c.records, v.Name, true
 		}
 		if st := r.o.served[k]; st != nil && !st.unborn() {
-			return st.records, st.content != nil
+			return st.records, v.Name, st.content != nil
 		}
 	}
-	return nil, false
+	return nil, "", false
 }
 
 // awaits reports whether the zone is only planned in a view below.
@@ -143,7 +143,7 @@ func (r *round) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Na
 	var base []zonefile.Record
 	if overlay {
 		var good bool
-		if base, good = r.below(v, k.zone); !good {
+		if base, c.over, good = r.below(v, k.zone); !good {
 			r.refuse(k, reasonBase, []zonefile.Problem{{
 				File: k.zone.String(), Severity: zonefile.ERR, Code: reasonBase,
 				Message: fmt.Sprintf("view %s has no good state of the zone", v.Overlay),
@@ -165,7 +165,7 @@ func (r *round) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Na
 		c.own = order.own
 	}
 	if r.orders == nil || order != nil {
-		fit := o.assemble(c, overlay, base, hide, tree)
+		fit := o.assemble(c, base, hide, tree)
 		if fit && (order != nil || o.mayPublish(c)) {
 			return c
 		}
@@ -192,7 +192,7 @@ func (r *round) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Na
 	if s != nil {
 		c.own, c.fallback = s.accepted, true
 	}
-	if !o.assemble(c, overlay, base, hide, tree) {
+	if !o.assemble(c, base, hide, tree) {
 		return nil
 	}
 	return c

@@ -95,19 +95,22 @@ func (o *owner) scanView(v *viewPlan, force bool) {
 		delete(o.dirFault, v.Name)
 	}
 	seen := map[key]string{}
+	var passed []Fault
 	for _, e := range entries {
-		n, ok := o.zoneOf(e.Name(), v)
-		if !ok {
-			continue
-		}
+		n, ok, why := o.zoneOf(e.Name())
 		k := key{n, v.Name}
-		if first, twice := seen[k]; twice {
-			o.complain(v, e.Name(), fmt.Sprintf("zone %s is in file %s already", n, first))
-			continue
+		if first, twice := seen[k]; ok && twice {
+			ok, why = false, fmt.Sprintf("zone %s is in file %s already", n, first)
 		}
-		seen[k] = e.Name()
-		o.look(k, v.Dir, e.Name(), force)
+		if why != "" {
+			passed = append(passed, passedOver(v, e.Name(), why))
+		}
+		if ok {
+			seen[k] = e.Name()
+			o.look(k, v.Dir, e.Name(), force)
+		}
 	}
+	o.note(reasonPassed, v, passed)
 	for k, s := range o.sources {
 		if _, ok := seen[k]; !ok && k.view == v.Name {
 			o.gone(s)
@@ -115,38 +118,29 @@ func (o *owner) scanView(v *viewPlan, force bool) {
 	}
 }
 
-// zoneOf returns the zone a directory entry holds, by Config.Files or by name.
-func (o *owner) zoneOf(file string, v *viewPlan) (name.Name, bool) {
+// zoneOf returns the zone a directory entry holds, by Config.Files or by name,
+// or why it holds none though it looks so.
+func (o *owner) zoneOf(file string) (n name.Name, ok bool, why string) {
 	if n, ok := o.plan.fileZone[file]; ok {
-		return n, true
+		return n, true, ""
 	}
 	if !strings.HasSuffix(file, ".zone") || file[0] == '.' {
-		return "", false
+		return "", false, ""
 	}
 	n, err := ZoneOfFile(file)
 	if err != nil {
-		o.complain(v, file, err.Error())
-		return "", false
+		return "", false, err.Error()
 	}
 	if other, ok := o.plan.zoneFile[n]; ok {
-		o.complain(v, file, fmt.Sprintf("zone %s is configured to be in file %s", n, other))
-		return "", false
+		return "", false, fmt.Sprintf("zone %s is configured to be in file %s", n, other)
 	}
-	return n, true
-}
-
-// complain logs what is wrong with a file's name, once.
-func (o *owner) complain(v *viewPlan, file, why string) {
-	path := filepath.Join(v.Dir, file)
-	if o.complained[path] != why {
-		o.complained[path] = why
-		o.log.Error("zone file is passed over", "view", v.Name, "file", path, "why", why)
-	}
+	return n, true, ""
 }
 
 // directoryLost keeps every zone of the view as it is, flagged.
 func (o *owner) directoryLost(v *viewPlan, err error) {
 	err = plainError(err)
+	o.note(reasonPassed, v, nil)
 	if why := err.Error(); o.dirFault[v.Name] != why {
 		o.dirFault[v.Name] = why
 		o.log.Error("zone directory cannot be read; its zones are served on as they were", "view", v.Name, "dir", v.Dir, "err", err)

@@ -75,6 +75,7 @@ type published struct {
 	table  *view.Table
 	zones  map[key]*zone.Zone
 	status []Status
+	faults []Fault
 }
 
 // Zones returns how every (zone, view) stands, by zone and view.

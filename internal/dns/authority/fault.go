@@ -1,0 +1,87 @@
+package authority
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"postern/internal/dns/name"
+	"postern/internal/dns/zonefile"
+)
+
+// Fault is what stands in a view's way beside its zones: a directory that
+// cannot be read, a file that is passed over, a hidden name that lies in no
+// zone. No zone's Status can tell of it.
+type Fault struct {
+	View    string
+	Problem zonefile.Problem
+}
+
+// String is "view NAME: SEVERITY CODE [FILE: ]message (hint)".
+func (f Fault) String() string {
+	p := f.Problem
+	text := fmt.Sprintf("view %s: %s %s ", f.View, p.Severity, p.Code)
+	if p.File != "" {
+		text += p.File + ": "
+	}
+	return text + p.Message + " (" + p.Hint + ")"
+}
+
+// Reason words of faults, besides reasonDirectory.
+const (
+	reasonPassed = "file-passed-over"
+	reasonHide   = "hide-nothing"
+)
+
+// Faults returns what is wrong beside the zones, by view.
+func (a *Authority) Faults() []Fault { return slices.Clone(a.state.Load().faults) }
+
+func passedOver(v *viewPlan, file, why string) Fault {
+	return Fault{v.Name, zonefile.Problem{
+		File: filepath.Join(v.Dir, file), Severity: zonefile.ERR, Code: reasonPassed, Message: "the file is passed over: " + why,
+		Hint: "a zone has one file in a directory, NAME.zone or as the configuration says",
+	}}
+}
+
+// note takes what one look at a view found, in place of what it found before,
+// and logs what is new.
+func (o *owner) note(look string, v *viewPlan, found []Fault) {
+	at := look + " " + v.Name
+	for _, f := range found {
+		if !slices.Contains(o.faults[at], f) {
+			o.log.Error("view has a fault", "view", v.Name, "reason", f.Problem.Code, "file", f.Problem.File, "why", f.Problem.Message)
+		}
+	}
+	o.faults[at] = found
+}
+
+// warnHides notes hidden names that lie in no zone.
+func (o *owner) warnHides(v *viewPlan, base map[name.Name]bool) {
+	var found []Fault
+	for _, n := range slices.Concat(v.hide, v.hideTree) {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(base)), n.IsBelow) {
+			found = append(found, Fault{v.Name, zonefile.Problem{
+				Severity: zonefile.WARN, Code: reasonHide, Message: fmt.Sprintf("hide %s: no zone of view %s holds it", n, v.Overlay),
+				Hint: "remove the entry, or look at its spelling",
+			}})
+		}
+	}
+	o.note(reasonHide, v, found)
+}
+
+// allFaults lists what is wrong now, view by view.
+func (o *owner) allFaults() []Fault {
+	var all []Fault
+	for _, v := range o.plan.views {
+		if why := o.dirFault[v.Name]; why != "" {
+			all = append(all, Fault{v.Name, zonefile.Problem{
+				File: v.Dir, Severity: zonefile.ERR, Code: reasonDirectory, Message: "cannot be read: " + why,
+				Hint: "make the directory, readable to Postern; nothing in it is served meanwhile but what was",
+			}})
+		}
+		all = append(all, o.faults[reasonPassed+" "+v.Name]...)
+		all = append(all, o.faults[reasonHide+" "+v.Name]...)
+	}
+	return all
+}
