@@ -194,6 +194,32 @@ func TestOwnPrefixViews(t *testing.T) {
 	}
 }
 
+// TestZoneOfTwoFiles: of two spellings of a zone's name in one directory the
+// second is passed over, which only a warning tells.
+func TestZoneOfTwoFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, file := range []string{"Example.test.zone", "example.test.zone", "0%2F25.test.zone", "0%2f25.test.zone", "other.test.zone", ".other.test.zone", "other.test.zone~"} {
+		if err := os.WriteFile(filepath.Join(dir, file), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, problems := Parse([]byte("[[view]]\nname = \"a\"\nclients = [\"any\"]\nzones = \".\"\n"), "postern.toml", dir)
+	var got []string
+	for _, p := range problems {
+		if p.Hint == "remove one of them" {
+			got = append(got, p.String())
+		}
+	}
+	want := []string{
+		"postern.toml:4:9: warning: " + dir + " holds the zone 0/25.test twice: 0%2F25.test.zone is read, 0%2f25.test.zone is passed over (remove one of them)",
+		"postern.toml:4:9: warning: " + dir + " holds the zone example.test twice: Example.test.zone is read, example.test.zone is passed over (remove one of them)",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
 // TestControlPath finds the socket in a file that is otherwise refused.
 func TestControlPath(t *testing.T) {
 	t.Parallel()

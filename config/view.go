@@ -13,6 +13,7 @@ func (b *builder) views() {
 		v := View{
 			Name:      t.text("name"),
 			Clients:   b.clients(t, "clients"),
+			Keys:      b.viewKeys(t),
 			Zones:     t.path("zones", b.file.Dir),
 			Overlay:   t.text("overlay"),
 			Recursion: t.flag("recursion"),
@@ -34,8 +35,8 @@ func (b *builder) views() {
 
 // checkView looks at one view alone.
 func (b *builder) checkView(t table, v View) {
-	if n := t.nobody("clients", len(v.Clients)); n != nil {
-		b.file.errorAt(n.at, fmt.Sprintf("the view %q has no clients: it can never match", v.Name), `want names of [networks], "any", or prefixes`)
+	if n := t.nobody("clients", len(v.Clients)); n != nil && len(t.list("keys")) == 0 {
+		b.file.errorAt(n.at, fmt.Sprintf("the view %q has no clients: it can never match", v.Name), `want names of [networks], "any", or prefixes; or keys`)
 	}
 	if v.Recursion && v.Any {
 		b.file.errorAt(t.where("recursion"), fmt.Sprintf("the view %q would resolve for anyone", v.Name), "recursion needs clients that are known")
@@ -57,10 +58,33 @@ func (b *builder) checkView(t table, v View) {
 	case !info.IsDir():
 		b.file.warnAt(t.where("zones"), v.Zones+" is not a directory", "every NAME.zone in it is a zone")
 	}
+	b.zonesTwice(t, v.Zones)
 	for _, o := range b.checked.Views {
 		if o.Zones == v.Zones {
 			b.file.warnAt(t.where("zones"), fmt.Sprintf("the views %q and %q read the same directory", o.Name, v.Name), "what is in it shows in both")
 		}
+	}
+}
+
+// zonesTwice warns of two files of one zone in a directory: case and the
+// spelling of a slash make no other zone.
+func (b *builder) zonesTwice(t table, dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return // told already, or no directory
+	}
+	first := map[string]string{}
+	for _, e := range entries {
+		zone, ok := strings.CutSuffix(strings.ToLower(e.Name()), ".zone")
+		if !ok || strings.HasPrefix(zone, ".") {
+			continue
+		}
+		zone = strings.TrimSuffix(strings.ReplaceAll(zone, "%2f", "/"), ".")
+		if other, twice := first[zone]; twice {
+			b.file.warnAt(t.where("zones"), fmt.Sprintf("%s holds the zone %s twice: %s is read, %s is passed over", dir, zone, other, e.Name()), "remove one of them")
+			continue
+		}
+		first[zone] = e.Name()
 	}
 }
 
@@ -167,10 +191,10 @@ func (b *builder) checkOverlays(entries []table) {
 }
 
 // checkReachable finds a view that no client can ever get: on every listener
-// that serves it, views before it take all its clients.
+// that serves it, views before it take all its clients. A key gets it anywhere.
 func (b *builder) checkReachable(t table, index int) {
 	v := b.checked.Views[index]
-	if len(v.Clients) == 0 {
+	if len(v.Clients) == 0 || len(v.Keys) > 0 {
 		return
 	}
 	listeners := slices.DeleteFunc(slices.Clone(b.checked.Listen), func(l Listen) bool { return l.Serve != ServeDNS })
@@ -215,7 +239,7 @@ func (b *builder) takenBefore(l Listen, index int) []netip.Prefix {
 // OwnPrefixViews lists the view of each prefix of [networks] and of each that a
 // view names, one a line, by source address alone: what a listener's views
 // would allow is not looked at. Where a narrower prefix is in another view it
-// has its own line.
+// has its own line. The keys, which go before all that, come last.
 func OwnPrefixViews(c *Checked) []string {
 	var list []string
 	seen := map[netip.Prefix]bool{}
@@ -243,7 +267,20 @@ func OwnPrefixViews(c *Checked) []string {
 			add("", p)
 		}
 	}
+	for _, k := range c.Keys {
+		list = append(list, "key "+k.Name+": "+keyView(c, k.Name))
+	}
 	return list
+}
+
+// keyView names the view that a key chooses.
+func keyView(c *Checked, key string) string {
+	for _, v := range c.Views {
+		if slices.Contains(v.Keys, key) {
+			return "view " + v.Name
+		}
+	}
+	return "the view of listener and address"
 }
 
 // viewOf names the first view that has all of p.

@@ -35,6 +35,9 @@ func (a *App) facts() manage.Status {
 		Started: a.started, Ready: true, Listeners: a.listeners(cfg), Failures: a.failures.list(),
 		Queue: manage.Queue{Mode: cfg.Mail.Outbound.Mode},
 	}
+	for _, f := range a.authority.Faults() {
+		s.Faults = append(s.Faults, f.String())
+	}
 	if err := a.ready(); err != nil {
 		s.Ready, s.NotReady = false, err.Error()
 	}

@@ -26,7 +26,7 @@ func (e *env) status() *cobra.Command {
 			if err := e.print(s, func(w io.Writer) { printStatus(w, s) }); err != nil {
 				return err
 			}
-			if !s.Ready || !allGood(s.Zones) {
+			if !s.Ready || !allGood(s.Zones) || slices.ContainsFunc(s.Faults, isError) {
 				return errFound
 			}
 			return nil
@@ -43,6 +43,8 @@ func allGood(zones []manage.Zone) bool {
 	})
 }
 
+func isError(fault string) bool { return strings.Contains(fault, ": ERR ") }
+
 func printStatus(w io.Writer, s manage.Status) {
 	state := "ready"
 	if !s.Ready {
@@ -58,6 +60,9 @@ func printStatus(w io.Writer, s manage.Status) {
 		}
 	})
 	printZones(w, s.Zones)
+	for _, f := range s.Faults {
+		fmt.Fprintf(w, "  %s\n", f)
+	}
 	fmt.Fprintf(w, "\nQUEUE  mode %s, %d active, %d waiting, %d held\n", s.Queue.Mode, s.Queue.Active, s.Queue.Waiting, s.Queue.Held)
 	for _, c := range s.Certificates {
 		fmt.Fprintf(w, "\nCERTIFICATE  %s, from %s, until %s\n", strings.Join(c.Names, " "), c.Issuer, c.Until.Format(time.DateOnly))

@@ -62,6 +62,9 @@ func Report(r authority.Report) (changes, kept []string) {
 			continue
 		}
 		line := fmt.Sprintf("zone %s view %s: not changed (%s)", c.Zone, c.View, c.Reason)
+		if c.Zone == "" { // a fault of the view itself
+			line = fmt.Sprintf("view %s: %s", c.View, c.Reason)
+		}
 		for _, p := range c.Problems {
 			line += "\n  " + p.String()
 		}
