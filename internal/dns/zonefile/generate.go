@@ -52,7 +52,7 @@ func (p *parser) generate(e entry, s *scope) {
 			break
 		}
 	}
-	s.owner, s.ownerText, s.lost = owner, ownerText, lost
+	s.owner, s.ownerText, s.lost, s.written = owner, ownerText, lost, ""
 }
 
 func generateRange(text string) (first, last, step int, ok bool) {

@@ -33,8 +33,8 @@ type lexer struct {
 
 const bom = "\xef\xbb\xbf"
 
-func newLexer(src []byte, report func(line, col int, code, message, hint string)) *lexer {
-	l := &lexer{src: string(src), line: 1, report: report}
+func newLexer(src string, report func(line, col int, code, message, hint string)) *lexer {
+	l := &lexer{src: src, line: 1, report: report}
 	if strings.HasPrefix(l.src, bom) {
 		l.pos, l.lineStart = len(bom), len(bom)
 	}
@@ -132,6 +132,11 @@ func (l *lexer) entry() (entry, bool) {
 	return e, false
 }
 
+// isOrdinary reports whether c means nothing but itself.
+func isOrdinary(c byte) bool {
+	return c > ' ' && c != '"' && c != ';' && c != '\\' && c != '(' && c != ')'
+}
+
 func isBreak(c byte) bool {
 	switch c {
 	case ' ', '\t', '\r', '\n', '(', ')', ';':
@@ -152,6 +157,9 @@ func (l *lexer) toLineEnd() {
 func (l *lexer) token() (token, bool) {
 	start, col := l.pos, l.col()
 	quote := -1
+	for l.pos < len(l.src) && isOrdinary(l.src[l.pos]) { // most tokens hold nothing else
+		l.pos++
+	}
 	for l.pos < len(l.src) {
 		c := l.src[l.pos]
 		switch {

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
 
 	"postern/internal/dns/name"
+	"postern/internal/dns/zone"
 )
 
 // Options bound and extend Parse. The zero value allows no $INCLUDE.
@@ -52,15 +54,26 @@ var ErrOutside = errors.New("leads out of the zone's directory")
 // and, as far as the file says, in the file's order. Where a problem blocks,
 // the records are those of the lines without one.
 func Parse(r io.Reader, file string, origin name.Name, opts Options) ([]Record, []Problem) {
+	var src strings.Builder
+	if _, err := io.Copy(&src, io.LimitReader(r, int64(opts.withDefaults().MaxSize)+1)); err != nil {
+		return nil, []Problem{{File: file, Severity: ERR, Code: "unreadable", Message: err.Error(), Hint: "look at the owner and mode of the file"}}
+	}
+	return ParseText(src.String(), file, origin, opts)
+}
+
+// ParseText is Parse for who has the text.
+func ParseText(src, file string, origin name.Name, opts Options) ([]Record, []Problem) {
 	p := &parser{zone: origin, opts: opts.withDefaults()}
 	p.size = p.opts.MaxSize
-	src, err := io.ReadAll(io.LimitReader(r, int64(p.size)+1))
-	if err != nil {
-		p.add(Problem{File: file, Severity: ERR, Code: "unreadable", Message: err.Error(), Hint: "look at the owner and mode of the file"})
-		return nil, p.problems
-	}
-	p.file(src, &scope{file: file, origin: origin})
+	// One record a line, and none shorter than this: lists that grow are copied
+	// over and over.
+	const shortest = 12
+	p.records = make([]Record, 0, min(strings.Count(src, "\n")+1, len(src)/shortest+1, p.opts.MaxRecords))
+	p.file(src, newScope(file, origin))
 	p.settleTTLs()
+	if len(p.records) < cap(p.records)*3/4 {
+		p.records = slices.Clip(slices.Clone(p.records))
+	}
 	return p.records, p.problems
 }
 
@@ -68,6 +81,7 @@ func Parse(r io.Reader, file string, origin name.Name, opts Options) ([]Record, 
 type parser struct {
 	zone     name.Name
 	opts     Options
+	arena    zone.Arena
 	records  []Record
 	problems []Problem
 	done     bool // a bound was reached: nothing more is read
@@ -83,6 +97,9 @@ type parser struct {
 	noTTL     []int // records that came before any TTL
 	soaTTL    uint32
 	soaSeen   bool
+
+	wire, shown [256]byte // the name that spell has read
+	target      target
 }
 
 // scope is what one file may change for itself: RFC 1035, Section 5.1 gives
@@ -90,9 +107,15 @@ type parser struct {
 type scope struct {
 	file      string
 	origin    name.Name
+	shown     string    // origin as text
 	owner     name.Name // of the entry before; "" at first
 	ownerText string
-	lost      bool // that entry's owner could not be read: lines that carry it are passed over
+	written   string // that owner as the entry has it, if the origin is still the same
+	lost      bool   // that entry's owner could not be read: lines that carry it are passed over
+}
+
+func newScope(file string, origin name.Name) *scope {
+	return &scope{file: file, origin: origin, shown: origin.String()}
 }
 
 func (p *parser) add(problem Problem) {
@@ -113,7 +136,7 @@ func (p *parser) warn(s *scope, t token, code, message, hint string) {
 	p.add(Problem{File: s.file, Line: t.line, Col: t.col, Severity: WARN, Code: code, Message: message, Hint: hint})
 }
 
-func (p *parser) file(src []byte, s *scope) {
+func (p *parser) file(src string, s *scope) {
 	if len(src) > p.size {
 		p.add(Problem{File: s.file, Severity: ERR, Code: "too-large", Message: fmt.Sprintf("zone is larger than %d octets", p.opts.MaxSize), Hint: "split the zone by delegation"})
 		p.done = true
@@ -176,7 +199,7 @@ func (p *parser) setOrigin(t token, s *scope) {
 	if !n.IsBelow(p.zone) && !p.zone.IsBelow(n) {
 		p.warn(s, t, "origin-outside", fmt.Sprintf("%s is outside the zone %s", n, p.zone), "a name without its final dot is relative to the origin before")
 	}
-	s.origin = n
+	s.origin, s.shown, s.written = n, n.String(), ""
 }
 
 // include reads another file in place. Its owner and origin do not leak out.
@@ -185,14 +208,15 @@ func (p *parser) include(head token, args []token, s *scope) {
 		p.fail(s, head, "syntax", "$INCLUDE takes a file and perhaps an origin", "a comment begins with a semicolon")
 		return
 	}
-	inner := &scope{origin: s.origin, owner: s.owner, ownerText: s.ownerText, lost: s.lost}
+	inner := newScope("", s.origin)
+	inner.owner, inner.ownerText, inner.lost = s.owner, s.ownerText, s.lost
 	if len(args) == 2 {
 		n, err := absolute(args[1].text, s.origin)
 		if err != nil {
 			p.fail(s, args[1], "bad-name", fmt.Sprintf("origin %s: %v", args[1].text, err), nameHint(err))
 			return
 		}
-		inner.origin = n
+		inner.origin, inner.shown = n, n.String()
 	}
 	path := strings.Trim(args[0].text, `"`)
 	p.includes++
@@ -215,7 +239,7 @@ func (p *parser) include(head token, args []token, s *scope) {
 	}
 	inner.file = file
 	p.depth++
-	p.file(text, inner)
+	p.file(string(text), inner)
 	p.depth--
 }
 

@@ -27,10 +27,10 @@ func TestPlainIsWhatTheLibraryReads(t *testing.T) {
 	} {
 		records, _ := parse(t, "$TTL 300\nOwner."+long[:40]+" "+line+"\n", Options{})
 		h := dns.RR_Header{Name: "owner." + long[:40] + ".example.", Class: dns.ClassINET, Ttl: 300}
-		s := &scope{origin: parsed(t, "example.")}
-		e, _ := newLexer([]byte(line), func(int, int, string, string, string) {}).next()
+		s := newScope("", parsed(t, "example."))
+		e, _ := newLexer(line, func(int, int, string, string, string) {}).next()
 		h.Rrtype, _ = parseType(e.tokens[0].text)
-		got, ok := plain(h, e.tokens[1:], s)
+		got, ok := new(parser).plain(h, e.tokens[1:], s)
 		if ok != taken {
 			t.Errorf("%s: taken %v", line, ok)
 		}
@@ -61,6 +61,33 @@ func TestCanonicalIsNormal(t *testing.T) {
 		}
 		if clean, _, err := zone.Normalise(records[0].RR); err != nil || !reflect.DeepEqual(records[0].RR, clean) {
 			t.Errorf("%s: %#v, normalised %#v, %v", line, records[0].RR, clean, err)
+		}
+	}
+}
+
+// What spell takes is what absolute and name.Name make of it.
+func TestSpellIsAbsolute(t *testing.T) {
+	t.Parallel()
+	label := strings.Repeat("y", 63)
+	for _, origin := range []string{".", "example.", `w\.x.Example.`, strings.Repeat(label+".", 3)} {
+		s := newScope("", parsed(t, origin))
+		for text, plain := range map[string]bool{
+			"@": true, ".": true, "a": true, "A.b": true, "*.W-1._x": true, "a.": true, "Other.Test.": true, label: true, label + "." + label[:40]: true,
+			label + ".": true, "": false, "..": false, ".a": false, "a..b": false, "a..": false, label + "y": false, label + "y.": false,
+			`a\.b`: false, `\065`: false, "a b": false, `"a"`: false, "a@b": false, "\xe4": false, strings.Repeat("a.", 127): false, strings.Repeat("a.", 128): false, strings.Repeat("a", 300): false,
+		} {
+			p := new(parser)
+			wire, shown, ok := p.spell(text, s)
+			n, err := absolute(text, s.origin)
+			if !ok {
+				if plain && err == nil && len(n)+len(s.origin) < 200 {
+					t.Errorf("%q below %s is left to absolute", text, origin)
+				}
+				continue
+			}
+			if !plain && err != nil || err != nil || string(n) != string(wire) || n.String() != string(shown) {
+				t.Errorf("%q below %s: %q %s, want %q %v", text, origin, wire, shown, n, err)
+			}
 		}
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	"github.com/miekg/dns"
+
+	"postern/internal/dns/name"
 )
 
 // The severities of a Problem.
@@ -57,12 +59,21 @@ func (p Problem) String() string {
 
 // Record is one record and where it was written.
 type Record struct {
-	RR        dns.RR // normalised, see zone.Normalise
-	File      string // empty for records that come from no file
-	Line, Col int
+	RR        dns.RR    // normalised, see zone.Normalise
+	Owner     name.Name // of RR; "" where nobody has read it yet, see Name
+	File      string    // empty for records that come from no file
+	Line, Col int32
+}
+
+// Name returns the record's owner name.
+func (r Record) Name() (name.Name, error) {
+	if r.Owner != "" {
+		return r.Owner, nil
+	}
+	return name.Parse(r.RR.Header().Name)
 }
 
 // At returns a problem at the record's place.
 func (r Record) At(severity, code, message, hint string) Problem {
-	return Problem{File: r.File, Line: r.Line, Col: r.Col, Severity: severity, Code: code, Message: message, Hint: hint}
+	return Problem{File: r.File, Line: int(r.Line), Col: int(r.Col), Severity: severity, Code: code, Message: message, Hint: hint}
 }

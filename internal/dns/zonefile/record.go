@@ -37,7 +37,7 @@ func (p *parser) record(e entry, s *scope) bool {
 		p.fail(s, rest.typ, "no-data", rest.typ.text+" has no data", dataHint(h.Rrtype))
 		return false
 	}
-	clean, ok := plain(h, rest.data, s)
+	clean, ok := p.plain(h, rest.data, s)
 	if !ok {
 		if clean, ok = p.full(h, rest, s); !ok {
 			return false
@@ -49,7 +49,7 @@ func (p *parser) record(e entry, s *scope) bool {
 		p.noTTL = append(p.noTTL, len(p.records))
 	}
 	at := e.tokens[0]
-	p.records = append(p.records, Record{RR: clean, File: s.file, Line: at.line, Col: at.col})
+	p.records = append(p.records, Record{RR: clean, Owner: s.owner, File: s.file, Line: int32(at.line), Col: int32(at.col)})
 	return true
 }
 
@@ -101,17 +101,26 @@ func (p *parser) owner(e entry, s *scope) (parts, bool) {
 		return r, true
 	}
 	t := e.tokens[0]
-	n, err := absolute(t.text, s.origin)
-	if err != nil {
-		s.owner, s.lost = "", true
-		p.fail(s, t, "bad-name", fmt.Sprintf("owner %s: %v", t.text, err), nameHint(err))
-		return r, false
-	}
-	if n != s.owner {
-		s.owner, s.ownerText = n, n.String()
-	}
-	s.lost = false
 	r.data = e.tokens[1:]
+	if t.text == s.written && s.owner != "" && !s.lost {
+		return r, true
+	}
+	if wire, shown, ok := p.spell(t.text, s); ok {
+		if string(wire) != string(s.owner) {
+			s.owner, s.ownerText = name.Name(p.arena.Text(wire)), p.arena.Text(shown)
+		}
+	} else {
+		n, err := absolute(t.text, s.origin)
+		if err != nil {
+			s.owner, s.lost = "", true
+			p.fail(s, t, "bad-name", fmt.Sprintf("owner %s: %v", t.text, err), nameHint(err))
+			return r, false
+		}
+		if n != s.owner {
+			s.owner, s.ownerText = n, n.String()
+		}
+	}
+	s.lost, s.written = false, t.text
 	return r, true
 }
 
@@ -174,6 +183,18 @@ func headHint(text string, s *scope, zone name.Name) string {
 }
 
 func parseType(word string) (uint16, bool) {
+	switch word { // most records are of these
+	case "A":
+		return dns.TypeA, true
+	case "AAAA":
+		return dns.TypeAAAA, true
+	case "NS":
+		return dns.TypeNS, true
+	case "MX":
+		return dns.TypeMX, true
+	case "CNAME":
+		return dns.TypeCNAME, true
+	}
 	if t, ok := dns.StringToType[word]; ok && t != dns.TypeNone && t != dns.TypeReserved {
 		return t, true
 	}
