@@ -3,7 +3,6 @@ package authority
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"postern/internal/dns/answer"
 	"postern/internal/dns/name"
@@ -25,6 +24,7 @@ type candidate struct {
 	key
 	source   *source           // nil where the view has no file for it
 	over     string            // the view whose records it is laid over; "": none
+	beside   []zonefile.Record // of a full copy: those of the view below, which it is not laid over
 	own      []zonefile.Record // what of the source went in
 	records  []zonefile.Record
 	content  *zone.Zone
@@ -144,6 +144,7 @@ func (o *owner) assemble(c *candidate, base []zonefile.Record, hide, tree []name
 		c.records, yielded = o.withDerived(c.zone, c.own)
 		c.problems = append(c.problems, yielded...)
 	}
+	c.problems = append(c.problems, view.SameKeys(c.zone, file, c.beside, c.records)...)
 	for _, p := range zonelint.Check(c.records, c.zone, zonelint.Context{File: file, Exposure: o.exposure(c.view)}) {
 		if !overlay || p.File == file || p.Blocks() { // the rest is told of the view below
 			c.problems = append(c.problems, p)
@@ -182,41 +183,3 @@ func (o *owner) refuse(k key, reason string, problems []zonefile.Problem) {
 	o.a.Counters.Refused.Inc()
 	o.tell(st)
 }
-
-// tell logs a refusal once.
-func (o *owner) tell(st *served) {
-	reason, problems := o.trouble(st)
-	if reason == "" {
-		st.logged = ""
-		return
-	}
-	var texts []string
-	for _, p := range problems {
-		texts = append(texts, p.String())
-	}
-	if text := reason + strings.Join(texts, "\n"); text != st.logged {
-		st.logged = text
-		if slices.Contains(st.held, reason) {
-			o.log.Warn("zone change waits to be applied", "zone", st.zone, "view", st.view, "reason", strings.Join(st.held, ","), "first", first(texts, 5))
-			return
-		}
-		serving := "the last good state is served"
-		if st.unborn() {
-			serving = "it does not exist yet"
-		} else if st.content == nil {
-			serving = "there is no good state: SERVFAIL"
-		}
-		o.log.Error("zone is not updated", "zone", st.zone, "view", st.view, "reason", reason, "now", serving,
-			"problems", len(texts), "first", first(texts, 5))
-	}
-}
-
-// trouble returns why what is served is not what the admin wrote.
-func (o *owner) trouble(st *served) (string, []zonefile.Problem) {
-	if s := o.sources[st.key]; s != nil && s.reason != "" {
-		return s.reason, s.problems
-	}
-	return st.reason, st.problems
-}
-
-func first(texts []string, n int) []string { return texts[:min(n, len(texts))] }

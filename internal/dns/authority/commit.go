@@ -159,7 +159,7 @@ func (o *owner) journalFailed(c *candidate, err error) {
 	o.a.Counters.Journal.Inc()
 	o.dirty[c.key] = true
 	o.refuse(c.key, reasonJournal, []zonefile.Problem{{
-		File: c.zone.String(), Severity: zonefile.ERR, Code: reasonJournal, Message: err.Error(),
+		File: o.fileOf(c.key), Severity: zonefile.ERR, Code: reasonJournal, Message: err.Error(),
 		Hint: "is the disk full? the change is tried again by itself",
 	}})
 }

@@ -145,7 +145,7 @@ func (r *round) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Na
 		var good bool
 		if base, c.over, good = r.below(v, k.zone); !good {
 			r.refuse(k, reasonBase, []zonefile.Problem{{
-				File: k.zone.String(), Severity: zonefile.ERR, Code: reasonBase,
+				File: o.fileOf(k), Severity: zonefile.ERR, Code: reasonBase,
 				Message: fmt.Sprintf("view %s has no good state of the zone", v.Overlay),
 			}})
 			return nil
@@ -153,13 +153,16 @@ func (r *round) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Na
 	}
 	if s == nil && !overlay {
 		r.refuse(k, reasonMissing, []zonefile.Problem{{
-			File: k.zone.String(), Severity: zonefile.ERR, Code: reasonMissing,
+			File: o.fileOf(k), Severity: zonefile.ERR, Code: reasonMissing,
 			Message: fmt.Sprintf("view %s has no file for the zone", v.Name),
 		}})
 		return nil
 	}
 	if s != nil {
 		c.own = s.records
+	}
+	if v.full[k.zone] {
+		c.beside, _, _ = r.below(v, k.zone)
 	}
 	if order != nil && order.own != nil {
 		c.own = order.own
