@@ -25,6 +25,7 @@ func (b *builder) build() {
 	b.networks()
 	b.listeners()
 	b.dns()
+	b.keys()
 	b.views()
 	b.zones()
 	b.resolver()

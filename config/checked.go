@@ -18,6 +18,7 @@ type Checked struct {
 	Listen   []Listen
 	DNS      DNS
 	Views    []View // in the order in which they are tried
+	Keys     []Key  // by name
 	Zones    []Zone // by name
 	Resolver Resolver
 	Mail     Mail
@@ -72,12 +73,20 @@ type DNS struct {
 type View struct {
 	Name      string
 	Clients   []netip.Prefix
-	Any       bool   // Clients hold the whole of IPv4 or IPv6
-	Zones     string // directory; "" when it has none of its own
-	Overlay   string // the view it lies over; ""
+	Any       bool     // Clients hold the whole of IPv4 or IPv6
+	Keys      []string // TSIG keys of Checked.Keys
+	Zones     string   // directory; "" when it has none of its own
+	Overlay   string   // the view it lies over; ""
 	Hide      []string
 	HideTree  []string
 	Recursion bool
+}
+
+// Key is [key."NAME"], a TSIG key.
+type Key struct {
+	Name      string
+	Algorithm string       // "hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha224", "hmac-sha1"
+	Secret    secret.Value // the octets themselves, not base64
 }
 
 // Zone is what [zone."NAME"] says about one zone.

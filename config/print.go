@@ -36,7 +36,7 @@ func makeReference() []byte {
 			continue
 		}
 		mute := ""
-		if s.knob {
+		if s.knob || s.mute {
 			mute = "# "
 		}
 		b.WriteString(mute + header + "\n")

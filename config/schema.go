@@ -8,6 +8,7 @@ type section struct {
 	doc  string // one line
 	soon bool   // known, but not available yet
 	knob bool   // only on a server that runs with test knobs
+	mute bool   // stands in comments in the reference: it needs a file
 	eg   string // what "*" is in the reference
 	keys []key
 }
@@ -64,10 +65,10 @@ func namesSchema() []section {
 			{name: "cookies", kind: kindFlag(), def: true, doc: "DNS cookies: clients that show one are outside rrl"},
 			{name: "source", kind: kindAddress(), list: true, def: []string{}, only: []string{}, doc: "own addresses for NOTIFY, SOA polls and transfers"},
 		}},
-		{path: "view", list: true, doc: "Who sees what. A listener narrows the views; of these the first whose clients match is taken.", keys: []key{
+		{path: "view", list: true, doc: "Who sees what. A TSIG key chooses first; else a listener narrows the views, and of these the first whose clients match is taken.", keys: []key{
 			{name: "name", kind: kindName(), need: true, eg: "internal", doc: "how others refer to it"},
 			{name: "clients", kind: kindClient(), list: true, need: true, eg: []string{"loopback"}, doc: "who belongs to it"},
-			{name: "keys", kind: kindText(), list: true, def: []string{}, only: []string{}, doc: "requests signed with these belong here"},
+			{name: "keys", kind: kindDomain(), list: true, def: []string{}, doc: "TSIG keys: requests signed with these belong here, whatever listener and address they came by"},
 			{name: "zones", kind: kindPath(), eg: "zones/internal", doc: "a directory: every NAME.zone is a zone"},
 			{name: "overlay", kind: kindName(), eg: "external", doc: "the view that its zones lie over"},
 			{name: "hide", kind: kindDomain(), list: true, def: []string{}, doc: "names of the overlaid view that do not exist here"},
@@ -86,7 +87,10 @@ func namesSchema() []section {
 			{name: "dynamic", kind: kindText(), soon: true, doc: "who may update what"},
 		}},
 		{path: "peer.*", soon: true, doc: "Other name servers."},
-		{path: "key.*", soon: true, doc: "TSIG keys."},
+		{path: "key.*", mute: true, eg: "partner-2026.", doc: "TSIG keys, shared with those who sign their requests. The name is part of it: both sides write the same.", keys: []key{
+			{name: "algorithm", kind: kindWord(), def: "hmac-sha256", words: []string{"hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha224", "hmac-sha1"}, doc: "the hash of the signature"},
+			{name: "secret", kind: kindSecret(), need: true, eg: "file:secrets/partner-2026.key", doc: "base64; postern key generate makes one"},
+		}},
 		{path: "dnssec.*", soon: true, doc: "DNSSEC policies."},
 		{path: "resolver", doc: "The resolver always exists, for mail; views open it to clients.", keys: []key{
 			{name: "validate", kind: kindFlag(), def: false, only: false, doc: "DNSSEC validation"},

@@ -36,7 +36,7 @@ func (b *builder) views() {
 // checkView looks at one view alone.
 func (b *builder) checkView(t table, v View) {
 	if n := t.nobody("clients", len(v.Clients)); n != nil && len(t.list("keys")) == 0 {
-		b.file.errorAt(n.at, fmt.Sprintf("the view %q has no clients: it can never match", v.Name), `want names of [networks], "any", or prefixes; or keys`)
+		b.file.errorAt(n.at, fmt.Sprintf("the view %q has no clients: it can never match", v.Name), `want names of [networks], "any", or prefixes`)
 	}
 	if v.Recursion && v.Any {
 		b.file.errorAt(t.where("recursion"), fmt.Sprintf("the view %q would resolve for anyone", v.Name), "recursion needs clients that are known")
