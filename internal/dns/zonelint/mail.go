@@ -89,6 +89,9 @@ func isSelector(n name.Name) bool {
 // misplaced finds DMARC records that nobody looks for there. Below _report
 // they permit reports (RFC 9990).
 func (l *lint) misplaced(o *owner, all []text) {
+	if len(all) == 0 {
+		return
+	}
 	for n := o.name; n != name.Root; n = n.Parent() {
 		if n.First() == "_dmarc" || n.First() == "_report" {
 			return

@@ -13,7 +13,7 @@ import (
 func (l *lint) owner(o *owner) {
 	for n := o.name; n != l.origin && n != name.Root; n = n.Parent() {
 		if n != o.name && n.First() == "*" {
-			l.report(o.first, "wildcard-inner", "%s has a * that is not its first label", o.name)
+			l.report(*o.first, "wildcard-inner", "%s has a * that is not its first label", o.name)
 			break
 		}
 	}
@@ -27,10 +27,10 @@ func (l *lint) owner(o *owner) {
 	for n := host; n != l.origin && n != name.Root; n = n.Parent() {
 		switch label := n.First(); {
 		case !isHostLabel(label):
-			l.report(o.first, "host-chars", "%s has an address, but %q is no label of a host name", o.name, label)
+			l.report(*o.first, "host-chars", "%s has an address, but %q is no label of a host name", o.name, label)
 			return
 		case hyphens(label):
-			l.report(o.first, "label-hyphens", "%q looks like an internationalised label and is none", label)
+			l.report(*o.first, "label-hyphens", "%q looks like an internationalised label and is none", label)
 			return
 		}
 	}
@@ -77,7 +77,10 @@ func (l *lint) cut(o *owner) {
 		return
 	}
 	cut := name.Name("")
-	for n := o.name; n != l.origin && n != name.Root; n = n.Parent() {
+	if own {
+		cut = o.name
+	}
+	for n := o.name.Parent(); n != l.origin && n != name.Root; n = n.Parent() {
 		if up := l.owners[n]; up != nil && len(up.of(dns.TypeNS)) > 0 {
 			cut = n // the highest one rules
 		}
@@ -108,8 +111,8 @@ func (l *lint) cut(o *owner) {
 func (l *lint) serves(n name.Name) bool {
 	if l.servers == nil {
 		l.servers = map[name.Name]bool{}
-		for _, o := range l.order {
-			for _, r := range o.of(dns.TypeNS) {
+		for i := range l.order {
+			for _, r := range l.order[i].of(dns.TypeNS) {
 				if host, err := name.Parse(target(r.RR)); err == nil {
 					l.servers[host] = true
 				}
@@ -163,6 +166,11 @@ func (l *lint) primary(r zonefile.Record, text string) {
 // digests looks at lengths: RFC 4509, RFC 6605, RFC 6698, RFC 4255, RFC 6594.
 func (l *lint) digests(o *owner) {
 	for _, set := range o.sets {
+		switch set.rrtype {
+		case dns.TypeDS, dns.TypeTLSA, dns.TypeSMIMEA, dns.TypeSSHFP, dns.TypeCAA:
+		default:
+			continue
+		}
 		for _, r := range set.records {
 			switch d := r.RR.(type) {
 			case *dns.DS:

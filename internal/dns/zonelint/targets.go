@@ -42,6 +42,9 @@ func (l *lint) targets(o *owner) {
 
 func (l *lint) mailHosts(o *owner) {
 	records := o.of(dns.TypeMX)
+	if len(records) == 0 {
+		return
+	}
 	seen := map[string]bool{}
 	for _, r := range records {
 		mx, ok := r.RR.(*dns.MX)
@@ -110,7 +113,7 @@ func (l *lint) exists(n name.Name) bool {
 // origin twice.
 func (l *lint) twice(o *owner) {
 	if l.doubled(o.name) {
-		l.report(o.first, "name-twice", "%s ends in the zone's name twice", o.name)
+		l.report(*o.first, "name-twice", "%s ends in the zone's name twice", o.name)
 	}
 	for _, set := range o.sets {
 		switch set.rrtype {

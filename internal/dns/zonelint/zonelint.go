@@ -43,16 +43,15 @@ const (
 // Check returns what is wrong with the zone of that name. The records are
 // normalised and, for a view with an overlay, materialised.
 func Check(records []zonefile.Record, origin name.Name, c Context) []zonefile.Problem {
-	l := &lint{origin: origin, file: c.File, exposure: c.Exposure, notes: c.Notes, owners: map[name.Name]*owner{}, codes: byCode(), count: map[string]int{}, private: map[string]zonefile.Record{}, public: map[string]bool{}}
+	l := &lint{origin: origin, file: c.File, exposure: c.Exposure, notes: c.Notes, codes: byCode(), count: map[string]int{}, private: map[string]zonefile.Record{}, public: map[string]bool{}}
 	if origin != name.Root {
 		l.double, _ = origin.Replace(name.Root, origin)
 	}
 	l.example = reserved(origin)
-	for _, r := range records {
-		l.take(r)
-	}
+	l.index(records)
 	l.apex()
-	for _, o := range l.order {
+	for i := range l.order {
+		o := &l.order[i]
 		l.exclusive(o)
 		l.below(o)
 		l.ttls(o)
@@ -80,7 +79,7 @@ type lint struct {
 	origin   name.Name
 	file     string
 	owners   map[name.Name]*owner
-	order    []*owner  // as the owners came
+	order    []owner   // as the owners came
 	last     *owner    // of the record before
 	double   name.Name // the zone's name twice; "" where that is no name
 	problems []zonefile.Problem
@@ -93,19 +92,23 @@ type lint struct {
 	private  map[string]zonefile.Record // the first of each file, see mixed
 	public   map[string]bool
 	cuts     bool               // there are delegations
+	dnames   bool               // there are DNAMEs
 	servers  map[name.Name]bool // what NS records name, see serves
 	inner    map[name.Name]bool // names above others, see exists
 }
 
 type owner struct {
 	name  name.Name
-	first zonefile.Record
-	sets  []set // as the types came
+	first *zonefile.Record
+	sets  []set  // as the types came
+	room  [2]set // of sets, for most owners
 }
 
-// set is the records of one type.
+// set is the records of one type: a piece of what Check was given where they
+// came one after the other.
 type set struct {
 	rrtype  uint16
+	next    int // where the record after the last would be; 0: records is no such piece
 	records []zonefile.Record
 }
 
@@ -149,53 +152,76 @@ func (l *lint) summary() {
 	}
 }
 
-func (l *lint) take(r zonefile.Record) {
+// index finds the records of each owner. A large zone is not copied for it.
+func (l *lint) index(records []zonefile.Record) {
+	count, before := 1, ""
+	for i := range records {
+		if text := records[i].RR.Header().Name; text != before {
+			before = text
+			count++
+		}
+	}
+	l.owners, l.order = make(map[name.Name]*owner, count), make([]owner, 0, count)
+	for i := range records {
+		l.take(records, i)
+	}
+}
+
+func (l *lint) take(records []zonefile.Record, i int) {
+	r := &records[i]
 	h := r.RR.Header()
-	n, err := name.Parse(h.Name)
+	n, err := r.Name()
 	if err != nil {
-		l.report(r, "outside", "%v", err)
+		l.report(*r, "outside", "%v", err)
 		return
 	}
 	switch {
-	case !n.IsBelow(l.origin):
-		l.report(r, "outside", "%s is outside the zone %s", n, l.origin)
+	case (l.last == nil || l.last.name != n) && !n.IsBelow(l.origin):
+		l.report(*r, "outside", "%s is outside the zone %s", n, l.origin)
 		return
 	case h.Class != dns.ClassINET:
-		l.report(r, "bad-class", "class is not IN")
+		l.report(*r, "bad-class", "class is not IN")
 		return
 	case h.Rrtype == dns.TypeSOA && n != l.origin:
-		l.report(r, "soa-below", "SOA at %s, which is not the zone %s", n, l.origin)
+		l.report(*r, "soa-below", "SOA at %s, which is not the zone %s", n, l.origin)
 		return
 	}
 	o := l.last
 	if o == nil || o.name != n {
 		if o = l.owners[n]; o == nil {
-			o = &owner{name: n, first: r}
+			l.order = append(l.order, owner{name: n, first: r}) // within its capacity: owners stay where they are
+			o = &l.order[len(l.order)-1]
+			o.sets = o.room[:0]
 			l.owners[n] = o
-			l.order = append(l.order, o)
 		}
 		l.last = o
 	}
-	if !o.add(r) {
-		l.report(r, "record-twice", "%s has this %s already", o.name, dns.Type(h.Rrtype))
+	if !o.add(records, i) {
+		l.report(*r, "record-twice", "%s has this %s already", o.name, dns.Type(h.Rrtype))
 	}
 	l.cuts = l.cuts || h.Rrtype == dns.TypeNS && n != l.origin
+	l.dnames = l.dnames || h.Rrtype == dns.TypeDNAME
 }
 
 // add takes a record of this owner. The same one twice is one (RFC 2181,
 // Section 5): false.
-func (o *owner) add(r zonefile.Record) bool {
+func (o *owner) add(records []zonefile.Record, at int) bool {
+	r := &records[at]
 	t := r.RR.Header().Rrtype
 	i := slices.IndexFunc(o.sets, func(s set) bool { return s.rrtype == t })
 	if i < 0 {
-		o.sets = append(o.sets, set{t, []zonefile.Record{r}})
+		o.sets = append(o.sets, set{t, at + 1, records[at : at+1 : at+1]})
 		return true
 	}
 	s := &o.sets[i]
 	if len(s.records) < maxCompared && slices.ContainsFunc(s.records, func(other zonefile.Record) bool { return dns.IsDuplicate(other.RR, r.RR) }) {
 		return false
 	}
-	s.records = append(s.records, r)
+	if s.next == at {
+		s.records, s.next = records[at-len(s.records):at+1:at+1], at+1
+	} else {
+		s.records, s.next = append(s.records, *r), 0
+	}
 	return true
 }
 
@@ -203,7 +229,7 @@ func (l *lint) apex() {
 	top := l.owners[l.origin]
 	whole := zonefile.Record{File: l.file}
 	if top == nil {
-		top = &owner{name: l.origin}
+		top = &owner{name: l.origin, first: &whole}
 	}
 	switch soas := top.of(dns.TypeSOA); {
 	case len(soas) == 0:
@@ -264,13 +290,13 @@ func (o *owner) besideCNAME() (zonefile.Record, bool) {
 
 // below finds data that a DNAME above hides (RFC 6672, Section 2.4).
 func (l *lint) below(o *owner) {
-	if o.name == l.origin {
+	if o.name == l.origin || !l.dnames {
 		return
 	}
 	for n := o.name; n != l.origin; {
 		n = n.Parent()
 		if up := l.owners[n]; up != nil && len(up.of(dns.TypeDNAME)) > 0 {
-			l.report(o.first, "dname-below", "%s stands below the DNAME at %s and is never seen", o.name, n)
+			l.report(*o.first, "dname-below", "%s stands below the DNAME at %s and is never seen", o.name, n)
 			return
 		}
 	}
