@@ -77,11 +77,11 @@ func (c *Client) cookie(b []byte, from *source) []byte {
 	length := clientLen
 	switch {
 	case c.cfg.Cookies == NoCookie:
-		return append(b, 0, 0, 0)
+		return append(b, 0, 0)
 	case c.cfg.Cookies == ServerCookie && from.proven:
 		length = cookieLen
 	}
-	b = append(b, 0, 0, byte(length+4), 0, 10, 0, byte(length))
+	b = append(b, 0, byte(length+4), 0, 10, 0, byte(length))
 	return append(b, from.cookie[:length]...)
 }
 

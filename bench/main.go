@@ -1,0 +1,148 @@
+// Command bench measures Postern's name service beside NSD and Knot, one core
+// for the server and one for the load, all in one run, and prints the tables
+// of the manual's page on speed. `make bench` runs it. It speaks on loopback
+// only; run it on a machine that does nothing else.
+//
+// The tables: the plain zone and its mixes, by the script that all servers
+// are measured with where it lies beside the checkout; what users have by
+// default, over a zone of a million hosts; user instructions by the query;
+// the mixes against each other; and loading.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// options are the flags.
+type options struct {
+	binary string
+	script string
+	rounds int
+	secs   int
+	hosts  int
+	only   string
+	peers  string
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.binary, "bin", "./postern", "the postern to measure")
+	flag.StringVar(&o.script, "script", "../shared/bench/authority.sh", "what measures the plain zone")
+	flag.IntVar(&o.rounds, "rounds", 5, "rounds, of which the median counts")
+	flag.IntVar(&o.secs, "secs", 4, "seconds each")
+	flag.IntVar(&o.hosts, "hosts", 1_000_000, "hosts of the large zone; the small one has a tenth")
+	flag.StringVar(&o.only, "only", "plain,defaults,count,mixes,load", "which tables")
+	flag.StringVar(&o.peers, "peers", "postern,nsd,knot", "which servers")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt) // the program's own life
+	defer stop()
+	if err := run(ctx, os.Stdout, o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer, o options) (err error) {
+	if o.binary, err = filepath.Abs(o.binary); err != nil {
+		return err
+	}
+	if _, err := os.Stat(o.binary); err != nil {
+		return fmt.Errorf("no postern to measure: %w (make build)", err)
+	}
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	b := &bench{options: o, ctx: ctx, out: out, dir: dir}
+	b.machine()
+	for _, table := range []struct {
+		name string
+		make func() error
+	}{
+		{"plain", b.plain},
+		{"defaults", b.defaults},
+		{"count", b.count},
+		{"mixes", b.mixes},
+		{"load", b.loading},
+	} {
+		if !strings.Contains(","+o.only+",", ","+table.name+",") {
+			continue
+		}
+		if err := table.make(); err != nil {
+			return fmt.Errorf("%s: %w", table.name, err)
+		}
+	}
+	b.printf("\nload average at the end %s\n", loadAverage())
+	return nil
+}
+
+// bench is one run.
+type bench struct {
+	options
+	ctx context.Context
+	out io.Writer
+	dir string
+}
+
+func (b *bench) printf(format string, args ...any) { fmt.Fprintf(b.out, format, args...) }
+
+// plain runs the script for the plain zone and each mix.
+func (b *bench) plain() error {
+	if _, err := os.Stat(b.script); err != nil {
+		b.printf("\nplain zone: not measured, %s is not here\n", b.script)
+		return nil
+	}
+	for _, mix := range []string{"mixed", "positive", "nxdomain", "referral", "wildcard"} {
+		b.printf("\n")
+		cmd := exec.CommandContext(b.ctx, "bash", b.script, "-b", b.binary, "-m", mix,
+			"-r", fmt.Sprint(b.rounds), "-s", fmt.Sprint(b.secs), "-p", strings.ReplaceAll(b.peers, ",", " "))
+		cmd.Stdout, cmd.Stderr = b.out, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// machine says what all figures depend on.
+func (b *bench) machine() {
+	host, _ := os.Hostname() // an empty name says enough
+	b.printf("%s; machine %s, %s; load average %s\n", time.Now().UTC().Format("2006-01-02 15:04 MST"), host, cpuModel(), loadAverage())
+	for _, command := range [][]string{{"uname", "-sr"}, {b.binary, "version"}, {"nsd", "-v"}, {"knotd", "-V"}} {
+		cmd := exec.CommandContext(b.ctx, command[0], command[1:]...)
+		said, _ := cmd.CombinedOutput() // a peer that is not there is passed over later
+		first, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
+		if first != "" {
+			b.printf("%s\n", first)
+		}
+	}
+}
+
+func cpuModel() string {
+	text, _ := os.ReadFile("/proc/cpuinfo") // elsewhere there is no such file
+	cores, model := 0, "unknown processor"
+	for line := range strings.Lines(string(text)) {
+		if _, value, ok := strings.Cut(line, ":"); ok && strings.HasPrefix(line, "model name") {
+			cores, model = cores+1, strings.TrimSpace(value)
+		}
+	}
+	return fmt.Sprintf("%d × %s", cores, model)
+}
+
+func loadAverage() string {
+	text, _ := os.ReadFile("/proc/loadavg") // elsewhere there is no such file
+	fields := strings.Fields(string(text))
+	return strings.Join(fields[:min(3, len(fields))], " ")
+}
