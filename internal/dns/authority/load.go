@@ -1,7 +1,6 @@
 package authority
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -48,8 +47,8 @@ func readZone(dir, file string, origin name.Name) (loaded, error) {
 	in := includer{dir: dir, sigs: []string{sig}, sum: sha256.New()}
 	in.digest(text)
 	defer in.close()
-	l := loaded{unterminated: len(text) > 0 && text[len(text)-1] != '\n'}
-	l.records, l.problems = zonefile.Parse(bytes.NewReader(text), filepath.Join(dir, file), origin,
+	l := loaded{unterminated: text != "" && text[len(text)-1] != '\n'}
+	l.records, l.problems = zonefile.ParseText(text, filepath.Join(dir, file), origin,
 		zonefile.Options{Include: in.include, MaxSize: maxZoneText})
 	l.includes, l.sig = in.paths, strings.Join(in.sigs, " ")
 	l.hash = hex.EncodeToString(in.sum.Sum(nil))
@@ -57,20 +56,21 @@ func readZone(dir, file string, origin name.Name) (loaded, error) {
 }
 
 // readAll reads and closes f, and returns its signature from before reading.
-func readAll(f *os.File) (text []byte, sig string, err error) {
+func readAll(f *os.File) (text, sig string, err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, "", plainError(err)
+		return "", "", plainError(err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, "", errNotRegular
+		return "", "", errNotRegular
 	}
-	text, err = io.ReadAll(io.LimitReader(f, maxZoneText+1))
-	if err != nil {
-		return nil, "", plainError(err)
+	var b strings.Builder
+	b.Grow(int(min(max(info.Size(), 0), maxZoneText)) + 1)
+	if _, err = io.Copy(&b, io.LimitReader(f, maxZoneText+1)); err != nil {
+		return "", "", plainError(err)
 	}
-	return text, fileSignature(info), nil
+	return b.String(), fileSignature(info), nil
 }
 
 // plainError drops the path that the problem names already.
@@ -93,11 +93,14 @@ type includer struct {
 }
 
 // digest takes one file's text into the hash.
-func (in *includer) digest(text []byte) {
-	var size [8]byte
-	binary.BigEndian.PutUint64(size[:], uint64(len(text)))
-	in.sum.Write(size[:]) // a hash never fails
-	in.sum.Write(text)
+func (in *includer) digest(text string) {
+	var room [16 << 10]byte
+	in.sum.Write(binary.BigEndian.AppendUint64(room[:0], uint64(len(text)))) // a hash never fails
+	for len(text) > 0 {
+		n := copy(room[:], text)
+		in.sum.Write(room[:n])
+		text = text[n:]
+	}
 }
 
 func (in *includer) include(path string) ([]byte, string, error) {
@@ -127,7 +130,7 @@ func (in *includer) include(path string) ([]byte, string, error) {
 	text, sig, err := readAll(f)
 	in.sigs = append(in.sigs, sig)
 	in.digest(text)
-	return text, filepath.Join(in.dir, rel), err
+	return []byte(text), filepath.Join(in.dir, rel), err
 }
 
 func (in *includer) close() {
