@@ -69,6 +69,9 @@ func child(t *testing.T, dir string) (*exec.Cmd, *broker) {
 	}
 	ours, theirs := socketPair(t)
 	limit := 2 * time.Minute
+	if os.Getenv("POSTERN_PROVE") != "" { // make prove, make bench: long forms
+		limit = 30 * time.Minute
+	}
 	if deadline, ok := t.Deadline(); ok {
 		limit = min(limit, max(time.Until(deadline)-5*time.Second, time.Second))
 	}

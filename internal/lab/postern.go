@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -32,6 +33,8 @@ type PosternConfig struct {
 	// Root runs it as root. Without, it runs as it does in production: as a
 	// user who may bind low ports and owns the state folder, not the zones.
 	Root bool
+	// Core is the one core it runs on, counted from 1; 0: all.
+	Core int
 }
 
 // Postern is a postern binary with its configuration. The methods that need a
@@ -127,7 +130,12 @@ func (p *Postern) launch() {
 		p.l.t.Fatalf("lab: %s is running already", p.cfg.Name)
 	}
 	args := append([]string{"serve"}, p.config...)
-	cmd := exec.Command(p.binary, append(args, p.cfg.Args...)...)
+	args = append(args, p.cfg.Args...)
+	cmd := exec.Command(p.binary, args...)
+	if p.cfg.Core > 0 {
+		taskset := p.l.program("taskset", "util-linux")
+		cmd = exec.Command(taskset, append([]string{"-c", strconv.Itoa(p.cfg.Core - 1), p.binary}, args...)...)
+	}
 	cmd.Dir = p.Dir
 	cmd.Stdout = p.stdout
 	cmd.Stderr = p.Log

@@ -297,3 +297,6 @@ func (c *Client) release(i int) {
 	c.slots[i].turn++
 	c.free = append(c.free, uint16(i))
 }
+
+// Require makes every answer wrong that is older than this version.
+func (c *Client) Require(version uint32) { c.seen = version }

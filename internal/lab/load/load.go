@@ -95,6 +95,7 @@ type Result struct {
 	Late           uint64 // replies to what was lost already, or to nothing
 	Wrong          uint64 // replies that are not what the zone holds
 	Blocked        uint64 // times the window was full when a query was due: Rate was not kept
+	Versions       int    // of the changing name, each newer than the ones before
 	Rcodes         [16]uint64
 	OctetsIn       uint64 // of replies
 	OctetsOut      uint64 // of queries

@@ -190,7 +190,10 @@ func (c *Client) data(s *slot, data []byte) string {
 		if version > c.Version.Load() {
 			return "newer than any"
 		}
-		c.seen = max(c.seen, version)
+		if version > c.seen {
+			c.seen = version
+			c.result.Versions++
+		}
 		return ""
 	}
 	return "data"
