@@ -251,6 +251,32 @@ func TestDerivedStaysOutOfInternalZones(t *testing.T) {
 	}
 }
 
+// TestFullCopyOfASignedZone: one DS stands for both views, so both have the
+// same keys, or it is told; also when the keys come later.
+func TestFullCopyOfASignedZone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.cfg.Views[0].Full = []string{"example.test"}
+	b.write("external/example.test.zone", external)
+	b.write("internal/example.test.zone", external)
+	b.start()
+	if got := b.codes("internal"); got != "" {
+		t.Error(got)
+	}
+	for _, step := range []struct{ outside, inside, want string }{
+		{"@ DNSKEY 257 3 13 a2V5\n", "", "view-unsigned"},
+		{"@ DNSKEY 257 3 13 a2V5\n", "@ DNSKEY 257 3 13 a2V6\n", "view-keys"},
+		{"@ DNSKEY 257 3 13 a2V5\n", "@ DNSKEY 257 3 13 a2V5\n", ""},
+	} {
+		b.write("external/example.test.zone", external+step.outside)
+		b.write("internal/example.test.zone", external+step.inside)
+		b.settle()
+		if got := b.codes("internal"); got != step.want {
+			t.Errorf("outside %q, inside %q: %q, want %q", step.outside, step.inside, got, step.want)
+		}
+	}
+}
+
 // TestInternalZoneBelowAnExternalOne exists inside alone, and the external
 // zone does not know it.
 func TestInternalZoneBelowAnExternalOne(t *testing.T) {

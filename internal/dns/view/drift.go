@@ -63,7 +63,10 @@ func (m *merge) lost(n name.Name) []string {
 	var lost []string
 	for t := range out {
 		switch t {
-		case dns.TypeCNAME, dns.TypeDNAME, dns.TypeNS, dns.TypeDS, dns.TypeRRSIG, dns.TypeNSEC:
+		case dns.TypeCNAME, dns.TypeDNAME, dns.TypeNS, dns.TypeDS:
+			continue
+		}
+		if signing(t) {
 			continue
 		}
 		if !own.has(t) && !(slices.Contains(group, t) && slices.ContainsFunc(group, own.has)) {

@@ -77,7 +77,7 @@ func TestCodesAreInTheTable(t *testing.T) {
 	}
 	_, problems := Materialise(Overlay{
 		Origin: parsed(t, "example."), File: "int", Notes: true, Hide: parsedAll(t, []string{"example", "nope.example", "vpn.example"}),
-		External: records(t, "ext", apex+"* A 192.0.2.9\nvpn A 192.0.2.8\ndb A 10.0.0.1\nc CNAME in.x.y\nd DNAME else.test.\nsub NS ns.else.test.\nm A 192.0.2.1\nm TXT t\n"),
+		External: records(t, "ext", apex+"@ DNSKEY 257 3 13 a2V5\n* A 192.0.2.9\nvpn A 192.0.2.8\ndb A 10.0.0.1\nc CNAME in.x.y\nd DNAME else.test.\nsub NS ns.else.test.\nm A 192.0.2.1\nm TXT t\n"),
 		Internal: records(t, "int", "a.dept A 10.0.0.1\nx.d A 10.0.0.1\nx.sub A 10.0.0.1\nm A 10.0.0.1\n"),
 	})
 	seen := map[string]bool{}
@@ -87,7 +87,7 @@ func TestCodesAreInTheTable(t *testing.T) {
 			t.Errorf("%v: the table has %+v", p, c)
 		}
 	}
-	for _, code := range []string{"hide-apex", "hide-nothing", "hide-wildcard", "wildcard-shadowed", "below-cut", "below-dname", "leak-address", "view-loses"} {
+	for _, code := range []string{"hide-apex", "hide-nothing", "hide-wildcard", "wildcard-shadowed", "below-cut", "below-dname", "leak-address", "view-loses", "view-unsigned"} {
 		if !seen[code] {
 			t.Errorf("%s is missing in %v", code, problems)
 		}

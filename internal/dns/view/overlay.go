@@ -36,11 +36,13 @@ type Overlay struct {
 //   - an internal NS or DNAME hides the external names below it;
 //   - an inherited delegation stays whole: data at or below it, or below an
 //     inherited DNAME, is refused unless the internal records restate the cut
-//     or it is hidden.
+//     or it is hidden;
+//   - of a signed zone, what signing added is left out, see unsign.
 func Materialise(o Overlay) ([]zonefile.Record, []zonefile.Problem) {
 	m := &merge{Overlay: o}
 	m.internal = ownersOf(o.Internal)
 	m.external = ownersOf(o.External)
+	m.unsign()
 	m.hidden()
 	m.collide()
 	var out []zonefile.Record
@@ -63,6 +65,7 @@ func Materialise(o Overlay) ([]zonefile.Record, []zonefile.Problem) {
 type merge struct {
 	Overlay
 	internal, external map[name.Name]types
+	signed             bool // External is
 	problems           []zonefile.Problem
 }
 
@@ -95,6 +98,9 @@ func (t types) has(rrtype uint16) bool { return t[rrtype].RR != nil }
 
 // keeps reports whether an external record of that owner and type is visible.
 func (m *merge) keeps(n name.Name, t uint16) bool {
+	if m.signed && signing(t) {
+		return false
+	}
 	if n == m.Origin {
 		return !m.givenAtApex(t)
 	}
