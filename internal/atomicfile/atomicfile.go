@@ -6,6 +6,7 @@ package atomicfile
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 )
@@ -35,7 +36,13 @@ func Write(path string, data []byte, perm os.FileMode) error {
 }
 
 // Write is like the package's Write, with w's faults.
-func (w Writer) Write(path string, data []byte, perm os.FileMode) (err error) {
+func (w Writer) Write(path string, data []byte, perm os.FileMode) error {
+	return w.Stream(path, perm, func(f io.Writer) error { _, err := f.Write(data); return err })
+}
+
+// Stream replaces path with what fill writes, which need not be in memory as a
+// whole. Where fill returns an error, path stays as it is.
+func (w Writer) Stream(path string, perm os.FileMode, fill func(io.Writer) error) (err error) {
 	if err := w.fault(StepCreate); err != nil {
 		return w.wrap(path, StepCreate, err)
 	}
@@ -50,7 +57,7 @@ func (w Writer) Write(path string, data []byte, perm os.FileMode) (err error) {
 			err = errors.Join(err, ignoreGone(os.Remove(f.Name())))
 		}
 	}()
-	if err := w.fill(f, data, perm); err != nil {
+	if err := w.fill(f, fill, perm); err != nil {
 		_ = f.Close() // the first error is the one to report
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -66,11 +73,11 @@ func (w Writer) Write(path string, data []byte, perm os.FileMode) (err error) {
 	return nil
 }
 
-func (w Writer) fill(f *os.File, data []byte, perm os.FileMode) error {
+func (w Writer) fill(f *os.File, fill func(io.Writer) error, perm os.FileMode) error {
 	if err := f.Chmod(perm); err != nil {
 		return err
 	}
-	if err := w.step(StepWrite, func() error { _, err := f.Write(data); return err }); err != nil {
+	if err := w.step(StepWrite, func() error { return fill(f) }); err != nil {
 		return err
 	}
 	return w.step(StepSync, f.Sync)

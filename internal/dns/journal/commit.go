@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,13 +36,10 @@ func (s *Store) Save(snaps ...Snapshot) error {
 		stems[i] = stem(snap.Zone, snap.View)
 		snap.Version = s.number(stems[i], snap.New)
 		versions[i] = snap.Version
-		data, err := encode(snap)
-		if err == nil {
-			if snap.New {
-				s.keep(stems[i])
-			}
-			err = s.writer.Write(s.path(stems[i], ext), data, 0o600)
+		if snap.New {
+			s.keep(stems[i])
 		}
+		err := s.writer.Stream(s.path(stems[i], ext), 0o600, func(w io.Writer) error { return write(w, snap) })
 		if err != nil {
 			s.dropNext(stems)
 			return err

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
@@ -8,10 +9,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -51,24 +52,52 @@ type head struct {
 	Why     string `json:"why,omitempty"`
 }
 
+// encode is write, into memory.
 func encode(snap Snapshot) ([]byte, error) {
+	var b bytes.Buffer
+	err := write(&b, snap)
+	return b.Bytes(), err
+}
+
+// piece is how much of a snapshot is in memory while it is written or read.
+const piece = 64 << 10
+
+// write writes a snapshot as a file has it.
+func write(to io.Writer, snap Snapshot) error {
+	h, err := json.Marshal(head{
+		snap.Zone, snap.View, snap.File, snap.FileSerial, snap.Source != nil, snap.Saved.UTC(), snap.Content.Records() + len(snap.Source),
+		snap.Version, snap.Content.Serial(), snap.Who, snap.Why,
+	})
+	if err != nil {
+		return err
+	}
+	sum := sha256.New()
+	e := encoder{w: io.MultiWriter(to, sum), room: append(append([]byte(magic), h...), '\n')}
+	e.content(snap)
+	for _, rr := range snap.Source {
+		e.put(source, "", rr)
+	}
+	if e.err != nil {
+		return fmt.Errorf("snapshot of %s: %w", snap.Zone, e.err)
+	}
+	if _, err := e.w.Write(e.room); err != nil {
+		return err
+	}
+	_, err = to.Write(sum.Sum(nil))
+	return err
+}
+
+// encoder writes records. The first error stays.
+type encoder struct {
+	w    io.Writer
+	room []byte // not written yet
+	err  error
+}
+
+func (e *encoder) content(snap Snapshot) {
 	made := map[string]bool{}
 	for _, rr := range snap.Derived {
 		made[rr.String()] = true
-	}
-	const guess = 64 // octets a record
-	body := make([]byte, 0, guess*(snap.Content.Records()+len(snap.Source)))
-	count := 0
-	put := func(kind byte, owner name.Name, rr dns.RR) error {
-		start := len(body)
-		wire, err := zone.AppendWire(append(body, kind, 0, 0, 0, 0), owner, rr)
-		if err != nil {
-			return fmt.Errorf("snapshot of %s: %s: %w", snap.Zone, rr.Header().Name, err)
-		}
-		binary.BigEndian.PutUint32(wire[start+1:], uint32(len(wire)-start-5))
-		body = wire
-		count++
-		return nil
 	}
 	for node := range snap.Content.Nodes() {
 		for i := range node.Sets {
@@ -77,29 +106,34 @@ func encode(snap Snapshot) ([]byte, error) {
 				if len(made) > 0 && made[rr.String()] {
 					kind = derived
 				}
-				if err := put(kind, node.Name, rr); err != nil {
-					return nil, err
-				}
+				e.put(kind, node.Name, rr)
 			}
 		}
 	}
-	for _, rr := range snap.Source {
-		owner, err := name.Parse(rr.Header().Name)
-		if err != nil {
-			return nil, fmt.Errorf("snapshot of %s: %q: %w", snap.Zone, rr.Header().Name, err)
-		}
-		if err := put(source, owner, rr); err != nil {
-			return nil, err
-		}
+}
+
+// put writes one record; the owner "" stands for that in it.
+func (e *encoder) put(kind byte, owner name.Name, rr dns.RR) {
+	if e.err != nil {
+		return
 	}
-	h, err := json.Marshal(head{
-		snap.Zone, snap.View, snap.File, snap.FileSerial, snap.Source != nil, snap.Saved.UTC(), count,
-		snap.Version, snap.Content.Serial(), snap.Who, snap.Why,
-	})
+	start := len(e.room)
+	wire := append(e.room, kind, 0, 0, 0, 0)
+	var err error
+	if owner != "" {
+		wire, err = zone.AppendWire(wire, owner, rr)
+	} else {
+		wire, err = zone.AppendRecord(wire, rr)
+	}
 	if err != nil {
-		return nil, err
+		e.err = fmt.Errorf("%s: %w", rr.Header().Name, err)
+		return
 	}
-	return seal(slices.Concat([]byte(magic), h, []byte("\n"), body)), nil
+	binary.BigEndian.PutUint32(wire[start+1:], uint32(len(wire)-start-5))
+	if e.room = wire; len(wire) >= piece {
+		_, e.err = e.w.Write(wire)
+		e.room = wire[:0]
+	}
 }
 
 func seal(data []byte) []byte {
@@ -127,16 +161,73 @@ func open(data []byte) ([]byte, error) {
 	return rest, nil
 }
 
+// decode is read, from memory.
 func decode(data []byte) (Snapshot, error) {
-	rest, err := open(data)
-	if err != nil {
-		return Snapshot{}, err
+	return read(bytes.NewReader(data), int64(len(data)), true)
+}
+
+// read reads a snapshot of that size, with or without the source records. The
+// octets go through the checksum as they are read; where it fails, whatever
+// else was wrong does not count.
+func read(from io.Reader, size int64, withSource bool) (Snapshot, error) {
+	const longest = 1 << 17 // a record
+	sum := sha256.New()
+	disk := &noted{r: from}
+	body := io.TeeReader(io.LimitReader(disk, max(size-sha256.Size, 0)), sum)
+	r := bufio.NewReaderSize(body, longest)
+	if first, _ := r.Peek(len(magicWord)); string(first) != magicWord {
+		if disk.err != nil {
+			return Snapshot{}, disk.err
+		}
+		return Snapshot{}, ErrMagic
 	}
-	line, body, ok := bytes.Cut(rest, []byte{'\n'})
-	var h head
-	if !ok {
+	snap, failed := readBody(r, size, withSource)
+	_, _ = io.Copy(io.Discard, r) // disk notes the error
+	var want [sha256.Size]byte
+	_, _ = io.ReadFull(disk, want[:]) // the checksum shows what is missing
+	if disk.err != nil {
+		return Snapshot{}, disk.err
+	}
+	if size < int64(len(magic)+sha256.Size) || !bytes.Equal(sum.Sum(nil), want[:]) {
+		return Snapshot{}, ErrChecksum
+	}
+	if failed != nil {
+		return Snapshot{}, failed
+	}
+	return snap, nil
+}
+
+// noted keeps the first error of the disk: a file that could not be read is
+// not a broken one.
+type noted struct {
+	r   io.Reader
+	err error
+}
+
+func (n *noted) Read(p []byte) (int, error) {
+	if n.err != nil {
+		return 0, n.err
+	}
+	got, err := n.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		n.err = err
+	}
+	return got, err
+}
+
+// readBody reads what stands before the checksum. size, of the file, bounds
+// what is set aside for what it claims to hold.
+func readBody(r *bufio.Reader, size int64, withSource bool) (Snapshot, error) {
+	// Only a whole file may claim to come from a newer version.
+	if first, _ := r.Peek(len(magic)); string(first) != magic {
+		return Snapshot{}, ErrVersion
+	}
+	_, _ = r.Discard(len(magic)) // it was there
+	line, err := r.ReadBytes('\n')
+	if err != nil {
 		return Snapshot{}, ErrContent
 	}
+	var h head
 	if err := json.Unmarshal(line, &h); err != nil {
 		return Snapshot{}, fmt.Errorf("%w: %w", ErrContent, err)
 	}
@@ -144,57 +235,99 @@ func decode(data []byte) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("%w: %w", ErrContent, err)
 	}
-	snap := Snapshot{
+	d := decoder{b: zone.NewBuilder(origin), withSource: withSource, Snapshot: Snapshot{
 		Zone: origin.String(), View: h.View, File: h.File, FileSerial: h.FileSerial, Saved: h.Saved,
-		Version: max(h.Version, 1), Who: h.Who, Why: h.Why,
-	}
+		Version: max(h.Version, 1), Who: h.Who, Why: h.Why, HasSource: h.HasSource,
+	}}
+	const shortest = 16 // octets of a record
+	expected := int(min(int64(max(h.Records, 0)), size/shortest))
 	if h.HasSource {
-		snap.Source = []dns.RR{}
+		expected = expected/2 + 1
 	}
-	b := zone.NewBuilder(origin)
+	d.b.Expect(expected)
+	if h.HasSource && withSource {
+		d.Source = make([]dns.RR, 0, expected)
+	}
 	count := 0
-	for ; len(body) > 0; count++ {
-		if body, err = snap.take(b, body); err != nil {
+	for ; ; count++ {
+		if _, err := r.Peek(1); errors.Is(err, io.EOF) {
+			break
+		}
+		if err := d.take(r); err != nil {
 			return Snapshot{}, err
 		}
 	}
 	if count != h.Records {
 		return Snapshot{}, fmt.Errorf("%w: %d records of %d", ErrContent, count, h.Records)
 	}
-	if snap.Content, err = b.Build(); err != nil {
+	if d.Content, err = d.b.Build(); err != nil {
 		return Snapshot{}, fmt.Errorf("%w: %w", ErrContent, err)
 	}
-	return snap, nil
+	return d.Snapshot, nil
 }
 
-// take reads one record off body.
-func (snap *Snapshot) take(b *zone.Builder, body []byte) ([]byte, error) {
-	if len(body) < 5 {
-		return nil, ErrContent
+// decoder gathers the records of a snapshot.
+type decoder struct {
+	Snapshot
+	b          *zone.Builder
+	arena      zone.Arena
+	withSource bool
+}
+
+// take reads one record.
+func (d *decoder) take(r *bufio.Reader) error {
+	head, err := r.Peek(5)
+	if err != nil {
+		return ErrContent
 	}
-	kind, size := body[0], int(binary.BigEndian.Uint32(body[1:5]))
-	if body = body[5:]; size > len(body) {
-		return nil, ErrContent
+	kind, size := head[0], int(binary.BigEndian.Uint32(head[1:]))
+	if size > r.Size()-5 {
+		return ErrContent
 	}
-	rr, end, err := dns.UnpackRR(body[:size], 0)
-	if err != nil || end != size {
-		return nil, fmt.Errorf("%w: record: %w", ErrContent, err)
+	whole, err := r.Peek(5 + size)
+	if err != nil {
+		return ErrContent
+	}
+	if kind != source || d.withSource {
+		err = d.record(kind, whole[5:])
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrContent, err)
+	}
+	_, err = r.Discard(5 + size)
+	return err
+}
+
+func (d *decoder) record(kind byte, wire []byte) error {
+	rr, owner, err := d.arena.Unpack(wire)
+	if err != nil {
+		return fmt.Errorf("record: %w", err)
 	}
 	switch kind {
 	case source:
-		snap.Source = append(snap.Source, rr)
+		d.Source = append(d.Source, rr)
+		return nil
 	case derived:
-		snap.Derived = append(snap.Derived, rr)
-		err = b.AddNormal(rr)
+		d.Derived = append(d.Derived, rr)
+		return d.b.AddOwned(owner, rr)
 	case content:
-		err = b.AddNormal(rr)
-	default:
-		err = fmt.Errorf("record kind %d", kind)
+		return d.b.AddOwned(owner, rr)
 	}
+	return fmt.Errorf("record kind %d", kind)
+}
+
+// readFile reads the snapshot that a file holds.
+func readFile(path string, withSource bool) (Snapshot, error) {
+	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrContent, err)
+		return Snapshot{}, err
 	}
-	return body[size:], nil
+	defer f.Close() // it is only read from
+	info, err := f.Stat()
+	if err != nil {
+		return Snapshot{}, err
+	}
+	return read(f, info.Size(), withSource)
 }
 
 // loadJSON reads a sealed file of JSON; an absent one leaves v as it is.

@@ -164,14 +164,10 @@ func (s *Store) Former(zone, view string, number int) (Snapshot, error) {
 	if number == s.newest[key] {
 		path = s.path(key, snapshotExt)
 	}
-	data, err := os.ReadFile(path)
+	snap, err := readFile(path, true)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Snapshot{}, fmt.Errorf("version %d of %s: %w", number, zone, ErrNoVersion)
 	}
-	if err != nil {
-		return Snapshot{}, fmt.Errorf("version %d of %s: %w", number, zone, err)
-	}
-	snap, err := decode(data)
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("version %d of %s: %w", number, zone, err)
 	}
@@ -207,11 +203,7 @@ func describe(path string) (Version, error) {
 	if h.Version > 0 {
 		return v, nil
 	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return Version{}, err
-	}
-	snap, err := decode(data)
+	snap, err := readFile(path, false)
 	if err != nil {
 		return Version{}, err
 	}

@@ -35,9 +35,10 @@ type Snapshot struct {
 	Source  []dns.RR   // the records of File alone, before the overlay; nil without a file
 	Derived []dns.RR   // the records in Content that Postern made itself
 
-	Version  int    // counts from 1 by (zone, view); Save gives it
-	Who, Why string // who had it published
-	New      bool   // for Save: another version, the one before goes into the history; else it replaces its version
+	Version   int    // counts from 1 by (zone, view); Save gives it
+	Who, Why  string // who had it published
+	HasSource bool   // there are source records, read or not; Save does not look at it
+	New       bool   // for Save: another version, the one before goes into the history; else it replaces its version
 }
 
 // Derived is one set of TXT records that Postern publishes.
@@ -96,6 +97,16 @@ func Open(dir string, writer atomicfile.Writer) (*Store, error) {
 // Load reads everything. Files that do not check out are renamed to end in
 // .broken and named in the problems; the rest is returned all the same.
 func (s *Store) Load() (snapshots []Snapshot, derived []Derived, problems []error) {
+	return s.load(true)
+}
+
+// LoadContents is Load without the source records: Former reads those of one
+// snapshot when they are needed.
+func (s *Store) LoadContents() (snapshots []Snapshot, derived []Derived, problems []error) {
+	return s.load(false)
+}
+
+func (s *Store) load(withSource bool) (snapshots []Snapshot, derived []Derived, problems []error) {
 	if err := s.recover(); err != nil {
 		problems = append(problems, err)
 	}
@@ -120,7 +131,7 @@ func (s *Store) Load() (snapshots []Snapshot, derived []Derived, problems []erro
 		if strings.HasPrefix(e.Name(), ".") || !strings.HasSuffix(e.Name(), snapshotExt) {
 			continue
 		}
-		snap, err := s.loadSnapshot(e.Name())
+		snap, err := s.loadSnapshot(e.Name(), withSource)
 		if err != nil {
 			problems = append(problems, err)
 			continue
@@ -132,12 +143,11 @@ func (s *Store) Load() (snapshots []Snapshot, derived []Derived, problems []erro
 	return snapshots, derived, problems
 }
 
-func (s *Store) loadSnapshot(file string) (Snapshot, error) {
-	data, err := os.ReadFile(filepath.Join(s.dir, file))
-	if err != nil {
+func (s *Store) loadSnapshot(file string, withSource bool) (Snapshot, error) {
+	snap, err := readFile(filepath.Join(s.dir, file), withSource)
+	if p := (*fs.PathError)(nil); errors.As(err, &p) {
 		return Snapshot{}, fmt.Errorf("read %s: %w", file, err)
 	}
-	snap, err := decode(data)
 	if err == nil && stem(snap.Zone, snap.View)+snapshotExt != file {
 		err = fmt.Errorf("%w: it holds zone %s of view %s", ErrContent, snap.Zone, snap.View)
 	}

@@ -1,13 +1,16 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/miekg/dns"
@@ -238,4 +241,39 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%+v", snap)
 		}
 	})
+}
+
+// A disk that fails while a snapshot is read says nothing about the snapshot.
+func TestFailingDiskIsNoDamage(t *testing.T) {
+	t.Parallel()
+	whole, err := encode(snapshot(t, "example.test.", "external", 7))
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("broken disk")
+	for i := range whole {
+		from := io.MultiReader(bytes.NewReader(whole[:i]), iotest.ErrReader(broken))
+		if _, err := read(from, int64(len(whole)), true); !errors.Is(err, broken) {
+			t.Fatalf("after %d octets: %v", i, err)
+		}
+	}
+}
+
+// LoadContents leaves the source records where they are, and says so.
+func TestLoadContents(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	snap := snapshot(t, "example.test.", "external", 7)
+	if err := open2(t, dir, atomicfile.Writer{}).Save(snap); err != nil {
+		t.Fatal(err)
+	}
+	s := open2(t, dir, atomicfile.Writer{})
+	got, _, problems := s.LoadContents()
+	if len(got) != 1 || len(problems) > 0 || got[0].Source != nil || !got[0].HasSource || !zone.SameContent(got[0].Content, snap.Content) {
+		t.Fatalf("%+v, %v", got, problems)
+	}
+	whole, err := s.Former("example.test.", "external", got[0].Version)
+	if err != nil || len(whole.Source) != 1 || whole.Source[0].String() != snap.Source[0].String() {
+		t.Errorf("source: %v, %v", whole.Source, err)
+	}
 }

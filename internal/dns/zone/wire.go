@@ -12,8 +12,21 @@ import (
 // AppendWire appends a normalised record in uncompressed wire form; owner is
 // its owner name.
 func AppendWire(to []byte, owner name.Name, rr dns.RR) ([]byte, error) {
+	return appendRest(append(to, owner...), rr)
+}
+
+// AppendRecord is AppendWire with the owner that the record has.
+func AppendRecord(to []byte, rr dns.RR) ([]byte, error) {
+	to, err := name.AppendParsed(to, rr.Header().Name)
+	if err != nil {
+		return to, err
+	}
+	return appendRest(to, rr)
+}
+
+// appendRest appends what follows the owner.
+func appendRest(to []byte, rr dns.RR) ([]byte, error) {
 	h := rr.Header()
-	to = append(to, owner...)
 	to = binary.BigEndian.AppendUint16(to, h.Rrtype)
 	to = binary.BigEndian.AppendUint16(to, h.Class)
 	to = binary.BigEndian.AppendUint32(to, h.Ttl)
