@@ -154,8 +154,14 @@ func (o *owner) assemble(c *candidate, base []zonefile.Record, hide, tree []name
 		return false
 	}
 	b := zone.NewBuilder(c.zone)
-	for _, r := range c.records {
-		if err := b.AddNormal(r.RR); err != nil {
+	b.Expect(len(c.records))
+	for i := range c.records {
+		r := &c.records[i]
+		owner, err := r.Name()
+		if err == nil {
+			err = b.AddOwned(owner, r.RR)
+		}
+		if err != nil {
 			c.problems = append(c.problems, r.At(zonefile.ERR, "bad-data", err.Error(), ""))
 			return false
 		}
