@@ -125,6 +125,9 @@ func (in *includer) include(path string) ([]byte, string, error) {
 	f, err := in.root.OpenFile(rel, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		in.sigs = append(in.sigs, absent)
+		if _, there := os.Stat(filepath.Join(in.dir, rel)); there == nil && !errors.Is(err, fs.ErrPermission) {
+			return nil, "", zonefile.ErrOutside // by a symbolic link
+		}
 		return nil, "", plainError(err)
 	}
 	text, sig, err := readAll(f)

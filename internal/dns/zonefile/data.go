@@ -123,11 +123,11 @@ func (d *data) addr() {
 	case d.rrtype == dns.TypeA && ok:
 		d.wrong(t, "an IPv6 address belongs in an AAAA record", "%s is not an IPv4 address", t.quoted())
 	case d.rrtype == dns.TypeA:
-		d.wrong(t, "", "%s is not an IPv4 address", t.quoted())
+		d.wrong(t, addrHint(d.rrtype, t.text), "%s is not an IPv4 address", t.quoted())
 	case ok:
 		d.wrong(t, "an IPv4 address belongs in an A record", "%s is not an IPv6 address", t.quoted())
 	default:
-		d.wrong(t, "", "%s is not an IPv6 address", t.quoted())
+		d.wrong(t, addrHint(d.rrtype, t.text), "%s is not an IPv6 address", t.quoted())
 	}
 }
 

@@ -164,7 +164,7 @@ func (l *lexer) token() (token, bool) {
 		c := l.src[l.pos]
 		switch {
 		case c == 0:
-			l.report(l.line, l.col(), "syntax", "zero octet in the text", `write it \000`)
+			l.report(l.line, l.col(), "syntax", "zero octet in the text", `is this a text file? in a text such an octet is written \000`)
 			return token{}, false
 		case c == '\n' || c == '\r' && l.pos+1 < len(l.src) && l.src[l.pos+1] == '\n':
 			// departs from RFC 1035, Section 5.1: a line break within quotes

@@ -143,6 +143,10 @@ func (p *parser) file(src string, s *scope) {
 		return
 	}
 	p.size -= len(src)
+	if strings.HasPrefix(src, "\xff\xfe") || strings.HasPrefix(src, "\xfe\xff") {
+		p.add(Problem{File: s.file, Severity: ERR, Code: "syntax", Message: "the file is in UTF-16", Hint: "save it as UTF-8"})
+		return
+	}
 	lex := newLexer(src, func(line, col int, code, message, hint string) {
 		p.fail(s, token{line: line, col: col}, code, message, hint)
 		s.owner, s.lost = "", true

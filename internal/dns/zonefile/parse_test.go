@@ -152,7 +152,7 @@ func TestProblems(t *testing.T) {
 func TestHints(t *testing.T) {
 	t.Parallel()
 	_, problems := parse(t, "a 1 A mail\n", Options{})
-	if len(problems) != 1 || problems[0].String() != `z:1:7: ERR bad-data "mail" is not an IPv4 address (such as 192.0.2.1)` || !problems[0].Blocks() {
+	if len(problems) != 1 || problems[0].String() != `z:1:7: ERR bad-data "mail" is not an IPv4 address (such as 192.0.2.1; another name for a host is a CNAME)` || !problems[0].Blocks() {
 		t.Error(problems)
 	}
 }

@@ -160,7 +160,7 @@ func (p *parser) head(r parts, s *scope) (dns.RR_Header, parts, bool) {
 			return h, r, false
 		}
 		if !ok || r.hasTTL {
-			p.fail(s, t, "bad-type", fmt.Sprintf("%q is no record type", t.text), headHint(t.text, s, p.zone))
+			p.fail(s, t, "bad-type", fmt.Sprintf("%q is no record type", t.text), headHint(r.typ, t))
 			return h, r, false
 		}
 		h.Ttl, r.hasTTL = ttl, true
@@ -168,18 +168,12 @@ func (p *parser) head(r parts, s *scope) (dns.RR_Header, parts, bool) {
 			p.ttl, p.ttlKnown = ttl, true
 		}
 	}
-	p.fail(s, r.typ, "no-type", "record has no type", "name, TTL, class, type, data; a name alone on its line is no record")
-	return h, r, false
-}
-
-func headHint(text string, s *scope, zone name.Name) string {
-	switch {
-	case strings.HasPrefix(text, "$"):
-		return "a directive begins in the first column"
-	case strings.IndexByte("0123456789", text[0]) >= 0:
-		return "expected TTL, class, type, data; a name in front is missing? a line with the owner of the line before begins with a blank"
+	hint := strayHint(r.typ.text)
+	if hint == "" {
+		hint = "name, TTL, class, type, data; a name alone on its line is no record"
 	}
-	return typeHint
+	p.fail(s, r.typ, "no-type", "record has no type", hint)
+	return h, r, false
 }
 
 func parseType(word string) (uint16, bool) {
@@ -310,6 +304,7 @@ func (p *parser) checkCut(rr dns.RR, r parts, s *scope) {
 		return
 	}
 	for _, t := range r.data {
+		p.checkQuotes(t, s)
 		if t.cut && !strings.HasSuffix(t.text, `"`) {
 			p.warn(s, t, "txt-cut", fmt.Sprintf("the text ends at %q: what follows the semicolon is a comment", t.text), "put the whole text in quotes")
 		}

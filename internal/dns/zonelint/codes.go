@@ -70,6 +70,7 @@ func fileCodes(group grouper, add adder) {
 	add("unreadable", "the file cannot be read", "look at its owner and mode")
 	group(fromFile, zonefile.WARN, false)
 	add("txt-cut", "an unquoted semicolon cuts a text", "put the whole text in quotes")
+	add("txt-quotes", "a text in typographic quotes, which are part of it", "write straight ones")
 	add("no-ttl", "no TTL is given anywhere", "begin the file with $TTL")
 	add("origin-outside", "$ORIGIN leads out of the zone", "add or remove the final dot")
 }
