@@ -107,11 +107,11 @@ func table(t testing.TB) *view.Table {
 	sec := compile(t, second)
 	return view.NewTable([]view.View{
 		{
-			Name: "internal", Recursion: true, Clients: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")},
+			Name: "internal", Recursion: true, Keys: []name.Name{mustName(t, insideKey)}, Clients: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")},
 			Zones: map[name.Name]*answer.Zone{in.Origin(): in, sec.Origin(): sec, mustName(t, "failed"): nil},
 		},
 		{
-			Name: "external", Clients: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")},
+			Name: "external", Keys: []name.Name{mustName(t, outsideKey)}, Clients: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")},
 			Zones: map[name.Name]*answer.Zone{ex.Origin(): ex, sec.Origin(): sec, mustName(t, "failed"): nil},
 		},
 	})
