@@ -30,8 +30,7 @@ type candidate struct {
 	content  *zone.Zone
 	problems []zonefile.Problem
 
-	compared *zone.Zone // the content that equal is about
-	equal    bool       // it differs from what is served in its serial at most
+	diff difference // to what is served, see compare
 
 	changed  bool // other content than is served, or a serial that moved ahead
 	fallback bool // made of the records accepted before: it clears no refusal

@@ -2,7 +2,6 @@ package authority
 
 import (
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -86,12 +85,12 @@ func (o *owner) changes(c *candidate, now time.Time) bool {
 	file := c.content.Serial()
 	if o.same(c) {
 		if old := o.standing(c.key); !o.plan.Serial.bump(file, old.Serial()) {
-			c.content = c.content.WithSerial(old.Serial())
+			c.renumber(old.Serial())
 			return false
 		}
 	}
 	last, known := o.store.HighWater(c.zone.String(), c.view)
-	c.content = c.content.WithSerial(o.plan.Serial.next(file, last, known, now))
+	c.renumber(o.plan.Serial.next(file, last, known, now))
 	return true
 }
 
@@ -130,9 +129,15 @@ func (o *owner) finish(c *candidate, st *served) {
 }
 
 func sameRecords(a, b []zonefile.Record) bool {
-	return (a == nil) == (b == nil) && slices.EqualFunc(a, b, func(x, y zonefile.Record) bool {
-		return dns.IsDuplicate(x.RR, y.RR) && x.RR.Header().Ttl == y.RR.Header().Ttl
-	})
+	if (a == nil) != (b == nil) || len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if !zone.SameRecord(a[i].RR, b[i].RR) {
+			return false
+		}
+	}
+	return true
 }
 
 func (o *owner) snapshot(c *candidate, now time.Time) journal.Snapshot {
@@ -171,7 +176,7 @@ func (o *owner) accept(c *candidate, now time.Time) {
 		st = &served{key: c.key}
 		o.served[c.key] = st
 	}
-	old := st.content
+	diff := o.compare(c) // while the old content stands
 	st.content, st.records, st.compiled, st.loadedAt = c.content, c.records, answer.Compile(c.content), now
 	st.who, st.why = c.who, c.why
 	if c.source != nil {
@@ -179,16 +184,16 @@ func (o *owner) accept(c *candidate, now time.Time) {
 	}
 	o.finish(c, st)
 	o.a.Counters.Published.Inc()
-	o.announce(st, old)
+	o.announce(st, diff)
 }
 
 // announce logs what changed and puts it into the report.
-func (o *owner) announce(st *served, old *zone.Zone) {
-	removed, added := zone.Diff(old, st.content)
+func (o *owner) announce(st *served, diff *difference) {
+	old, removed, added := diff.old, diff.removed, diff.added
 	ch := Change{Zone: st.zone.String(), View: st.view, NewSerial: st.content.Serial()}
-	removed, added = withoutSerial(removed, added)
 	ch.Removed, ch.Added = len(removed), len(added)
 	if old == nil {
+		ch.Added = st.content.Records()
 		o.log.Info("zone is loaded", "zone", ch.Zone, "view", ch.View, "serial", ch.NewSerial, "records", st.content.Records())
 	} else {
 		ch.OldSerial = old.Serial()
@@ -272,12 +277,8 @@ func (o *owner) publish(zonesOf map[string]map[name.Name]*answer.Zone, zones map
 		return key{x, a.View}.compare(key{y, b.View})
 	})
 	o.a.state.Store(p)
-	// Answering leaves no garbage, so the collector would keep the room that
-	// loading needed for as long as nothing is edited.
 	const large = 50_000
-	if o.loaded >= large {
-		debug.FreeOSMemory()
-	}
+	o.untidy = o.untidy || o.loaded >= large
 	o.loaded = 0
 }
 

@@ -41,7 +41,7 @@ func (o *owner) mayPublish(c *candidate) bool {
 		return true
 	}
 	file := c.source.path()
-	dangers := o.dangers(file, old, c.content)
+	dangers := o.dangers(file, c)
 	var waits []zonefile.Problem
 	hint := fmt.Sprintf("postern zone plan %s shows it; postern zone apply %[1]s publishes it", c.zone)
 	switch {
@@ -67,15 +67,39 @@ func (o *owner) standing(k key) *zone.Zone {
 	return nil
 }
 
-// same reports whether c would answer as what is served does. Comparing a
-// large zone takes its time: it is done once.
-func (o *owner) same(c *candidate) bool {
-	if c.compared != c.content {
-		old := o.standing(c.key)
-		c.equal = old != nil && zone.SameContent(old, c.content)
-		c.compared = c.content
+// difference is what changes from one content to the next, less a SOA of which
+// the serial alone does.
+type difference struct {
+	old, next      *zone.Zone
+	removed, added []dns.RR
+}
+
+// compare returns how c differs from what is served; from nothing, nothing
+// differs. Comparing a large zone takes its time: it is done once.
+func (o *owner) compare(c *candidate) *difference {
+	d, old := &c.diff, o.standing(c.key)
+	if d.next != c.content || d.old != old {
+		*d = difference{old: old, next: c.content}
+		if old != nil {
+			d.removed, d.added = withoutSerial(zone.Diff(old, c.content))
+		}
 	}
-	return c.equal
+	return d
+}
+
+// renumber gives c another serial, which compare does not look at.
+func (c *candidate) renumber(serial uint32) {
+	numbered := c.content.WithSerial(serial)
+	if c.diff.next == c.content {
+		c.diff.next = numbered
+	}
+	c.content = numbered
+}
+
+// same reports whether c would answer as what is served does.
+func (o *owner) same(c *candidate) bool {
+	d := o.compare(c)
+	return d.old != nil && len(d.removed)+len(d.added) == 0
 }
 
 // hold notes that the newest records wait, and why.
@@ -109,7 +133,9 @@ func pinnedProblem(file string, pin journal.Pin) zonefile.Problem {
 
 // dangers returns what must not happen by mistake. A new zone endangers
 // nothing.
-func (o *owner) dangers(file string, old, next *zone.Zone) []zonefile.Problem {
+func (o *owner) dangers(file string, c *candidate) []zonefile.Problem {
+	d := o.compare(c)
+	old, next, removed, added := d.old, d.next, d.removed, d.added
 	if old == nil {
 		return nil
 	}
@@ -120,7 +146,6 @@ func (o *owner) dangers(file string, old, next *zone.Zone) []zonefile.Problem {
 			Hint: fmt.Sprintf("if it is meant: postern zone apply %s --accept %s --reason TEXT", next.Origin(), code),
 		})
 	}
-	removed, added := withoutSerial(zone.Diff(old, next))
 	size := max(len(removed), len(added))
 	if old.Records() >= smallZone && size*100 > o.plan.MaxChange*old.Records() {
 		add(LargeChange, fmt.Sprintf("%d of %d records go and %d come: more than %d %%", len(removed), old.Records(), len(added), o.plan.MaxChange))

@@ -181,7 +181,9 @@ func (o *owner) planOf(r *round) []Plan {
 		if old != nil {
 			p.OldSerial, p.OldRecords = old.Serial(), old.Records()
 		}
-		p.Removed, p.Added = withoutSerial(zone.Diff(old, c.content))
+		if p.Removed, p.Added = o.compare(c).removed, o.compare(c).added; old == nil {
+			_, p.Added = zone.Diff(nil, c.content)
+		}
 		if p.OldRecords > 0 {
 			p.Percent = 100 * max(len(p.Removed), len(p.Added)) / p.OldRecords
 		}
@@ -190,7 +192,7 @@ func (o *owner) planOf(r *round) []Plan {
 		}
 		if c.order != nil {
 			p.Problems = c.problems
-			p.Needs = slices.Compact(codes(o.dangers(p.File, old, c.content)))
+			p.Needs = slices.Compact(codes(o.dangers(p.File, c)))
 			o.obstacle(&p, c)
 		}
 		plans = append(plans, p)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/miekg/dns"
@@ -36,6 +37,7 @@ type owner struct {
 	faults    map[string][]Fault // what is wrong beside the zones, by what looked
 	report    *Report            // where a call wants to hear of changes
 	loaded    int                // records published since the last table
+	untidy    bool               // many records were published: see tidy
 }
 
 // served is what one (zone, view) answers with.
@@ -128,6 +130,12 @@ func (o *owner) take(snap journal.Snapshot) {
 	o.sources[k] = s
 }
 
+// tidyAfter is how long after the last large load memory is given back.
+// Answering leaves no garbage, so the collector would keep the room that
+// loading needed for as long as nothing is edited; but who edits a zone may
+// edit it again soon, and would need that room.
+const tidyAfter = 3 * time.Second
+
 // run is the owner's goroutine.
 func (o *owner) run(ctx context.Context, w *watch) {
 	o.starting, o.watch = false, w
@@ -140,7 +148,13 @@ func (o *owner) run(ctx context.Context, w *watch) {
 	}
 	settle, armed := time.NewTimer(time.Hour), false
 	defer settle.Stop()
+	quiet := time.NewTimer(time.Hour)
+	defer quiet.Stop()
 	for {
+		if o.untidy {
+			quiet.Reset(tidyAfter)
+			o.untidy = false
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -152,6 +166,8 @@ func (o *owner) run(ctx context.Context, w *watch) {
 		case <-settle.C:
 			armed = false
 			o.scan(false)
+		case <-quiet.C:
+			debug.FreeOSMemory()
 		case <-w.changed:
 			// The first look starts a file's clock, the next ones read it when
 			// the clock has run. A burst of events is one look.
