@@ -133,7 +133,7 @@ func meant(name string, known []string, otherwise string) string {
 func (b *builder) dns() {
 	s := b.root.sub("dns")
 	b.checked.DNS = DNS{Apply: s.text("apply"), Serial: s.text("serial"), Lint: s.text("lint")}
-	b.checked.DNS.RRL, b.checked.DNS.Cookies = s.rate("rrl"), s.flag("cookies")
+	b.checked.DNS.RRL, b.checked.DNS.RRLTotal, b.checked.DNS.Cookies = s.rate("rrl"), s.rate("rrl_total"), s.flag("cookies")
 	b.checked.DNS.MaxChange, _ = parsePercent(s.text("max_change"))
 }
 

@@ -66,6 +66,7 @@ type DNS struct {
 	Lint      string // "serve", "strict"
 	MaxChange int    // percent, 1 to 100
 	RRL       Rate   // zero: off
+	RRLTotal  Rate   // zero: off, as it is without RRL
 	Cookies   bool
 }
 

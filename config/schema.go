@@ -62,6 +62,7 @@ func namesSchema() []section {
 			{name: "lint", kind: kindWord(), def: "serve", words: []string{"serve", "strict"}, doc: "serve: only what makes a zone unservable blocks it; strict: every ERR blocks"},
 			{name: "max_change", kind: kindPercent(), def: "30%", doc: "larger changes of zones from 10 records on wait for postern zone apply --accept, as does losing apex NS, MX or address"},
 			{name: "rrl", kind: kindLimit(), def: "50/s", doc: "equal answers by UDP to one /24 or /56 outside, where no cookie shows that the client is there"},
+			{name: "rrl_total", kind: kindLimit(), def: "200/s", doc: "all answers there together, where rrl is not off: the many names of a large zone make many different ones"},
 			{name: "cookies", kind: kindFlag(), def: true, doc: "DNS cookies: clients that show one are outside rrl"},
 			{name: "source", kind: kindAddress(), list: true, def: []string{}, only: []string{}, doc: "own addresses for NOTIFY, SOA polls and transfers"},
 		}},

@@ -40,7 +40,7 @@ func (a *App) buildNames(cfg *config.Checked) error {
 	a.jar.Store(jar)
 	serving := serve.Config{
 		Table: a.authority.Table, Resolver: a.resolver, NSID: cfg.Server.Hostname, Log: a.log,
-		RRL: perSecond(cfg.DNS.RRL), Exempt: cfg.Limits.Exempt, Cookies: a.cookies,
+		RRL: perSecond(cfg.DNS.RRL), RRLTotal: perSecond(cfg.DNS.RRLTotal), Exempt: cfg.Limits.Exempt, Cookies: a.cookies,
 	}
 	if a.opts.TestKnobs {
 		serving.Now = a.now // else the limiter reads a cheaper clock

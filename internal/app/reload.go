@@ -152,7 +152,7 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	a.cfg = next
 	a.setAddresses(next)
 	a.jar.Store(jar)
-	a.serve.Limit(perSecond(next.DNS.RRL), next.Limits.Exempt)
+	a.serve.Limit(perSecond(next.DNS.RRL), perSecond(next.DNS.RRLTotal), next.Limits.Exempt)
 	a.retire(a.mail.Swap(world))
 	a.queue.SetHold(next.Mail.Outbound.Mode == "hold")
 	if err := errors.Join(names.Commit(ctx), doors.commit(ctx)); err != nil {

@@ -52,8 +52,10 @@ const (
 )
 
 // RRL bounds how many equal replies go to one prefix, a /24 of IPv4 or a /56
-// of IPv6, so that a forged source gets little and never more than was sent
-// in its name. The zero value is off. It is safe for concurrent use.
+// of IPv6, and how many of all kinds together, so that a forged source gets
+// little and, in a flood, never more than was sent in its name: whoever asks
+// for the many names of a large zone, each seldom, stays below every bound
+// but the second. The zero value is off. It is safe for concurrent use.
 type RRL struct {
 	Counters RRLCounters
 
@@ -64,15 +66,17 @@ type RRL struct {
 type RRLCounters struct {
 	Slipped metrics.Counter
 	Dropped metrics.Counter
+	Network metrics.Counter // of these, the ones over no rate but the total of their prefix
 	Evicted metrics.Counter // buckets that gave way to others while still in use: rrlSlots was reached
 }
 
 // rrlSet is the settings and the table, which outlives them.
 type rrlSet struct {
 	interval uint64 // ticks a reply
+	total    uint64 // ticks a reply of any kind; 0: they are not counted together
 	exempt   []netip.Prefix
 	seed     maphash.Seed
-	key      [2]uint64
+	key      [3]uint64
 	table    []atomic.Uint64
 }
 
@@ -91,14 +95,18 @@ const (
 	window = uint64(rrlWindow) >> tickShift
 )
 
-// Set changes rate, in replies a second, and the prefixes that are never
-// limited. 0 is off. What was counted stays.
-func (l *RRL) Set(rate int, exempt []netip.Prefix) {
+// Set changes rate, of equal replies a second, total, of all replies a second,
+// and the prefixes that are never limited. Without a rate all is off, without
+// a total there is none. What was counted stays.
+func (l *RRL) Set(rate, total int, exempt []netip.Prefix) {
 	if rate <= 0 {
 		l.set.Store(nil)
 		return
 	}
 	s := &rrlSet{interval: second / uint64(min(rate, RRLMax))}
+	if total > 0 {
+		s.total = second / uint64(min(total, RRLMax))
+	}
 	for _, p := range exempt {
 		s.exempt = append(s.exempt, unmap(p))
 	}
@@ -106,7 +114,9 @@ func (l *RRL) Set(rate int, exempt []netip.Prefix) {
 		s.seed, s.key, s.table = old.seed, old.key, old.table
 	} else {
 		s.seed, s.table = maphash.MakeSeed(), make([]atomic.Uint64, rrlSlots)
-		s.key = [2]uint64{maphash.Bytes(s.seed, []byte{0}), maphash.Bytes(s.seed, []byte{1})}
+		for i := range s.key {
+			s.key[i] = maphash.Bytes(s.seed, []byte{byte(i)})
+		}
 	}
 	l.set.Store(s)
 }
@@ -126,9 +136,21 @@ func (l *RRL) Rule(client netip.Addr, kind Kind, of []byte, now time.Duration) R
 			return Pass
 		}
 	}
-	ruling, evicted := s.take(s.hash(client, kind, of), uint64(now)>>tickShift&timeMask)
+	at, p := uint64(now)>>tickShift&timeMask, prefixOf(client)
+	ruling, evicted := s.take(s.hash(p, kind, of), s.interval, at)
 	if evicted {
 		l.Counters.Evicted.Inc()
+	}
+	if s.total > 0 {
+		// All of it is charged, as the rest is, whether it goes out or not.
+		all, evicted := s.take(s.hashAll(p), s.total, at)
+		if evicted {
+			l.Counters.Evicted.Inc()
+		}
+		if ruling == Pass && all != Pass {
+			ruling = all
+			l.Counters.Network.Inc()
+		}
 	}
 	switch ruling {
 	case Slip:
@@ -139,24 +161,32 @@ func (l *RRL) Rule(client netip.Addr, kind Kind, of []byte, now time.Duration) R
 	return ruling
 }
 
-// hash is of prefix, kind and name. It is seeded: nobody outside can tell
-// which two share a slot.
-func (s *rrlSet) hash(client netip.Addr, kind Kind, of []byte) uint64 {
-	var prefix uint64
+// prefixOf is a client's /24 or /56, as a number.
+func prefixOf(client netip.Addr) uint64 {
 	if client.Is4() || client.Is4In6() {
 		a := client.As4()
-		prefix = uint64(binary.BigEndian.Uint32(a[:]) >> 8)
-	} else {
-		a := client.As16()
-		prefix = binary.BigEndian.Uint64(a[:8])>>8 | 1<<63
+		return uint64(binary.BigEndian.Uint32(a[:]) >> 8)
 	}
+	a := client.As16()
+	return binary.BigEndian.Uint64(a[:8])>>8 | 1<<63
+}
+
+// hash is of prefix, kind and name. It is seeded: nobody outside can tell
+// which two share a slot.
+func (s *rrlSet) hash(prefix uint64, kind Kind, of []byte) uint64 {
 	hi, lo := bits.Mul64(maphash.Bytes(s.seed, of)^s.key[0], prefix^uint64(kind)<<56^s.key[1])
+	return hi ^ lo
+}
+
+// hashAll is of a prefix alone.
+func (s *rrlSet) hashAll(prefix uint64) uint64 {
+	hi, lo := bits.Mul64(s.key[2], prefix^s.key[1])
 	return hi ^ lo
 }
 
 // take charges the bucket. The theory is that of the generic cell rate
 // algorithm: a bucket is the time its replies are paid for.
-func (s *rrlSet) take(h, now uint64) (ruling Ruling, evicted bool) {
+func (s *rrlSet) take(h, interval, now uint64) (ruling Ruling, evicted bool) {
 	slots := s.table[h*rrlWays&uint64(len(s.table)-1):][:rrlWays] // their number is a power of two
 	tag := h >> tagShift
 	for {
@@ -166,14 +196,14 @@ func (s *rrlSet) take(h, now uint64) (ruling Ruling, evicted bool) {
 			ahead, flip = 0, 0
 		}
 		switch {
-		case ahead+s.interval <= burst:
+		case ahead+interval <= burst:
 			ruling = Pass
 		case flip == 0:
 			ruling, flip = Slip, slipBit
 		default:
 			ruling, flip = Drop, 0
 		}
-		ahead = min(ahead+s.interval, window)
+		ahead = min(ahead+interval, window)
 		if slot.CompareAndSwap(old, tag<<tagShift|flip|(now+ahead)&timeMask) {
 			return ruling, evict > 0
 		}

@@ -18,7 +18,7 @@ func limiter(rate int, exempt ...string) *RRL {
 	for _, p := range exempt {
 		prefixes = append(prefixes, netip.MustParsePrefix(p))
 	}
-	l.Set(rate, prefixes)
+	l.Set(rate, 0, prefixes)
 	return l
 }
 
@@ -120,11 +120,11 @@ func TestSetKeepsWhatWasCounted(t *testing.T) {
 	t.Parallel()
 	l := limiter(50)
 	send(l, "192.0.2.1", Answer, "a", 5000, 0, time.Second)
-	l.Set(20, nil)
+	l.Set(20, 0, nil)
 	if l.Rule(addr("192.0.2.1"), Answer, []byte("a"), time.Second) == Pass {
 		t.Error("a reload forgave a flood")
 	}
-	l.Set(0, nil)
+	l.Set(0, 200, nil)
 	if l.On() || l.Rule(addr("192.0.2.1"), Answer, []byte("a"), time.Second) != Pass {
 		t.Error("off")
 	}
@@ -197,5 +197,48 @@ func BenchmarkCheck(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		s.Check(cookie[:], client, 1001)
+	}
+}
+
+// Whoever asks for many names, each below its rate, is bounded by the total.
+func TestTheTotalOfAPrefix(t *testing.T) {
+	t.Parallel()
+	flood := func(l *RRL, client string, names, n int, at, over time.Duration) (got [3]int) {
+		var of [4]byte
+		for i := range n {
+			binary.BigEndian.PutUint32(of[:], uint32(i%names))
+			got[l.Rule(addr(client), Kind(i%2), of[:], at+over*time.Duration(i)/time.Duration(n))]++
+		}
+		return got
+	}
+	for _, c := range []struct {
+		name     string
+		total, n int
+		over     time.Duration
+		low, top int // of the replies that pass
+	}{
+		{"none", 0, 5000, time.Second, 5000, 5000},
+		{"a burst", 200, 5000, time.Millisecond, 200, 200},
+		{"just below", 200, 1990, 10 * time.Second, 1990, 1990},
+		{"a steady flood gets its burst and no more", 200, 60 * 2000, time.Minute, 200, 230},
+	} {
+		l := new(RRL)
+		l.Set(50, c.total, nil)
+		got := flood(l, "192.0.2.1", 1000, c.n, 0, c.over)
+		over := c.n - got[Pass]
+		if got[Pass] < c.low || got[Pass] > c.top || got[Slip] != (over+1)/2 || int(l.Counters.Network.Value()) != over {
+			t.Errorf("%s: passed, slipped, dropped %v, %d by the total", c.name, got, l.Counters.Network.Value())
+		}
+		if got := l.Rule(addr("192.0.3.1"), Answer, []byte("a"), 0); got != Pass {
+			t.Errorf("%s: a neighbour: %v", c.name, got)
+		}
+	}
+	// Over both rates half is said nothing to, not more: a real client must
+	// hear that TCP is open.
+	l := new(RRL)
+	l.Set(50, 200, nil)
+	flood(l, "192.0.2.1", 1000, 5001, 0, time.Second)
+	if got := send(l, "192.0.2.77", Answer, "a", 1000, time.Second, time.Second); got[Slip] < 450 {
+		t.Errorf("over both: %v", got)
 	}
 }

@@ -51,9 +51,11 @@ type Config struct {
 	Log      *slog.Logger       // nil: silent
 
 	// RRL is how many equal replies a second go to one prefix outside; 0: no
-	// limit. Exempt prefixes are never limited. Limit changes both.
-	RRL    int
-	Exempt []netip.Prefix
+	// limit at all. RRLTotal is how many replies go there together; 0: no such
+	// limit. Exempt prefixes are never limited. Limit changes all three.
+	RRL      int
+	RRLTotal int
+	Exempt   []netip.Prefix
 	// Cookies returns the secrets of DNS cookies; called for every query with
 	// a cookie. It, or what it returns, may be nil: cookies are not answered.
 	Cookies func(now time.Time) *gate.Secrets
@@ -129,13 +131,13 @@ func New(c Config) *Server {
 	c.Idle = cmp.Or(c.Idle, 10*time.Second)
 	s := &Server{config: c, slots: make(chan struct{}, c.MaxSlow), views: map[string]*ViewCounters{}}
 	s.alive, s.born = uint16(min(c.Idle/(100*time.Millisecond), 0xFFFF)), s.now()
-	s.Limit(c.RRL, c.Exempt)
+	s.Limit(c.RRL, c.RRLTotal, c.Exempt)
 	return s
 }
 
-// Limit changes how many equal replies a second go to one prefix, and which
-// prefixes are never limited.
-func (s *Server) Limit(rate int, exempt []netip.Prefix) { s.RRL.Set(rate, exempt) }
+// Limit changes how many equal replies a second go to one prefix, how many in
+// all, and which prefixes are never limited.
+func (s *Server) Limit(rate, total int, exempt []netip.Prefix) { s.RRL.Set(rate, total, exempt) }
 
 // Start does nothing; the listeners call the handlers.
 func (s *Server) Start(context.Context) error { return nil }
