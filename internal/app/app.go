@@ -22,6 +22,7 @@ import (
 	"postern/internal/dns/listen"
 	"postern/internal/dns/resolver"
 	"postern/internal/dns/serve"
+	"postern/internal/dns/tsig"
 	"postern/internal/lifecycle"
 	"postern/internal/mail/inspect"
 	"postern/internal/mail/queue"
@@ -51,6 +52,7 @@ type App struct {
 	resolver  *resolver.Resolver
 	serve     *serve.Server
 	jar       atomic.Pointer[gate.Jar] // of DNS cookies; nil: off
+	keys      atomic.Pointer[tsig.Keys]
 	names     *listen.Set
 	spool     *spool.Spool
 	selector  *selector.Ring

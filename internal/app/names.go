@@ -38,9 +38,15 @@ func (a *App) buildNames(cfg *config.Checked) error {
 		return err
 	}
 	a.jar.Store(jar)
+	keys, err := keysOf(cfg)
+	if err != nil {
+		return err
+	}
+	a.keys.Store(keys)
 	serving := serve.Config{
 		Table: a.authority.Table, Resolver: a.resolver, NSID: cfg.Server.Hostname, Log: a.log,
 		RRL: perSecond(cfg.DNS.RRL), RRLTotal: perSecond(cfg.DNS.RRLTotal), Exempt: cfg.Limits.Exempt, Cookies: a.cookies,
+		Keys: a.keys.Load,
 	}
 	if a.opts.TestKnobs {
 		serving.Now = a.now // else the limiter reads a cheaper clock
@@ -82,7 +88,7 @@ func (a *App) zonesOf(cfg *config.Checked) authority.Config {
 	for _, v := range cfg.Views {
 		c.Views = append(c.Views, authority.ViewConfig{
 			Name: v.Name, Dir: v.Zones, Overlay: v.Overlay, Hide: v.Hide, HideTree: v.HideTree,
-			Full: full[v.Name], Clients: v.Clients, Recursion: v.Recursion,
+			Full: full[v.Name], Clients: v.Clients, Keys: keyNames(v), Recursion: v.Recursion,
 		})
 	}
 	return c

@@ -31,7 +31,7 @@ func (a *App) reload(ctx context.Context) (manage.ReloadReport, error) {
 
 func (a *App) reloadLocked(ctx context.Context) (manage.ReloadReport, error) {
 	report := manage.ReloadReport{Changes: []string{}, Kept: []string{}}
-	was, before := config.Effective(a.cfg), a.standing()
+	old, before := a.cfg, a.standing()
 	next, err := a.reread()
 	if err != nil {
 		return report, err
@@ -48,8 +48,9 @@ func (a *App) reloadLocked(ctx context.Context) (manage.ReloadReport, error) {
 	}
 	changes, kept := manage.Report(zones)
 	report.Changes = append(append(report.Changes, changes...), differences(before, a.standing(), changes)...)
+	report.Changes = append(report.Changes, renewed(old, next)...)
 	report.Kept = append(report.Kept, kept...)
-	if len(report.Changes) == 0 && !bytes.Equal(was, config.Effective(next)) {
+	if len(report.Changes) == 0 && !bytes.Equal(config.Effective(old), config.Effective(next)) {
 		report.Changes = append(report.Changes, "settings: changed, as postern config show has them")
 	}
 	return report, nil
@@ -132,6 +133,10 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	if err != nil {
 		return err
 	}
+	keys, err := keysOf(next)
+	if err != nil {
+		return err
+	}
 	names, err := a.names.Prepare(ctx, a.nameListeners(next))
 	if err != nil {
 		return err
@@ -152,6 +157,8 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	a.cfg = next
 	a.setAddresses(next)
 	a.jar.Store(jar)
+	// After the views: a new key must not be good before it chooses its view.
+	a.keys.Store(keys)
 	a.serve.Limit(perSecond(next.DNS.RRL), perSecond(next.DNS.RRLTotal), next.Limits.Exempt)
 	a.retire(a.mail.Swap(world))
 	a.queue.SetHold(next.Mail.Outbound.Mode == "hold")

@@ -11,14 +11,17 @@ import (
 )
 
 // standing is what a reload can change and an operator wants to know of: each
-// listener, view, route and relay, and each zone with its serial.
+// listener, view, key, route and relay, and each zone with its serial.
 func (a *App) standing() map[string]string {
 	all := map[string]string{}
 	for _, l := range a.listeners(a.cfg) {
 		all[fmt.Sprintf("listener %s %s %s", l.Serve, l.Transport, l.Address)] = "open"
 	}
 	for _, v := range a.cfg.Views {
-		all["view "+v.Name] = fmt.Sprintf("clients %v, zones %s, overlay %q, recursion %t", v.Clients, v.Zones, v.Overlay, v.Recursion)
+		all["view "+v.Name] = fmt.Sprintf("clients %v, keys %v, zones %s, overlay %q, recursion %t", v.Clients, v.Keys, v.Zones, v.Overlay, v.Recursion)
+	}
+	for _, k := range a.cfg.Keys {
+		all["key "+k.Name] = k.Algorithm
 	}
 	for _, r := range a.cfg.Mail.Routes {
 		all["mail route of "+r.Domain] = hopsOf(r)
