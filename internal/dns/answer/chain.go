@@ -11,26 +11,26 @@ import (
 )
 
 // cname appends the CNAME of the name at hand and goes on with its target.
-func (w *walk) cname(s *set) bool {
+func (w *walk) cname(o *owner, s *set) bool {
 	base := len(w.msg)
-	if !w.put(s, w.at, &w.res.Counts.Answer) {
+	if !w.put(o, s, w.at, &w.res.Counts.Answer) {
 		return false
 	}
 	// A CNAME is alone (RFC 2181, Section 10.1): its RDATA follows twelve octets.
 	return w.follow(base + 12)
 }
 
-// dname appends the DNAME of node n, above the name at hand, with the CNAME
+// dname appends the DNAME of owner o, above the name at hand, with the CNAME
 // made from it, and goes on with the target (RFC 6672, Section 3.1).
-func (w *walk) dname(n int) bool {
+func (w *walk) dname(o *owner) bool {
 	z := w.zone
 	w.res.DNAME = true
-	s := z.find(n, dns.TypeDNAME)
-	prefix := w.name[:len(w.name)-int(z.nodes[n].nameLen)]
-	base := w.given(z.nameOf(n))
+	s := o.find(dns.TypeDNAME)
+	prefix := w.name[:len(w.name)-int(o.nameLen)]
+	base := w.given(o.name())
 	if base == 0 {
 		base = len(w.msg)
-		if !w.put(s, w.suffix(len(prefix)), &w.res.Counts.Answer) {
+		if !w.put(o, s, w.suffix(len(prefix)), &w.res.Counts.Answer) {
 			return false
 		}
 	}
@@ -62,7 +62,7 @@ func (w *walk) dname(n int) bool {
 	}
 	// A DNAME that leads below itself makes each name longer than the one
 	// before and never ends: one step shows that to whoever looks.
-	grows := lent(w.msg[at+len(prefix) : at+size]).IsBelow(lent(z.nameOf(n)))
+	grows := lent(w.msg[at+len(prefix) : at+size]).IsBelow(lent(o.name()))
 	return w.follow(at) && (!grows || w.zone != z)
 }
 
@@ -84,6 +84,7 @@ func (w *walk) given(owner []byte) int {
 func (w *walk) follow(off int) bool {
 	w.owners[w.res.Hops] = uint16(w.at)
 	w.res.Hops++
+	w.dnames[w.res.Hops] = 0
 	buf := w.q.Spare()
 	target, ok := spell(w.msg, off, buf)
 	if !ok {
@@ -94,6 +95,7 @@ func (w *walk) follow(off int) bool {
 			return false
 		}
 	}
+	clear(buf[len(target) : len(target)+8]) // as lookup wants it
 	w.name, w.at = target, w.pointed(off)
 	if w.res.Hops > maxHops || w.at > maxPointer {
 		w.res.Kind, w.res.Next = Left, off

@@ -1,9 +1,8 @@
 package answer
 
 import (
-	"cmp"
-	"hash/maphash"
-	"math"
+	"bytes"
+	"math/rand/v2"
 	"slices"
 
 	"github.com/miekg/dns"
@@ -12,53 +11,77 @@ import (
 	"postern/internal/dns/zone"
 )
 
-// compiler builds a Zone.
+// compiler builds a Zone in two rounds: first every owner gets its slot and
+// its place in the tree, then each is packed, links to others and all. A run
+// that comes out as it was in the old zone is not written again.
 type compiler struct {
 	*Zone
-	above   []int // the chain of nodes from the apex to the node at hand
-	targets []target
-	scratch []byte
+	old    *Zone
+	nodes  []compiled
+	number []uint32 // by slot: number + 1 of the node that has it
+	above  []int    // the chain of nodes from the apex to the node at hand
+	taken  int      // slots
+	packer packer
 }
 
-// target is a name in RDATA whose addresses go along, before all nodes are
-// known.
-type target struct {
-	set  int
-	at   int
-	name name.Name
-	cut  bool // of the NS set of a cut
-	must bool
+// compiled is what the first round finds out about a node.
+type compiled struct {
+	src        *zone.Node
+	slot       uint32
+	over, wild uint32 // slots + 1
+	flags      uint8
 }
 
-func compile(src *zone.Zone) *Zone {
-	c := &compiler{Zone: &Zone{origin: src.Origin(), seed: maphash.MakeSeed()}, scratch: make([]byte, math.MaxUint16)}
+func compile(src *zone.Zone, old *Zone) *Zone {
+	c := &compiler{Zone: &Zone{origin: src.Origin()}}
 	count := 0
 	for range src.Nodes() {
 		count++
 	}
-	// At most half full, so that a miss ends soon.
-	slots := uint64(4)
-	for slots < 2*uint64(count) {
-		slots *= 2
+	c.nodes = make([]compiled, 0, count)
+	if old != nil && old.origin == c.origin && old.sparing() && 16*count >= len(old.slots) {
+		c.old, c.seed, c.mask = old, old.seed, old.mask
+		c.slots, c.segs = slices.Clone(old.slots), slices.Clone(old.segs)
+		for _, slot := range c.slots {
+			c.taken += int(min(slot, 1))
+		}
+	} else {
+		// At most half full, so that a miss ends soon.
+		slots := uint64(4)
+		for slots < 2*uint64(count) {
+			slots *= 2
+		}
+		c.seed, c.mask, c.slots = rand.Uint64(), slots-1, make([]uint64, slots)
 	}
-	c.mask, c.table = slots-1, make([]uint64, slots)
-	c.nodes = make([]node, 0, count)
-	c.sets = make([]set, 0, src.Records())
-	c.arena = make([]byte, 0, 20*count+28*src.Records())
+	c.number = make([]uint32, len(c.slots))
 	for n := range src.Nodes() {
-		c.node(n)
+		if c.enter(n); 2*c.taken > len(c.slots) {
+			return compile(src, nil) // too many names have come and gone
+		}
 	}
-	c.resolve()
-	c.deny(src)
-	c.sets, c.relocs, c.links, c.arena = slices.Clone(c.sets), slices.Clone(c.relocs), slices.Clone(c.links), slices.Clone(c.arena)
+	c.sweep()
+	c.setOrder()
+	c.packAll(src)
+	c.apex = c.lookup(key(c.origin))
 	return c.Zone
 }
 
-func (c *compiler) node(src *zone.Node) {
+// sparing reports whether the next state of the zone may share what z has:
+// not once a third of it is waste.
+func (z *Zone) sparing() bool {
+	total := 0
+	for _, seg := range z.segs {
+		total += len(seg)
+	}
+	return len(z.segs) < maxSegs/2 && total-z.live <= z.live/2+segLen/64
+}
+
+// enter gives the node its slot, and finds its place in the tree. Canonical
+// order is depth first: the parent is the last node above.
+func (c *compiler) enter(src *zone.Node) {
 	number := len(c.nodes)
-	nd := node{name: c.place([]byte(src.Name)), nameLen: uint8(len(src.Name)), set: uint32(len(c.sets))}
-	// Canonical order is depth first: the parent is the last node above.
-	for len(c.above) > 0 && !src.Name.IsBelow(name.Name(c.nameOf(c.above[len(c.above)-1]))) {
+	nd := compiled{src: src, slot: c.claim(src.Name, number)}
+	for len(c.above) > 0 && !src.Name.IsBelow(c.nodes[c.above[len(c.above)-1]].src.Name) {
 		c.above = c.above[:len(c.above)-1]
 	}
 	for i := range src.Sets {
@@ -76,162 +99,143 @@ func (c *compiler) node(src *zone.Node) {
 		}
 	}
 	if len(c.above) > 0 {
-		c.inherit(&nd, number, src.Name)
+		c.inherit(&nd, &c.nodes[c.above[len(c.above)-1]])
 	}
 	c.nodes = append(c.nodes, nd)
 	c.above = append(c.above, number)
-	c.insert([]byte(src.Name), number)
-	c.pack(src, number)
 }
 
 // inherit sets what the node's parent decides: who rules over it, and, for a
 // wildcard, whose it is.
-func (c *compiler) inherit(nd *node, number int, owner name.Name) {
-	up := c.above[len(c.above)-1]
-	parent := &c.nodes[up]
+func (c *compiler) inherit(nd, parent *compiled) {
 	switch {
 	case parent.over != 0:
 		nd.over = parent.over
 	// RFC 6672, Section 2.4: what stands below a DNAME is not seen.
 	case parent.flags&isDNAME != 0:
-		nd.over = uint32(up + 1)
+		nd.over = parent.slot + 1
 	case nd.flags&isCut != 0:
-		nd.over = uint32(number + 1)
+		nd.over = nd.slot + 1
 	}
-	if owner.IsWildcard() {
-		parent.wild = uint32(number + 1)
-	}
-}
-
-// pack packs the sets of a node: first those that answer questions, then the
-// RRSIGs of each, which only go along.
-func (c *compiler) pack(src *zone.Node, number int) {
-	first := len(c.sets)
-	for i := range src.Sets {
-		s := &src.Sets[i]
-		c.sets = append(c.sets, c.packSet(src.Name, number, s.Type, s.RRs, len(c.sets)))
-	}
-	c.nodes[number].nset = uint16(len(c.sets) - first)
-	sigs := src.Set(dns.TypeRRSIG)
-	if sigs == nil {
-		return
-	}
-	for i := range src.Sets {
-		var of []dns.RR
-		for _, rr := range sigs.RRs {
-			if sig, ok := rr.(*dns.RRSIG); ok && sig.TypeCovered == src.Sets[i].Type {
-				of = append(of, rr)
-			}
-		}
-		if len(of) > 0 {
-			c.sets = append(c.sets, c.packSet(src.Name, number, dns.TypeRRSIG, of, -1))
-			c.sets[first+i].sig = uint32(len(c.sets))
-		}
+	if nd.src.Name.IsWildcard() {
+		parent.wild = nd.slot + 1
 	}
 }
 
-func (c *compiler) packSet(owner name.Name, number int, t uint16, rrs []dns.RR, as int) set {
-	cut := c.nodes[number].flags&isCut != 0 && t == dns.TypeNS
-	p := packer{origin: c.origin, block: c.scratch[:0], reloc: len(c.relocs), relocs: c.relocs}
-	// A name below the cut it belongs to is shortest with a pointer to the cut.
-	// Not at a wildcard, where QNAME is not the owner.
-	if cut && !owner.IsWildcard() {
-		p.owner = owner
-	}
-	for _, rr := range rrs {
-		at, target := p.record(rr)
-		if target == "" || as < 0 {
+// key returns the name as lookups take it.
+func key(n name.Name) []byte {
+	return append(make([]byte, 0, padded(len(n))), n...)
+}
+
+// claim returns the slot of the name, taking a free one where it has none. A
+// slot without a position yet is told by its number.
+func (c *compiler) claim(n name.Name, number int) uint32 {
+	words := c.packer.key(n)
+	h := c.hash(words)
+	for i := h & c.mask; ; i = (i + 1) & c.mask {
+		switch slot := c.slots[i]; {
+		case slot == 0:
+			c.slots[i] = h>>32<<32 | gone
+			c.taken++
+		case slot>>32 != h>>32 || c.number[i] != 0 || uint32(slot) == gone || !same(c.old.at(uint32(slot)), words):
 			continue
 		}
-		c.add(as, at, target, cut, owner)
-	}
-	c.relocs, c.scratch = p.relocs, p.block[:0]
-	return set{
-		pos: c.place(p.block), size: uint32(len(p.block)), typ: t, count: uint16(min(len(rrs), math.MaxUint16)),
-		reloc: uint32(p.reloc), nrel: uint16(min(len(p.relocs)-p.reloc, math.MaxUint16)),
+		c.number[i] = uint32(number + 1)
+		return uint32(i)
 	}
 }
 
-func (c *compiler) add(as, at int, to name.Name, cut bool, owner name.Name) {
-	if at > math.MaxUint16 || !to.IsBelow(c.origin) {
-		return
+// slotOf returns the slot of a name of the zone; ok is false where there is no
+// such name.
+func (c *compiler) slotOf(n name.Name) (slot uint32, ok bool) {
+	h := c.hash(c.packer.key(n))
+	for i := h & c.mask; c.slots[i] != 0; i = (i + 1) & c.mask {
+		if number := c.number[i]; number != 0 && c.slots[i]>>32 == h>>32 && c.nodes[number-1].src.Name == n {
+			return uint32(i), true
+		}
 	}
-	c.targets = append(c.targets, target{set: as, at: at, name: to, cut: cut, must: cut && to.IsBelow(owner)})
+	return 0, false
 }
 
-// place copies b into the arena and returns where.
-func (c *compiler) place(b []byte) uint32 {
-	for len(c.arena)%align != 0 {
-		c.arena = append(c.arena, 0)
+// sweep takes out what the old zone had and this one has not.
+func (c *compiler) sweep() {
+	for i, slot := range c.slots {
+		if slot != 0 && c.number[i] == 0 {
+			c.slots[i] = slot | gone
+		}
 	}
-	pos := len(c.arena) / align
-	c.arena = append(c.arena, b...)
+}
+
+func (c *compiler) setOrder() {
+	if c.old != nil && len(c.old.order) == len(c.nodes) {
+		same := true
+		for i := range c.nodes {
+			same = same && c.nodes[i].slot == c.old.order[i]
+		}
+		if same {
+			c.order = c.old.order
+			return
+		}
+	}
+	c.order = make([]uint32, len(c.nodes))
+	for i := range c.nodes {
+		c.order[i] = c.nodes[i].slot
+	}
+}
+
+// packAll packs every node, and keeps the runs that are new.
+func (c *compiler) packAll(src *zone.Zone) {
+	w := writer{arena: &c.arena, expect: (c.packer.guess(src) + segLen/16)}
+	if c.old != nil {
+		w.expect = 0
+	}
+	for i := range c.nodes {
+		nd := &c.nodes[i]
+		run := c.pack(nd, src)
+		slot := &c.slots[nd.slot]
+		c.live += len(run)
+		if pos := uint32(*slot); pos != gone && bytes.Equal(run, c.old.at(pos).run()) {
+			continue
+		}
+		*slot = *slot>>32<<32 | uint64(w.put(run))
+	}
+	w.end()
+}
+
+// writer appends runs to an arena, in segments of its own.
+type writer struct {
+	*arena
+	seg    []byte // the one at hand
+	expect int    // octets yet to come, about
+}
+
+// put copies the run into the arena and returns its position.
+func (w *writer) put(run []byte) uint32 {
+	if size := padded(len(run)); w.seg == nil || len(w.seg)+size > cap(w.seg) {
+		w.end()
+		first := unit // the position zero stays free
+		if len(w.segs) > 0 {
+			first = 0
+		}
+		w.seg = make([]byte, first, max(size+first, min(w.expect, segLen), min(4*cap(w.seg), segLen), 1024))
+	}
+	pos := len(w.segs)<<segBits | len(w.seg)/unit
+	w.seg = append(w.seg, run...)
+	for len(w.seg)%unit != 0 {
+		w.seg = append(w.seg, 0)
+	}
+	w.expect -= len(run)
 	return uint32(pos)
 }
 
-// resolve turns targets into links: each node once a set, what must be there
-// first.
-func (c *compiler) resolve() {
-	for rest := c.targets; len(rest) > 0; {
-		n := 1
-		for n < len(rest) && rest[n].set == rest[0].set {
-			n++
-		}
-		c.linkSet(rest[:n])
-		rest = rest[n:]
+// end closes the segment at hand. What it does not need it gives back.
+func (w *writer) end() {
+	if w.seg == nil {
+		return
 	}
-}
-
-func (c *compiler) linkSet(targets []target) {
-	slices.SortStableFunc(targets, func(a, b target) int { return cmp.Compare(btoi(b.must), btoi(a.must)) })
-	s := &c.sets[targets[0].set]
-	s.link = uint32(len(c.links))
-	for _, t := range targets {
-		n := c.lookup([]byte(t.name))
-		if n < 0 || c.find(n, dns.TypeA) == nil && c.find(n, dns.TypeAAAA) == nil {
-			continue
-		}
-		// Addresses below a cut are glue and belong beside the NS of a cut
-		// only (RFC 1034, Section 4.2.1); below a DNAME there is nothing.
-		if over := c.nodes[n].over; over != 0 && (!t.cut || c.nodes[over-1].flags&isCut == 0) {
-			continue
-		}
-		if slices.ContainsFunc(c.links[s.link:], func(l link) bool { return l.node == uint32(n) }) {
-			continue
-		}
-		c.links = append(c.links, link{node: uint32(n), at: uint16(t.at), must: t.must})
+	if cap(w.seg)-len(w.seg) > len(w.seg)/8 {
+		w.seg = slices.Clone(w.seg)
 	}
-	s.nlink = uint16(min(len(c.links)-int(s.link), math.MaxUint16))
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// deny packs the SOA, and its RRSIGs, as negative answers carry it: with the
-// smaller of its own TTL and MINIMUM (RFC 2308, Section 3).
-func (c *compiler) deny(src *zone.Zone) {
-	apex := src.Node(src.Origin())
-	ttl := min(src.SOA().Minttl, src.SOA().Hdr.Ttl)
-	lowered := func(rr dns.RR) dns.RR {
-		rr = dns.Copy(rr)
-		rr.Header().Ttl = ttl
-		return rr
-	}
-	c.denial = c.packSet(c.origin, 0, dns.TypeSOA, []dns.RR{lowered(src.SOA())}, -1)
-	var sigs []dns.RR
-	if all := apex.Set(dns.TypeRRSIG); all != nil {
-		for _, rr := range all.RRs {
-			if sig, ok := rr.(*dns.RRSIG); ok && sig.TypeCovered == dns.TypeSOA {
-				sigs = append(sigs, lowered(rr))
-			}
-		}
-	}
-	if len(sigs) > 0 {
-		c.sets = append(c.sets, c.packSet(c.origin, 0, dns.TypeRRSIG, sigs, -1))
-		c.denial.sig = uint32(len(c.sets))
-	}
+	w.segs = append(w.segs, w.seg)
+	w.seg = nil
 }

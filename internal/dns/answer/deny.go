@@ -11,7 +11,7 @@ import (
 type proof struct {
 	zone   *Zone
 	origin int // where in the message the zone's name stands
-	node   int
+	owner  *owner
 }
 
 // maxProofs bounds the proofs of one reply: three for the last name (RFC
@@ -25,8 +25,8 @@ type proofs struct {
 	count int
 }
 
-// wildcard answers from the asterisk below node n.
-func (w *walk) wildcard(n, star int) bool {
+// wildcard answers from the asterisk below the closest encloser.
+func (w *walk) wildcard(star *owner) bool {
 	w.res.Wild = true
 	if w.q.DO && w.zone.nsec {
 		// RFC 4035, Section 3.1.3.3: that there is no closer match.
@@ -35,42 +35,44 @@ func (w *walk) wildcard(n, star int) bool {
 	return w.node(star, true)
 }
 
-// denyType proves NODATA at node n (RFC 4035, Sections 3.1.3.1 and 3.1.3.4).
-func (w *walk) denyType(n int, wild bool) {
-	if w.zone.find(n, dns.TypeNSEC) != nil {
-		w.prove(n)
+// denyType proves NODATA at owner o (RFC 4035, Sections 3.1.3.1 and 3.1.3.4).
+func (w *walk) denyType(o *owner, wild bool) {
+	if o.find(dns.TypeNSEC) != nil {
+		w.prove(o)
 	} else if !wild {
 		w.prove(w.zone.before(w.name)) // an empty non-terminal
 	}
 }
 
 // denyName proves that neither the name nor a wildcard below its closest
-// encloser n is there (RFC 4035, Section 3.1.3.2).
-func (w *walk) denyName(n int) {
+// encloser o is there (RFC 4035, Section 3.1.3.2).
+func (w *walk) denyName(o *owner) {
 	w.prove(w.zone.before(w.name))
-	star := append([]byte{1, '*'}, w.zone.nameOf(n)...)
+	star := append([]byte{1, '*'}, o.name()...)
 	w.prove(w.zone.before(star))
 }
 
-// before returns the last node with an NSEC record that stands, in canonical
-// order, at or before the name; -1 for none.
-func (z *Zone) before(of []byte) int {
+// before returns the last owner with an NSEC record that stands, in canonical
+// order, at or before the name, or nil.
+func (z *Zone) before(of []byte) *owner {
 	key := lent(of)
-	n := sort.Search(len(z.nodes), func(i int) bool { return lent(z.nameOf(i)).Compare(key) > 0 }) - 1
-	for n >= 0 && z.find(n, dns.TypeNSEC) == nil {
-		n--
+	n := sort.Search(len(z.order), func(i int) bool { return lent(z.linked(z.order[i]).name()).Compare(key) > 0 }) - 1
+	for ; n >= 0; n-- {
+		if o := z.linked(z.order[n]); o.find(dns.TypeNSEC) != nil {
+			return o
+		}
 	}
-	return n
+	return nil
 }
 
-// prove remembers the NSEC record of node n of the zone at hand.
-func (w *walk) prove(n int) {
+// prove remembers the NSEC record of owner o of the zone at hand.
+func (w *walk) prove(o *owner) {
 	if w.proofs == nil {
 		w.proofs = new(proofs)
 	}
 	p := w.proofs
-	add := proof{zone: w.zone, origin: w.origin, node: n}
-	if n < 0 || p.count == maxProofs {
+	add := proof{zone: w.zone, origin: w.origin, owner: o}
+	if o == nil || p.count == maxProofs {
 		return
 	}
 	for _, have := range p.list[:p.count] {
@@ -99,11 +101,11 @@ func (w *walk) putProofs() {
 // putNamed appends the NSEC record of a node whose name stands nowhere in the
 // message yet.
 func (w *walk) putNamed(p proof) bool {
-	s := p.zone.find(p.node, dns.TypeNSEC)
+	s := p.owner.find(dns.TypeNSEC)
 	if w.res.TC || s == nil || s.count != 1 {
 		return false
 	}
-	owner := p.zone.nameOf(p.node)
+	owner := p.owner.name()
 	own := len(owner)
 	if len(p.zone.origin) > 1 {
 		own -= len(p.zone.origin)
@@ -117,7 +119,7 @@ func (w *walk) putNamed(p proof) bool {
 	if own < len(owner) {
 		w.msg = append(w.msg, 0xC0|byte(p.origin>>8), byte(p.origin))
 	}
-	w.msg = append(w.msg, p.zone.block(s)[2:]...)
+	w.msg = append(w.msg, p.owner.records(s)[2:]...)
 	w.res.Counts.Authority++
 	if own == 0 {
 		at = p.origin
@@ -125,7 +127,7 @@ func (w *walk) putNamed(p proof) bool {
 	if s.sig != 0 {
 		zone, origin := w.zone, w.origin
 		w.zone, w.origin = p.zone, p.origin
-		if !w.copy(&p.zone.sets[s.sig-1], at, &w.res.Counts.Authority) {
+		if !w.copy(p.owner, p.owner.set(s.sig-1), at, &w.res.Counts.Authority) {
 			w.truncate()
 		}
 		w.zone, w.origin = zone, origin

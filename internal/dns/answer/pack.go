@@ -1,75 +1,276 @@
 package answer
 
 import (
+	"cmp"
 	"encoding/binary"
+	"math"
+	"slices"
 
 	"github.com/miekg/dns"
 
 	"postern/internal/dns/name"
+	"postern/internal/dns/zone"
 )
 
-// packer packs the records of one RRset into one block.
+// packer packs one owner after the other into one buffer.
 type packer struct {
-	origin name.Name // names at or below it end in a pointer to it
-	owner  name.Name // and those at or below this, where not "", in one to it
-	block  []byte
-	reloc  int // the set's first entry in relocs
-	relocs []uint32
-	wide   []byte // a record as the library packs it
+	run  []byte
+	sets []set
+	of   []dns.RR // the RRSIGs of the set at hand
+	wide []byte   // a record as the library packs it
+	keys [264]byte
+
+	// Of the set at hand:
+	origin  name.Name // names at or below it end in a pointer to it
+	owner   name.Name // and those at or below this, where not "", in one to it
+	start   int       // where in run its records begin
+	relocs  []uint32
+	targets []target
+	links   []link
 }
 
-// record appends rr. It returns where in the block the name stands whose
-// addresses go along, and that name; "" for none.
-func (p *packer) record(rr dns.RR) (at int, target name.Name) {
+// target is a name in RDATA whose addresses go along.
+type target struct {
+	at   int // where in the set's records it stands
+	name name.Name
+	must bool
+}
+
+// key returns the name as lookups take it, until the next call.
+func (p *packer) key(n name.Name) []byte {
+	words := p.keys[:padded(len(n))]
+	binary.LittleEndian.PutUint64(words[len(words)-8:], 0)
+	copy(words, n)
+	return words
+}
+
+// guess returns about how many octets the zone takes.
+func (*packer) guess(src *zone.Zone) int { return 72 * src.Records() }
+
+// pack returns the node's run, until the next call: first the sets that answer
+// questions, then the RRSIGs of each, which only go along, and at the apex the
+// SOA of negative answers.
+func (c *compiler) pack(nd *compiled, src *zone.Zone) []byte {
+	p, node := &c.packer, nd.src
+	p.sets, p.origin = p.sets[:0], c.origin
+	sigs := node.Set(dns.TypeRRSIG)
+	total := len(node.Sets)
+	if sigs != nil {
+		total *= 2
+	}
+	apex := node.Name == c.origin
+	if apex {
+		total += 2
+	}
+	p.run = append(p.run[:0], make([]byte, ownerLen)...)
+	p.run = append(p.run, node.Name...)
+	p.pad(8)
+	p.run = append(p.run, make([]byte, total*setLen)...)
+	for i := range node.Sets {
+		c.packSet(nd, node.Sets[i].Type, node.Sets[i].RRs, true)
+	}
+	if sigs != nil {
+		for i := range node.Sets {
+			p.sets[i].sig = c.packSigs(nd, sigs, node.Sets[i].Type, nil)
+		}
+	}
+	if apex {
+		c.packDenial(nd, src, sigs)
+	}
+	write(p.run, owner{
+		over: nd.over, wild: nd.wild, size: uint32(len(p.run)), nset: uint16(len(node.Sets)),
+		nameLen: uint8(len(node.Name)), flags: nd.flags,
+	}, p.sets)
+	return p.run
+}
+
+// packSigs packs the RRSIGs that cover type t, as change makes them, and
+// returns their set's number + 1; 0 where there are none.
+func (c *compiler) packSigs(nd *compiled, sigs *zone.RRset, t uint16, change func(dns.RR) dns.RR) uint16 {
+	p := &c.packer
+	p.of = p.of[:0]
+	for _, rr := range sigs.RRs {
+		if sig, ok := rr.(*dns.RRSIG); ok && sig.TypeCovered == t {
+			if change != nil {
+				rr = change(rr)
+			}
+			p.of = append(p.of, rr)
+		}
+	}
+	if len(p.of) == 0 {
+		return 0
+	}
+	c.packSet(nd, dns.TypeRRSIG, p.of, false)
+	return uint16(len(p.sets))
+}
+
+// packDenial packs the SOA, and its RRSIGs, as negative answers carry it: with
+// the smaller of its own TTL and MINIMUM (RFC 2308, Section 3).
+func (c *compiler) packDenial(nd *compiled, src *zone.Zone, sigs *zone.RRset) {
+	p, soa := &c.packer, src.SOA()
+	lowered := func(rr dns.RR) dns.RR {
+		rr = dns.Copy(rr)
+		rr.Header().Ttl = min(soa.Minttl, soa.Hdr.Ttl)
+		return rr
+	}
+	c.packSet(nd, dns.TypeSOA, []dns.RR{lowered(soa)}, false)
+	c.denial = uint16(len(p.sets))
+	if sigs != nil {
+		p.sets[c.denial-1].sig = c.packSigs(nd, sigs, dns.TypeSOA, lowered)
+	}
+}
+
+// packSet packs one set, with links where it answers questions.
+func (c *compiler) packSet(nd *compiled, t uint16, rrs []dns.RR, links bool) {
+	p := &c.packer
+	p.pad(4)
+	p.start, p.owner = len(p.run), ""
+	p.relocs, p.targets, p.links = p.relocs[:0], p.targets[:0], p.links[:0]
+	cut := nd.flags&isCut != 0 && t == dns.TypeNS
+	// A name below the cut it belongs to is shortest with a pointer to the cut.
+	// Not at a wildcard, where QNAME is not the owner.
+	if cut && !nd.src.Name.IsWildcard() {
+		p.owner = nd.src.Name
+	}
+	for _, rr := range rrs {
+		at, to := p.record(rr)
+		if to != "" && links && at <= math.MaxUint16 && to.IsBelow(c.origin) {
+			p.targets = append(p.targets, target{at: at, name: to, must: cut && to.IsBelow(nd.src.Name)})
+		}
+	}
+	size := len(p.run) - p.start
+	if len(p.targets) > 0 {
+		c.link(cut)
+	}
+	p.pad(4)
+	s := set{
+		at: uint32(p.start), size: uint32(size), extra: uint32(len(p.run)), typ: t, count: uint16(min(len(rrs), math.MaxUint16)),
+		nrel: uint16(min(len(p.relocs), math.MaxUint16)), nlink: uint16(min(len(p.links), math.MaxUint16)),
+	}
+	for _, r := range p.relocs[:s.nrel] {
+		p.run = binary.NativeEndian.AppendUint32(p.run, r)
+	}
+	for _, l := range p.links[:s.nlink] {
+		p.run = binary.NativeEndian.AppendUint32(p.run, l.slot)
+		p.run = binary.NativeEndian.AppendUint16(p.run, l.at)
+		p.run = binary.NativeEndian.AppendUint16(p.run, l.must)
+	}
+	p.sets = append(p.sets, s)
+}
+
+// link turns targets into links: each owner once a set, what must be there
+// first.
+func (c *compiler) link(cut bool) {
+	p := &c.packer
+	slices.SortStableFunc(p.targets, func(a, b target) int { return cmp.Compare(btoi(b.must), btoi(a.must)) })
+	for _, t := range p.targets {
+		slot, ok := c.slotOf(t.name)
+		if !ok {
+			continue
+		}
+		to := &c.nodes[c.number[slot]-1]
+		if to.src.Set(dns.TypeA) == nil && to.src.Set(dns.TypeAAAA) == nil {
+			continue
+		}
+		// Addresses below a cut are glue and belong beside the NS of a cut
+		// only (RFC 1034, Section 4.2.1); below a DNAME there is nothing.
+		if to.over != 0 && (!cut || c.nodes[c.number[to.over-1]-1].flags&isCut == 0) {
+			continue
+		}
+		if !slices.ContainsFunc(p.links, func(l link) bool { return l.slot == slot }) {
+			p.links = append(p.links, link{slot: slot, at: uint16(t.at), must: btoi(t.must)})
+		}
+	}
+}
+
+func btoi(b bool) uint16 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (p *packer) pad(to int) {
+	for len(p.run)%to != 0 {
+		p.run = append(p.run, 0)
+	}
+}
+
+// record appends rr. It returns where in the set's records the name stands
+// whose addresses go along, and that name; "" for none.
+func (p *packer) record(rr dns.RR) (at int, to name.Name) {
 	h := rr.Header()
-	p.block = append(p.block, 0xC0, 0x0C)
-	p.block = binary.BigEndian.AppendUint16(p.block, h.Rrtype)
-	p.block = binary.BigEndian.AppendUint16(p.block, h.Class)
-	p.block = binary.BigEndian.AppendUint32(p.block, h.Ttl)
-	p.block = append(p.block, 0, 0)
-	start := len(p.block)
+	p.run = append(p.run, 0xC0, 0x0C, byte(h.Rrtype>>8), byte(h.Rrtype), byte(h.Class>>8), byte(h.Class))
+	p.run = binary.BigEndian.AppendUint32(p.run, h.Ttl)
+	p.run = append(p.run, 0, 0)
+	data := len(p.run)
+	switch r := rr.(type) {
+	case *dns.A:
+		p.run = append(p.run, r.A.To4()...)
+	case *dns.AAAA:
+		p.run = append(p.run, r.AAAA.To16()...)
+	case *dns.NS:
+		at, to = p.text(r.Ns)
+	case *dns.CNAME:
+		p.text(r.Target)
+	case *dns.PTR:
+		p.text(r.Ptr)
+	case *dns.MX:
+		p.run = binary.BigEndian.AppendUint16(p.run, r.Preference)
+		at, to = p.text(r.Mx)
+	default:
+		at, to = p.other(rr)
+	}
+	binary.BigEndian.PutUint16(p.run[data-2:], uint16(len(p.run)-data))
+	return at, to
+}
+
+// text appends a name as it is written.
+func (p *packer) text(s string) (at int, n name.Name) {
+	n, err := name.Parse(s)
+	if err != nil {
+		return 0, "" // cannot be: the zone's records were packed before
+	}
+	at = len(p.run) - p.start
+	p.name(n)
+	return at, n
+}
+
+// other appends the RDATA of the less common types.
+func (p *packer) other(rr dns.RR) (at int, to name.Name) {
 	data := p.rdata(rr)
-	lead, names := compressible(h.Rrtype)
-	p.block = append(p.block, data[:lead]...)
-	data = data[lead:]
-	at = len(p.block)
-	for range names {
+	for range compressible(rr.Header().Rrtype) {
 		n, next, err := name.FromWire(data, 0)
 		if err != nil {
 			break // cannot be: the zone's records were packed before
 		}
 		p.name(n)
-		target, data = n, data[next:]
+		data = data[next:]
 	}
-	p.block = append(p.block, data...)
-	binary.BigEndian.PutUint16(p.block[start-2:], uint16(len(p.block)-start))
-	switch h.Rrtype {
-	case dns.TypeNS, dns.TypeMX:
-		return at, target
-	case dns.TypeSRV:
+	begin := len(p.run)
+	p.run = append(p.run, data...)
+	if rr.Header().Rrtype == dns.TypeSRV {
 		// RFC 2782: the target is not compressed, but can be pointed to.
-		if n, _, err := name.FromWire(p.block[start:], 6); err == nil {
-			return start + 6, n
+		if n, _, err := name.FromWire(p.run[begin:], 6); err == nil {
+			return begin + 6 - p.start, n
 		}
 	}
 	return 0, ""
 }
 
-// compressible tells which RDATA begins, after lead octets, with that many
-// names that may be compressed: those of RFC 1035 only (RFC 3597, Section 4).
-func compressible(t uint16) (lead, names int) {
+// compressible tells with how many names that may be compressed RDATA begins:
+// those of RFC 1035 only (RFC 3597, Section 4).
+func compressible(t uint16) int {
 	switch t {
-	case dns.TypeNS, dns.TypeCNAME, dns.TypePTR, dns.TypeMB, dns.TypeMD, dns.TypeMF, dns.TypeMG, dns.TypeMR:
-		return 0, 1
-	case dns.TypeMX:
-		return 2, 1
+	case dns.TypeMB, dns.TypeMD, dns.TypeMF, dns.TypeMG, dns.TypeMR:
+		return 1
 	case dns.TypeSOA, dns.TypeMINFO:
-		return 0, 2
+		return 2
 	}
-	return 0, 0
+	return 0
 }
 
-// name appends n, its ending replaced by a pointer where it can be.
+// name appends a name, ending in a pointer where that is shorter.
 func (p *packer) name(n name.Name) {
 	end, mark := p.origin, uint32(0)
 	if p.owner != "" && n.IsBelow(p.owner) {
@@ -77,27 +278,17 @@ func (p *packer) name(n name.Name) {
 	}
 	// A pointer to the root would be longer than the root.
 	if len(end) < 2 || !n.IsBelow(end) {
-		p.block = append(p.block, n...)
+		p.run = append(p.run, n...)
 		return
 	}
-	p.block = append(p.block, n[:len(n)-len(end)]...)
-	p.relocs = append(p.relocs, uint32(len(p.block))|mark)
-	p.block = append(p.block, 0xC0, 0)
+	p.run = append(p.run, n[:len(n)-len(end)]...)
+	p.relocs = append(p.relocs, uint32(len(p.run)-p.start)|mark)
+	p.run = append(p.run, 0xC0, 0)
 }
 
 // rdata returns the RDATA of rr, uncompressed; it is valid until the next
 // call.
 func (p *packer) rdata(rr dns.RR) []byte {
-	switch r := rr.(type) {
-	case *dns.A:
-		if ip := r.A.To4(); ip != nil {
-			return ip
-		}
-	case *dns.AAAA:
-		if ip := r.AAAA.To16(); ip != nil {
-			return ip
-		}
-	}
 	if p.wide == nil {
 		p.wide = make([]byte, 512)
 	}

@@ -30,191 +30,221 @@ const maxHops = 16
 // Section 4.1.4).
 const maxPointer = 0x3FFF
 
+// Append answers q from z, for those who ask rarely: see Answer.
+func (z *Zone) Append(dst []byte, q *wire.Query, limit int, find Finder) ([]byte, Result) {
+	var a Answer
+	return a.Append(z, dst, q, limit, find), a.Result
+}
+
+// Answer makes one answer after the other; between them it holds the Result of
+// the last. It belongs to one goroutine.
+type Answer struct {
+	Result
+	walk
+}
+
 // Append answers q from z. dst is what wire.Query.Start made; limit is how
 // long the reply may become without its OPT record. Chains go on in the zones
 // that find knows; a nil find keeps to z.
-func (z *Zone) Append(dst []byte, q *wire.Query, limit int, find Finder) ([]byte, Result) {
-	w := walk{
-		zone: z, find: find, q: q, msg: dst, limit: limit,
-		name: q.Wire(), at: wire.HeaderLen, origin: wire.HeaderLen + len(q.Wire()) - len(z.origin),
+func (a *Answer) Append(z *Zone, dst []byte, q *wire.Query, limit int, find Finder) []byte {
+	a.Result = Result{AA: true, Zone: z, Counts: wire.Counts{Question: 1}}
+	key := q.Wire()
+	o := z.lookup(key)
+	if o != nil && o.over == 0 {
+		// The short way: what is asked for is there and needs nothing else. The
+		// long way gives the same octets (see TestShortWay).
+		s := o.find(q.Type)
+		if s != nil && s.nlink|s.nrel == 0 && (s.sig == 0 || !q.DO) && len(dst)+int(s.size) <= limit {
+			a.Counts.Answer = s.count
+			return append(dst, o.records(s)...)
+		}
 	}
-	w.res.AA, w.res.Counts.Question = true, 1
-	for w.step() {
+	a.walk.begin(&a.Result, z, dst, q, limit, find)
+	for more := a.step(o); more; more = a.step(a.zone.lookup(a.name)) {
 	}
-	w.putProofs()
-	w.res.Zone = w.zone
-	if w.res.TC {
-		w.msg = w.msg[:q.End]
-		w.res.Counts = wire.Counts{Question: 1}
+	a.putProofs()
+	a.Result.Zone = a.zone
+	if a.TC {
+		a.Counts = wire.Counts{Question: 1}
+		return a.msg[:q.End]
 	}
-	return w.msg, w.res
+	return a.msg
 }
 
 // walk is the state of one answer: RFC 1034, Section 4.3.2 with the steps
 // taken by lookup instead of label by label.
 type walk struct {
+	res    *Result
 	zone   *Zone
 	find   Finder
 	q      *wire.Query
 	msg    []byte
 	limit  int
-	name   []byte // the name at hand, in lower case
-	at     int    // where in msg it stands
-	origin int    // where in msg the zone's name stands
-	res    Result
+	name   []byte              // the name at hand, in lower case, zeros after it
+	at     int                 // where in msg it stands
+	origin int                 // where in msg the zone's name stands
 	proofs *proofs             // for DO: NSEC records for the authority section
 	owners [maxHops + 1]uint16 // where the owner of each CNAME stands
-	dnames [maxHops + 1]uint16 // and the DNAME that made it; 0 for none
+	dnames [maxHops + 2]uint16 // and the DNAME that made it; 0 for none
 }
 
-// step answers for the name at hand. It reports true where a chain goes on.
-func (w *walk) step() bool {
-	z := w.zone
-	n, depth := w.encloser()
-	nd := &z.nodes[n]
-	over := nd.over
-	if over == 0 && depth > 0 && nd.flags&isDNAME != 0 {
-		over = uint32(n + 1)
+// begin sets all but owners, of which no more is read than was written.
+func (w *walk) begin(res *Result, z *Zone, msg []byte, q *wire.Query, limit int, find Finder) {
+	w.res, w.zone, w.find, w.q, w.msg, w.limit, w.proofs = res, z, find, q, msg, limit, nil
+	w.name, w.at = q.Wire(), wire.HeaderLen
+	w.origin = wire.HeaderLen + len(w.name) - len(z.origin)
+	w.dnames[0] = 0
+}
+
+// step answers for the name at hand, whose owner o is, if it is there. It
+// reports true where a chain goes on.
+func (w *walk) step(o *owner) bool {
+	there := o != nil
+	if !there {
+		o = w.encloser()
 	}
-	if over != 0 {
-		o := int(over) - 1
-		if z.nodes[o].flags&isCut == 0 {
-			return w.dname(o)
+	if over := w.over(o, there); over != nil {
+		if over.flags&isCut == 0 {
+			return w.dname(over)
 		}
 		// RFC 4035, Section 3.1.4.1: DS stands on the parent's side of the cut.
-		if o != n || depth > 0 || w.q.Type != dns.TypeDS {
-			w.referral(o)
+		if over != o || !there || w.q.Type != dns.TypeDS {
+			w.referral(over)
 			return false
 		}
 	}
-	if depth == 0 {
-		return w.node(n, false)
+	if there {
+		return w.node(o, false)
 	}
 	// RFC 4592, Section 3.3.1: the source of synthesis is the asterisk right
 	// below the closest encloser, and no other.
-	if nd.wild != 0 {
-		return w.wildcard(n, int(nd.wild)-1)
+	if o.wild != 0 {
+		return w.wildcard(w.zone.linked(o.wild - 1))
 	}
-	w.nxdomain(n)
+	w.nxdomain(o)
 	return false
 }
 
-// encloser returns the node of the name at hand, or its closest encloser, and
-// how many octets of the name stand below it. If a node exists so do all
-// above it, so the depth can be found by halving.
-func (w *walk) encloser() (n, depth int) {
-	z := w.zone
-	if n = z.lookup(w.name); n >= 0 {
-		return n, 0
+// over returns the cut or DNAME that rules over the name at hand, whose owner
+// or closest encloser o is.
+func (w *walk) over(o *owner, there bool) *owner {
+	switch {
+	case o.over != 0:
+		return w.zone.linked(o.over - 1)
+	case !there && o.flags&isDNAME != 0:
+		return o
 	}
+	return nil
+}
+
+// encloser returns the closest encloser of the name at hand, which is not
+// there itself. If an owner exists so do all above it, so it can be found by
+// halving.
+func (w *walk) encloser() *owner {
+	z := w.zone
 	var offsets [128]uint8
 	count, end := 0, len(w.name)-len(z.origin)
 	for i := 0; i < end; i += 1 + int(w.name[i]) {
-		offsets[count] = uint8(i)
+		offsets[count&127] = uint8(i)
 		count++
 	}
-	offsets[count] = uint8(end)
 	// The name of lo labels less does not exist, that of hi less does; most
 	// often it is the parent that does.
-	found, lo, hi := 0, 0, count
+	found, lo, hi := z.apex, 0, count
 	for probe := 1; hi-lo > 1; probe = (lo + hi) / 2 {
-		if m := z.lookup(w.name[offsets[probe]:]); m >= 0 {
-			found, hi = m, probe
+		if o := z.lookup(w.name[offsets[probe&127]:]); o != nil {
+			found, hi = o, probe
 		} else {
 			lo = probe
 		}
 	}
-	return found, int(offsets[hi])
+	return found
 }
 
-// node answers from node n, which is the name's own or a wildcard.
-func (w *walk) node(n int, wild bool) bool {
-	z := w.zone
+// node answers from owner o, which is the name's own or a wildcard.
+func (w *walk) node(o *owner, wild bool) bool {
 	t := w.q.Type
 	if t == dns.TypeANY {
-		w.any(n)
+		w.any(o)
 		return false
 	}
-	if s := z.find(n, t); s != nil {
-		w.positive(s)
+	if s := o.find(t); s != nil {
+		w.positive(o, s)
 		return false
 	}
-	if z.nodes[n].flags&isAlias != 0 {
-		return w.cname(z.find(n, dns.TypeCNAME))
+	if o.flags&isAlias != 0 {
+		return w.cname(o, o.find(dns.TypeCNAME))
 	}
-	w.nodata(n, wild)
+	w.nodata(o, wild)
 	return false
 }
 
-func (w *walk) positive(s *set) {
+func (w *walk) positive(o *owner, s *set) {
 	base := len(w.msg)
-	if !w.put(s, w.at, &w.res.Counts.Answer) {
+	if !w.put(o, s, w.at, &w.res.Counts.Answer) {
 		return
 	}
 	w.putProofs()
-	w.additional(s, base)
+	w.additional(o, s, base)
 }
 
 // any gives one RRset of the node (RFC 8482, Section 4.1), not all.
-func (w *walk) any(n int) {
-	nd := &w.zone.nodes[n]
-	if nd.nset == 0 {
-		w.nodata(n, false)
+func (w *walk) any(o *owner) {
+	if o.nset == 0 {
+		w.nodata(o, false)
 		return
 	}
-	w.put(&w.zone.sets[nd.set], w.at, &w.res.Counts.Answer)
+	w.put(o, o.set(0), w.at, &w.res.Counts.Answer)
 }
 
 // referral gives the NS set of a cut and the glue it needs.
-func (w *walk) referral(cut int) {
-	z := w.zone
+func (w *walk) referral(cut *owner) {
 	w.res.Kind = Referral
 	if w.res.Hops == 0 {
 		w.res.AA = false
 	}
-	s := z.find(cut, dns.TypeNS)
-	owner := w.suffix(len(w.name) - int(z.nodes[cut].nameLen))
+	s := cut.find(dns.TypeNS)
+	at := w.suffix(len(w.name) - int(cut.nameLen))
 	base := len(w.msg)
-	if !w.copy(s, owner, &w.res.Counts.Authority) {
+	if !w.copy(cut, s, at, &w.res.Counts.Authority) {
 		w.truncate()
 		return
 	}
 	if w.q.DO {
-		w.secureReferral(cut, owner)
+		w.secureReferral(cut, at)
 		w.putProofs()
 	}
-	w.additional(s, base)
+	w.additional(cut, s, base)
 }
 
 // secureReferral adds the DS set, or the proof that there is none (RFC 4035,
 // Section 3.1.4).
-func (w *walk) secureReferral(cut, owner int) {
-	if ds := w.zone.find(cut, dns.TypeDS); ds != nil {
-		w.put(ds, owner, &w.res.Counts.Authority)
+func (w *walk) secureReferral(cut *owner, at int) {
+	if ds := cut.find(dns.TypeDS); ds != nil {
+		w.put(cut, ds, at, &w.res.Counts.Authority)
 		return
 	}
-	if nsec := w.zone.find(cut, dns.TypeNSEC); nsec != nil {
-		w.put(nsec, owner, &w.res.Counts.Authority)
+	if nsec := cut.find(dns.TypeNSEC); nsec != nil {
+		w.put(cut, nsec, at, &w.res.Counts.Authority)
 	}
 }
 
 // additional adds the addresses of the names in the set whose block stands at
 // base. What does not fit is left out, but for the glue of a referral: RFC
 // 9471, Section 3.1.
-func (w *walk) additional(s *set, base int) {
+func (w *walk) additional(o *owner, s *set, base int) {
 	if s.nlink == 0 || w.res.TC {
 		return
 	}
-	z := w.zone
-	for _, l := range z.links[s.link : s.link+uint32(s.nlink)] {
-		owner := w.pointed(base + int(l.at))
+	for _, l := range o.links(s) {
+		to, at := w.zone.linked(l.slot), w.pointed(base+int(l.at))
 		for _, t := range [...]uint16{dns.TypeA, dns.TypeAAAA} {
-			a := z.find(int(l.node), t)
+			a := to.find(t)
 			if a == nil {
 				continue
 			}
-			if !w.copy(a, owner, &w.res.Counts.Additional) {
-				if l.must {
+			if !w.copy(to, a, at, &w.res.Counts.Additional) {
+				if l.must != 0 {
 					w.truncate()
 					return
 				}
@@ -222,44 +252,47 @@ func (w *walk) additional(s *set, base int) {
 			}
 			if w.q.DO && a.sig != 0 {
 				// RFC 4035, Section 3.1.1: without TC where there is no room.
-				w.copy(&z.sets[a.sig-1], owner, &w.res.Counts.Additional)
+				w.copy(to, to.set(a.sig-1), at, &w.res.Counts.Additional)
 			}
 		}
 	}
 }
 
 // nodata says that the name is there but not the type.
-func (w *walk) nodata(n int, wild bool) {
+func (w *walk) nodata(o *owner, wild bool) {
 	w.res.Kind = NoData
 	w.soa()
 	if w.q.DO && w.zone.nsec {
-		w.denyType(n, wild)
+		w.denyType(o, wild)
 	}
 }
 
-// nxdomain says that the name is not there; n is its closest encloser.
-func (w *walk) nxdomain(n int) {
+// nxdomain says that the name is not there; o is its closest encloser.
+func (w *walk) nxdomain(o *owner) {
 	// RFC 6604, Section 3: the code of a chain is that of its last name.
 	w.res.Kind, w.res.Rcode = NXDomain, wire.NXDomain
 	w.soa()
 	if w.q.DO && w.zone.nsec {
-		w.denyName(n)
+		w.denyName(o)
 	}
 }
 
-func (w *walk) soa() { w.put(&w.zone.denial, w.origin, &w.res.Counts.Authority) }
+func (w *walk) soa() {
+	apex := w.zone.apex
+	w.put(apex, apex.set(w.zone.denial-1), w.origin, &w.res.Counts.Authority)
+}
 
 // put copies the set, and its RRSIGs for those who ask for them. A reply that
 // would be too long is cut off: here, and in copy alone, is that decided.
-func (w *walk) put(s *set, owner int, count *uint16) bool {
+func (w *walk) put(o *owner, s *set, at int, count *uint16) bool {
 	if w.res.TC {
 		return false
 	}
-	if !w.copy(s, owner, count) {
+	if !w.copy(o, s, at, count) {
 		w.truncate()
 		return false
 	}
-	if w.q.DO && s.sig != 0 && !w.copy(&w.zone.sets[s.sig-1], owner, count) {
+	if w.q.DO && s.sig != 0 && !w.copy(o, o.set(s.sig-1), at, count) {
 		w.truncate()
 		return false
 	}
@@ -268,25 +301,24 @@ func (w *walk) put(s *set, owner int, count *uint16) bool {
 
 func (w *walk) truncate() { w.res.TC = true }
 
-// copy appends the block of s with the given owner, where it fits.
-func (w *walk) copy(s *set, owner int, count *uint16) bool {
+// copy appends the records of s, which belongs to o, where they fit; at is
+// where in the message their owner stands.
+func (w *walk) copy(o *owner, s *set, at int, count *uint16) bool {
 	base := len(w.msg)
-	if base+int(s.size) > w.limit || owner > maxPointer {
+	if base+int(s.size) > w.limit || at > maxPointer {
 		return false
 	}
-	w.msg = append(w.msg, w.zone.block(s)...)
+	w.msg = append(w.msg, o.records(s)...)
 	block := w.msg[base:]
-	if s.nrel != 0 {
-		for _, r := range w.zone.relocs[s.reloc : s.reloc+uint32(s.nrel)] {
-			to := w.origin
-			if r&ownerReloc != 0 {
-				to, r = owner, r&^ownerReloc
-			}
-			binary.BigEndian.PutUint16(block[r:], 0xC000|uint16(to))
+	for _, r := range o.relocs(s) {
+		to := w.origin
+		if r&ownerReloc != 0 {
+			to, r = at, r&^ownerReloc
 		}
+		binary.BigEndian.PutUint16(block[r:], 0xC000|uint16(to))
 	}
-	if owner != wire.HeaderLen {
-		setOwner(block, owner)
+	if at != wire.HeaderLen {
+		setOwner(block, at)
 	}
 	*count += s.count
 	return true

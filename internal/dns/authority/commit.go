@@ -177,7 +177,7 @@ func (o *owner) accept(c *candidate, now time.Time) {
 		o.served[c.key] = st
 	}
 	diff := o.compare(c) // while the old content stands
-	st.content, st.records, st.compiled, st.loadedAt = c.content, c.records, answer.Compile(c.content), now
+	st.content, st.records, st.compiled, st.loadedAt = c.content, c.records, answer.Recompile(c.content, st.compiled), now
 	st.who, st.why = c.who, c.why
 	if c.source != nil {
 		c.source.accepted = c.own

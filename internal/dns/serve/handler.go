@@ -21,6 +21,7 @@ type handler struct {
 	listener Listener
 	acl      *gate.ACL
 	query    wire.Query
+	made     answer.Answer
 	opts     wire.Options // of the reply at hand
 	client   netip.Addr
 	bounded  bool          // the reply at hand counts against the client's prefix
@@ -202,7 +203,8 @@ func (h *handler) count(viewName string) {
 func (h *handler) own(r *listen.Request, q *wire.Query, dst []byte, ra uint16, sel *view.Selected, zone *answer.Zone, recurse bool) []byte {
 	udp := r.Transport == listen.UDP
 	limit := q.Limit(udp) - q.Reserve(&h.opts)
-	reply, res := zone.Append(q.Start(dst), q, limit, sel)
+	res := &h.made.Result
+	reply := h.made.Append(zone, q.Start(dst), q, limit, sel)
 	switch {
 	case res.TC && !udp:
 		h.Counters.Oversize.Inc()
@@ -230,7 +232,7 @@ func (h *handler) own(r *listen.Request, q *wire.Query, dst []byte, ra uint16, s
 	return q.Finish(reply, flags, res.Rcode, res.Counts, &h.opts)
 }
 
-func aa(res answer.Result) uint16 {
+func aa(res *answer.Result) uint16 {
 	if res.AA {
 		return wire.AA
 	}
@@ -239,7 +241,7 @@ func aa(res answer.Result) uint16 {
 
 // brokenEnd reports whether a chain ended at a zone of ours without a good
 // state: that is a failure, not the edge of what we know.
-func brokenEnd(reply []byte, res answer.Result, sel *view.Selected, qtype uint16) bool {
+func brokenEnd(reply []byte, res *answer.Result, sel *view.Selected, qtype uint16) bool {
 	zone, own := sel.Zone(nextName(reply, res), qtype)
 	return own && zone == nil
 }

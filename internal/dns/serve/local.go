@@ -54,7 +54,7 @@ func ask(zone *answer.Zone, sel *view.Selected, qname name.Name, qtype uint16) (
 	}
 	reply, res := zone.Append(q.Start(nil), &q, wire.MaxTCP, sel)
 	if res.Kind == answer.Left {
-		if next, own := sel.Zone(nextName(reply, res), qtype); own && next == nil {
+		if next, own := sel.Zone(nextName(reply, &res), qtype); own && next == nil {
 			res.Rcode = wire.ServFail
 		}
 	}

@@ -79,7 +79,7 @@ func framed(t listen.Transport) bool { return t == listen.TCP || t.String() == "
 
 // sort says what the answer is counted as: what any number of names can be
 // made to give is counted by its zone.
-func sort(q *wire.Query, res answer.Result) (gate.Kind, []byte) {
+func sort(q *wire.Query, res *answer.Result) (gate.Kind, []byte) {
 	kind := gate.Answer
 	switch {
 	case res.Kind == answer.NXDomain:

@@ -135,7 +135,7 @@ func pack(q *wire.Query, msg *dns.Msg) ([]byte, wire.Counts, bool) {
 }
 
 // nextName returns the name a chain left our zones with.
-func nextName(reply []byte, res answer.Result) name.Name {
+func nextName(reply []byte, res *answer.Result) name.Name {
 	n, _, err := name.FromWire(reply, res.Next)
 	if err != nil {
 		return name.Root // cannot be: the answer wrote it

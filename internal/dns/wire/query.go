@@ -56,8 +56,8 @@ type Query struct {
 	nameLen uint8
 	labels  uint8
 	offsets [maxLabels + 1]uint8 // where each label of name begins; the root's last
-	name    [maxName + 1]byte    // QNAME in lower case; 256, so that whole words fit
-	spare   [maxName]byte
+	name    [maxName + 9]byte    // QNAME in lower case, with a word of zeros after it
+	spare   [maxName + 9]byte
 }
 
 // Parse reads msg, which must stay unchanged as long as q is used.
@@ -135,7 +135,7 @@ func (q *Query) question() bool {
 // lower copies the n octets of QNAME, with A to Z in lower case (RFC 4343,
 // Section 3). The lengths of labels are below 64 and no letters, so the name
 // is taken eight octets at a time; what the last word brings along from after
-// the name lies beyond nameLen.
+// the name is cleared, so that names can be compared by words.
 func (q *Query) lower(msg []byte, n int) {
 	src := msg[HeaderLen:]
 	i := 0
@@ -149,6 +149,7 @@ func (q *Query) lower(msg []byte, n int) {
 		}
 		q.name[i] = b
 	}
+	binary.LittleEndian.PutUint64(q.name[n:n+8], 0)
 }
 
 // lower8 lowers eight octets at once: the high bit of each octet of is says
@@ -308,12 +309,13 @@ func (q *Query) Name() name.Name {
 	return name.Name(unsafe.String(&q.name[0], int(q.nameLen)))
 }
 
-// Wire returns QNAME in lower case as octets; lent like Name.
+// Wire returns QNAME in lower case as octets; lent like Name. The eight octets
+// after it, within its capacity, are zero.
 func (q *Query) Wire() []byte { return q.name[:q.nameLen] }
 
 // Spare returns room for one more name. Who answers the query may use it until
 // the next Parse.
-func (q *Query) Spare() []byte { return q.spare[:] }
+func (q *Query) Spare() []byte { return q.spare[:maxName] }
 
 // Labels returns the number of labels of QNAME, the root not counted.
 func (q *Query) Labels() int { return int(q.labels) }
