@@ -27,9 +27,9 @@ type handler struct {
 	bounded  bool          // the reply at hand counts against the client's prefix
 	signer   *tsig.Verdict // signs the reply at hand; nil: the request was not signed
 
-	// The counters of the view last seen, so that the map is rarely asked.
-	viewName string
-	view     *ViewCounters
+	// The view last seen and its counters, so that the map is rarely asked.
+	seen *view.Selected
+	view *ViewCounters
 }
 
 // Serve implements listen.Handler.
@@ -170,7 +170,7 @@ func (h *handler) fail(q *wire.Query, dst []byte, flags uint16, rcode int, why w
 
 // answer asks the zones of the view, then the resolver.
 func (h *handler) answer(r *listen.Request, q *wire.Query, dst []byte, sel *view.Selected) []byte {
-	h.count(sel.Name)
+	h.count(sel)
 	zone, own := sel.Zone(q.Name(), q.Type)
 	recurse := sel.Recursion && h.config.Resolver != nil
 	ra := uint16(0)
@@ -190,9 +190,9 @@ func (h *handler) answer(r *listen.Request, q *wire.Query, dst []byte, sel *view
 	return h.fail(q, dst, ra, wire.Refused, wire.NotAuthority)
 }
 
-func (h *handler) count(viewName string) {
-	if h.view == nil || h.viewName != viewName {
-		h.viewName, h.view = viewName, h.View(viewName)
+func (h *handler) count(sel *view.Selected) {
+	if h.seen != sel {
+		h.seen, h.view = sel, h.View(sel.Name)
 	}
 	h.view.Queries.Inc()
 }

@@ -24,6 +24,7 @@ type ranges struct {
 // and ends before the next; the first begins at zero.
 type family struct {
 	starts []address
+	short  []uint32 // starts, of IPv4
 	held   [][]candidate
 }
 
@@ -91,6 +92,11 @@ func newFamily(views []Selected, is4 bool) family {
 		return 0
 	})
 	f.starts = slices.Compact(f.starts)
+	for _, a := range f.starts {
+		if is4 {
+			f.short = append(f.short, uint32(a.lo))
+		}
+	}
 	f.held = make([][]candidate, len(f.starts))
 	for i := range views {
 		f.add(uint16(i), views[i].Clients, is4)
@@ -129,17 +135,27 @@ func (f *family) find(a address) int {
 	return lo
 }
 
+// find4 is find for IPv4.
+func (f *family) find4(a uint32) int {
+	lo, hi := 0, len(f.short)
+	for hi-lo > 1 {
+		if mid := int(uint(lo+hi) / 2); a < f.short[mid] {
+			hi = mid
+		} else {
+			lo = mid
+		}
+	}
+	return lo
+}
+
 // of returns the views that hold the address.
 func (r *ranges) of(client netip.Addr) []candidate {
-	if client.Is4In6() {
-		client = client.Unmap()
+	if client.Is4() || client.Is4In6() {
+		b := client.As4()
+		return r.v4.held[r.v4.find4(binary.BigEndian.Uint32(b[:]))]
 	}
 	if !client.IsValid() {
 		return nil
 	}
-	f := &r.v6
-	if client.Is4() {
-		f = &r.v4
-	}
-	return f.held[f.find(number(client))]
+	return r.v6.held[r.v6.find(number(client))]
 }

@@ -39,7 +39,7 @@ type Table struct {
 // Selected is the view a request belongs to.
 type Selected struct {
 	View
-	depths [2]uint64 // which numbers of labels the zones' names have
+	levels []level // the zones, by the number of labels of their names
 }
 
 // NewTable returns the table of these views. The caller gives up the maps.
@@ -47,10 +47,7 @@ func NewTable(views []View) *Table {
 	t := &Table{views: make([]Selected, len(views))}
 	for i, v := range views {
 		t.views[i].View = v
-		for origin := range v.Zones {
-			labels := origin.Labels()
-			t.views[i].depths[labels>>6] |= 1 << (labels & 63)
-		}
+		t.views[i].levels = newLevels(v.Zones)
 	}
 	t.ranges = newRanges(t.views)
 	return t
@@ -109,20 +106,17 @@ func (t *Table) Views() []Selected { return t.views }
 // view with recursion else to the resolver; and without recursion the zone
 // itself says that it has none.
 func (s *Selected) Zone(q name.Name, qtype uint16) (*answer.Zone, bool) {
-	origin, ok := s.find(q)
-	if !ok {
-		return nil, false
-	}
-	if qtype == dns.TypeDS && origin == q && q != name.Root {
-		above, ok := s.find(q.Parent())
+	z, length, ok := s.find(q)
+	if ok && qtype == dns.TypeDS && length == len(q) && q != name.Root {
+		above, _, isOurs := s.find(q.Parent())
 		switch {
-		case ok:
-			origin = above
+		case isOurs:
+			return above, true
 		case s.Recursion:
 			return nil, false
 		}
 	}
-	return s.Zones[origin], true
+	return z, ok
 }
 
 // Find makes a Selected an answer.Finder: chains that leave a zone go on in
@@ -132,21 +126,56 @@ func (s *Selected) Find(q name.Name, qtype uint16) *answer.Zone {
 	return z
 }
 
-// find returns the longest of the view's zones that the name is in. Only as
-// many labels as some zone has are worth a look.
-func (s *Selected) find(q name.Name) (name.Name, bool) {
+// level is the zones whose names have one number of labels.
+type level struct {
+	origin name.Name // where there is but one; "" for none
+	zone   *answer.Zone
+	zones  map[name.Name]*answer.Zone // where there are several
+}
+
+// newLevels sorts zones by the number of labels.
+func newLevels(zones map[name.Name]*answer.Zone) []level {
+	var levels []level
+	for origin, z := range zones {
+		n := origin.Labels()
+		if n >= len(levels) {
+			levels = append(levels, make([]level, n+1-len(levels))...)
+		}
+		switch l := &levels[n]; {
+		case l.zones != nil:
+			l.zones[origin] = z
+		case l.origin == "":
+			l.origin, l.zone = origin, z
+		default:
+			l.zones = map[name.Name]*answer.Zone{l.origin: l.zone, origin: z}
+		}
+	}
+	return levels
+}
+
+// find returns the longest of the view's zones that the name is in, and the
+// length of the zone's name. Nothing is looked up at numbers of labels that no
+// zone has.
+func (s *Selected) find(q name.Name) (z *answer.Zone, length int, ok bool) {
 	labels := 0
 	for i := 0; q[i] != 0; i += 1 + int(q[i]) {
 		labels++
 	}
-	for ; ; q, labels = q[1+int(q[0]):], labels-1 {
-		if s.depths[labels>>6]&(1<<(labels&63)) != 0 {
-			if _, ok := s.Zones[q]; ok {
-				return q, true
+	for ; labels >= len(s.levels) && labels > 0; labels-- {
+		q = q[1+int(q[0]):]
+	}
+	for ; labels < len(s.levels); q, labels = q[1+int(q[0]):], labels-1 {
+		switch l := &s.levels[labels]; {
+		case l.zones != nil:
+			if z, ok := l.zones[q]; ok {
+				return z, len(q), true
 			}
+		case l.origin == q:
+			return l.zone, len(q), true
 		}
 		if labels == 0 {
-			return "", false
+			break
 		}
 	}
+	return nil, 0, false
 }

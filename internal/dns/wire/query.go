@@ -165,6 +165,9 @@ func lower8(w uint64) uint64 {
 // anything in a query; a query must end where its counts say.
 func (q *Query) rest() bool {
 	msg := q.Msg
+	if binary.BigEndian.Uint32(msg[6:])|uint32(binary.BigEndian.Uint16(msg[10:])) == 0 {
+		return q.End == len(msg) // as most are
+	}
 	answers := binary.BigEndian.Uint16(msg[6:])
 	authority := binary.BigEndian.Uint16(msg[8:])
 	additional := int(binary.BigEndian.Uint16(msg[10:]))
