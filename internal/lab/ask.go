@@ -136,6 +136,8 @@ func readReply(out Output) Reply {
 			section = &r.Authority
 		case strings.Contains(line, "ADDITIONAL SECTION"):
 			section = &r.Additional
+		case strings.Contains(line, "PSEUDOSECTION"): // a TSIG record is no data
+			section = &[]string{}
 		case line == "" || strings.HasPrefix(line, ";"):
 		default:
 			*section = append(*section, spelled(line))
