@@ -79,7 +79,7 @@ func printZones(w io.Writer, zones []manage.Zone) {
 	table(w, "\nZONES", "ZONE\tVIEW\tFILE SERIAL\tSERVED\tRECORDS\tSTATE\tSINCE", len(zones), func(w io.Writer) {
 		for _, z := range zones {
 			state := z.State
-			if z.Reason != "" {
+			if z.Reason != "" && z.Reason != state {
 				state += " (" + z.Reason + ")"
 			}
 			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\n", z.Zone, z.View, z.FileSerial, z.Serial, z.Records, state, z.Since.Format(time.DateTime))

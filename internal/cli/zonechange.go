@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,7 +30,9 @@ func (e *env) zonePlan() *cobra.Command {
 					return
 				}
 				printPlans(w, plans)
-				fmt.Fprintf(w, "\npostern zone apply %s --plan %s does exactly this\n", toApply(args), plans.Plan)
+				if slices.ContainsFunc(plans.Zones, func(p manage.ZonePlan) bool { return p.Reason == "" }) {
+					fmt.Fprintf(w, "\n%s does exactly this\n", e.again("zone apply "+toApply(args)+accepting(plans)+" --plan "+plans.Plan))
+				}
 			})
 			for _, p := range plans.Zones {
 				if err == nil && p.Reason != "" {
@@ -46,6 +49,27 @@ func toApply(zones []string) string {
 		return "--all"
 	}
 	return strings.Join(zones, " ")
+}
+
+// accepting is what has to be said besides, for plans that hold dangers.
+func accepting(plans manage.ZonePlans) string {
+	var codes []string
+	for _, p := range plans.Zones {
+		codes = append(codes, p.Needs...)
+	}
+	if len(codes) == 0 {
+		return ""
+	}
+	slices.Sort(codes)
+	return " --accept " + strings.Join(slices.Compact(codes), ",") + " --reason TEXT"
+}
+
+// again is a command of ours to copy, for the same server.
+func (e *env) again(command string) string {
+	if e.config != "" {
+		command += " --config " + e.config
+	}
+	return "postern " + command
 }
 
 func printPlans(w io.Writer, plans manage.ZonePlans) {
@@ -99,7 +123,15 @@ func (e *env) zoneApply() *cobra.Command {
 			if err := e.call(c.Context(), manage.VerbZoneApply, a, &done); err != nil {
 				return err
 			}
-			return e.print(done, func(w io.Writer) { printDone(w, done, "nothing waited to be applied") })
+			if err := e.print(done, func(w io.Writer) { printDone(w, done, "nothing waited to be applied") }); err != nil {
+				return err
+			}
+			for _, p := range done.Zones {
+				if p.Reason != "" && p.Reason != "still-pinned" { // pinned as somebody wanted it
+					return errFound
+				}
+			}
+			return nil
 		},
 	}
 	c.Flags().BoolVar(&a.All, "all", false, "every zone that waits and can be applied")
@@ -114,6 +146,13 @@ func printDone(w io.Writer, done manage.ZonePlans, nothing string) {
 		fmt.Fprintln(w, nothing)
 	}
 	for _, p := range done.Zones {
+		if p.Reason != "" {
+			fmt.Fprintf(w, "zone %s view %s: left as it is (%s)\n", p.Zone, p.View, p.Reason)
+			for _, problem := range p.Problems {
+				fmt.Fprintf(w, "  %s\n", problem)
+			}
+			continue
+		}
 		fmt.Fprintf(w, "zone %s view %s: serial %d is published, %d removed, %d added\n", p.Zone, p.View, p.NewSerial, p.Removed, p.Added)
 	}
 }

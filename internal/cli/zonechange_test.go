@@ -26,6 +26,33 @@ func TestZoneChangesUsedWrongly(t *testing.T) {
 	}
 }
 
+// TestPrintDoneTellsWhatStoodAside, and why.
+func TestPrintDoneTellsWhatStoodAside(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	printDone(&b, manage.ZonePlans{Zones: []manage.ZonePlan{
+		{Zone: "a.", View: "out", NewSerial: 2, Removed: 5, Added: 1},
+		{Zone: "c.", View: "out", Reason: "file-broken", Problems: []string{"c.zone:1:1: ERR x y"}},
+	}}, "nothing")
+	const want = "zone a. view out: serial 2 is published, 5 removed, 1 added\nzone c. view out: left as it is (file-broken)\n  c.zone:1:1: ERR x y\n"
+	if b.String() != want {
+		t.Errorf("got\n%swant\n%s", b.String(), want)
+	}
+}
+
+// TestCommandsToCopyWork: they name the dangers and the server.
+func TestCommandsToCopyWork(t *testing.T) {
+	t.Parallel()
+	plans := manage.ZonePlans{Zones: []manage.ZonePlan{{Needs: []string{"loses-mx", "large-change"}}, {Needs: []string{"loses-mx"}}}}
+	e := &env{config: "/srv/p.toml"}
+	if got := e.again("zone apply a." + accepting(plans)); got != "postern zone apply a. --accept large-change,loses-mx --reason TEXT --config /srv/p.toml" {
+		t.Error(got)
+	}
+	if got := (&env{}).again("zone apply a." + accepting(manage.ZonePlans{})); got != "postern zone apply a." {
+		t.Error(got)
+	}
+}
+
 func TestPrintPlans(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -98,6 +99,11 @@ func (d *Desk) zoneApply(ctx context.Context, a ApplyArgs) (ZonePlans, error) {
 	for _, z := range a.Zones {
 		if err := isZone(z); err != nil {
 			return ZonePlans{}, err
+		}
+	}
+	for _, code := range a.Accept {
+		if !slices.Contains(authority.Dangers(), code) {
+			return ZonePlans{}, &Error{Reason: ReasonUsage, Text: fmt.Sprintf("%q is no danger that can be accepted", code), Hint: "these are: " + strings.Join(authority.Dangers(), ", ")}
 		}
 	}
 	plans, err := d.cfg.Authority.Apply(ctx, authority.Apply{Zones: a.Zones, Plan: a.Plan, Accept: a.Accept, Who: who(ctx), Why: a.Reason})

@@ -14,6 +14,8 @@ func TestZoneChanges(t *testing.T) {
 	o.refused(e, ReasonUsage, "say which zones")
 	_, e = do[ZonePlans](o, VerbZoneApply, ApplyArgs{Zones: []string{"a..b"}})
 	o.refused(e, ReasonUsage, "a..b")
+	_, e = do[ZonePlans](o, VerbZoneApply, ApplyArgs{All: true, Accept: []string{"loses-mx", "looses-ns"}, Reason: "x"})
+	o.refused(e, ReasonUsage, `"looses-ns" is no danger`)
 	_, e = do[ZonePlans](o, VerbZonePlan, PlanArgs{Zone: "none.example"})
 	o.refused(e, ReasonUnknown, "none.example")
 	_, e = do[[]ZoneVersion](o, VerbZoneHistory, ZoneRef{Zone: "city.example"})

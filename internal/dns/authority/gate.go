@@ -24,6 +24,9 @@ const (
 	LosesAddress = "loses-address" // the apex or a mail server loses its last A or AAAA
 )
 
+// Dangers are the codes that can be accepted.
+func Dangers() []string { return []string{LargeChange, LosesNS, LosesMX, LosesAddress} }
+
 // smallZone is the number of records from which a change can be a large one.
 const smallZone = 10
 

@@ -31,7 +31,7 @@ type loaded struct {
 	unterminated bool     // the last line has no end: somebody may be writing still
 }
 
-var errNotRegular = errors.New("not a regular file")
+var errNotRegular = errors.New("a directory, a pipe or a device, not a file")
 
 // readZone reads and parses dir/file. The error is one of the file itself;
 // what is wrong inside is in the problems.
@@ -167,7 +167,7 @@ func signature(dir, file string, includes []string) (string, error) {
 }
 
 func unreadable(path string, err error) zonefile.Problem {
-	return zonefile.Problem{File: path, Severity: zonefile.ERR, Code: "file-unreadable", Message: fmt.Sprintf("cannot be read: %v", err)}
+	return zonefile.Problem{File: path, Severity: zonefile.ERR, Code: reasonUnreadable, Message: fmt.Sprintf("cannot be read: %v", err), Hint: "it must be a file that Postern's own user may read"}
 }
 
 func blocks(problems []zonefile.Problem, strict bool) bool {

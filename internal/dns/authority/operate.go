@@ -90,7 +90,7 @@ func (a *Authority) Plan(ctx context.Context, zoneName string) ([]Plan, error) {
 		}
 		var orders map[key]*order
 		if orders, failed = o.ordersFor(names, order{}); failed == nil {
-			plans = o.planOf(o.prepare(orders))
+			_, _, plans = o.proposal(orders)
 		}
 	})
 	return plans, errors.Join(err, failed)
@@ -105,7 +105,7 @@ type Apply struct {
 }
 
 // Apply publishes what waits, all of it or, on an error, nothing. It returns
-// what was done.
+// what was done and, of all zones, what had to stand aside, with a Reason.
 func (a *Authority) Apply(ctx context.Context, do Apply) ([]Plan, error) {
 	var plans []Plan
 	var failed error
@@ -234,17 +234,15 @@ func (o *owner) apply(do Apply) ([]Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := o.prepare(orders)
-	plans := o.planOf(r)
+	r, orders, plans := o.proposal(orders)
 	if do.Plan != "" && do.Plan != HashOf(plans) {
 		return nil, &Declined{Reason: ReasonMoved, Detail: "the files, or what is served, are not what that plan was made of"}
 	}
-	if len(do.Zones) == 0 { // of all zones, those that cannot be applied stand aside
-		orders = possible(plans, orders)
-		r = o.prepare(orders)
-		plans = o.planOf(r)
+	asked := plans
+	if len(do.Zones) == 0 {
+		asked = slices.DeleteFunc(slices.Clone(plans), func(p Plan) bool { return p.Reason != "" })
 	}
-	if err := permitted(plans, do); err != nil {
+	if err := permitted(asked, do); err != nil {
 		return nil, err
 	}
 	if err := o.commit(r.made, true); err != nil {
@@ -253,6 +251,29 @@ func (o *owner) apply(do Apply) ([]Plan, error) {
 	err = o.unpin(orders)
 	o.build()
 	return plans, err
+}
+
+// proposal makes what orders ask for. Those that meet an obstacle stand aside:
+// their plans say why, and change nothing, here or in a view above.
+func (o *owner) proposal(orders map[key]*order) (*round, map[key]*order, []Plan) {
+	var aside []Plan
+	for {
+		r := o.prepare(orders)
+		plans := o.planOf(r)
+		kept := possible(plans, orders)
+		if len(kept) == len(orders) {
+			plans = append(plans, aside...)
+			slices.SortFunc(plans, func(a, b Plan) int { return keyOf(a).compare(keyOf(b)) })
+			return r, orders, plans
+		}
+		for _, p := range plans {
+			if p.Reason != "" {
+				p.NewSerial, p.NewRecords, p.Removed, p.Added, p.Percent, p.Needs = p.OldSerial, p.OldRecords, nil, nil, 0, nil
+				aside = append(aside, p)
+			}
+		}
+		orders = kept
+	}
 }
 
 // possible returns the orders without those that meet an obstacle.

@@ -158,7 +158,8 @@ func (v *viewPlan) hides(zone name.Name, known map[name.Name]bool) (hide, tree [
 }
 
 // ZoneOfFile returns the zone that a file of that name in a view's directory
-// holds: NAME.zone, "/" in the name written %2F, the root root.zone.
+// holds: NAME.zone, "/" in the name written %2F, the root root.zone. What only
+// looks like it, such as an editor's copy, is refused.
 func ZoneOfFile(file string) (name.Name, error) {
 	base, ok := strings.CutSuffix(file, ".zone")
 	if !ok || base == "" || base[0] == '.' {
@@ -167,5 +168,17 @@ func ZoneOfFile(file string) (name.Name, error) {
 	if strings.EqualFold(base, "root") {
 		return name.Root, nil
 	}
-	return name.Parse(strings.NewReplacer("%2F", "/", "%2f", "/").Replace(base))
+	base = strings.NewReplacer("%2F", "/", "%2f", "/").Replace(base)
+	for _, r := range base {
+		switch {
+		case r > '~':
+			return "", fmt.Errorf("%q is in no zone's name: an internationalised name is written in its xn-- form", r)
+		case !strings.ContainsRune(`abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./\`, r):
+			return "", fmt.Errorf("%q is in no zone's name", r)
+		}
+	}
+	if strings.HasSuffix(base, ".") {
+		return "", fmt.Errorf("the name of the file has a dot too many")
+	}
+	return name.Parse(base)
 }

@@ -99,16 +99,22 @@ func (o *owner) scanView(v *viewPlan, force bool) {
 	for _, e := range entries {
 		n, ok, why := o.zoneOf(e.Name())
 		k := key{n, v.Name}
-		if first, twice := seen[k]; ok && twice {
-			ok, why = false, fmt.Sprintf("zone %s is in file %s already", n, first)
-		}
-		if why != "" {
+		switch first, twice := seen[k]; {
+		case !ok && why == "":
+			continue
+		case ok && twice && o.sources[k] != nil && o.sources[k].file == e.Name(): // a copy does not take the zone's place
+			passed = append(passed, passedOver(v, first, fmt.Sprintf("zone %s is in file %s already", n, e.Name())))
+			seen[k] = e.Name()
+		case ok && twice:
+			passed = append(passed, passedOver(v, e.Name(), fmt.Sprintf("zone %s is in file %s already", n, first)))
+		case ok:
+			seen[k] = e.Name()
+		default:
 			passed = append(passed, passedOver(v, e.Name(), why))
 		}
-		if ok {
-			seen[k] = e.Name()
-			o.look(k, v.Dir, e.Name(), force)
-		}
+	}
+	for k, file := range seen {
+		o.look(k, v.Dir, file, force)
 	}
 	o.note(reasonPassed, v, passed)
 	for k, s := range o.sources {
@@ -219,14 +225,14 @@ func (o *owner) gone(s *source) {
 	if s.reason == reasonMissing || !o.starting && !o.rested(s, absent) {
 		return
 	}
-	if st := o.served[s.key]; !s.good || st != nil && st.unborn() {
+	if st := o.served[s.key]; !s.good || st == nil || st.content == nil {
 		o.forget(s.key) // nothing of it was ever served
 		return
 	}
 	s.sig = ""
 	o.fault(s, reasonMissing, zonefile.Problem{
 		File: s.path(), Severity: zonefile.ERR, Code: reasonMissing, Message: "the file is gone",
-		Hint: "put it back, or remove the zone",
+		Hint: fmt.Sprintf("put it back, or: postern zone remove %s", s.zone),
 	})
 }
 

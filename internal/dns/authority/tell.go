@@ -31,11 +31,19 @@ func (o *owner) tell(st *served) {
 	case reason == "" && len(texts) > 0:
 		log.Warn("zone is published with problems", list...)
 	case reason == "":
+	case slices.Contains(st.held, reason) && st.asWanted():
+		log.Info("zone change waits to be applied", append([]any{"reason", strings.Join(st.held, ",")}, list...)...)
 	case slices.Contains(st.held, reason):
 		log.Warn("zone change waits to be applied", append([]any{"reason", strings.Join(st.held, ",")}, list...)...)
 	default:
 		log.Error("zone is not updated", append([]any{"reason", reason, "now", st.meanwhile()}, list...)...)
 	}
+}
+
+// asWanted reports that a change waits for no other reason than that somebody
+// asked for it: that is no failure.
+func (st *served) asWanted() bool {
+	return !slices.ContainsFunc(st.held, func(reason string) bool { return reason != ReasonPlanned && reason != ReasonPinned })
 }
 
 // meanwhile says what is served while a change is refused.
