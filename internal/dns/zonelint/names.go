@@ -27,13 +27,21 @@ func (l *lint) owner(o *owner) {
 	for n := host; n != l.origin && n != name.Root; n = n.Parent() {
 		switch label := n.First(); {
 		case !isHostLabel(label):
-			l.report(*o.first, "host-chars", "%s has an address, but %q is no label of a host name", o.name, label)
+			l.report(*o.first, "host-chars", "%s has an address, but %q is no label of a host name%s", o.name, label, foreign(label))
 			return
 		case hyphens(label):
 			l.report(*o.first, "label-hyphens", "%q looks like an internationalised label and is none", label)
 			return
 		}
 	}
+}
+
+// foreign tells of labels in another script how they are written.
+func foreign(label string) string {
+	if strings.ContainsFunc(label, func(r rune) bool { return r > '~' }) {
+		return "; an internationalised one is written in its xn-- form"
+	}
+	return ""
 }
 
 // hostChars looks at the name of a server.
@@ -44,7 +52,7 @@ func (l *lint) hostChars(r zonefile.Record, code, text string) {
 	}
 	for ; n != name.Root; n = n.Parent() {
 		if label := n.First(); !isHostLabel(label) {
-			l.report(r, code, "%q in %s is no label of a host name", label, text)
+			l.report(r, code, "%q in %s is no label of a host name%s", label, text, foreign(label))
 			return
 		}
 	}

@@ -35,7 +35,7 @@ func (l *lint) targets(o *owner) {
 			continue
 		}
 		if n, ok := l.inside(c.Target); ok && !l.exists(n) && !l.elsewhere(n, l.origin) && !l.doubled(n) {
-			l.report(r, "cname-dangling", "%s does not exist in this zone", n)
+			l.report(r, "cname-dangling", "%s does not exist in this zone%s", n, l.meant(n))
 		}
 	}
 }
@@ -82,7 +82,7 @@ func (l *lint) service(r zonefile.Record) {
 		l.report(r, "svcb-alias-params", "alias mode, which priority 0 is, with %d parameters", len(s.Value))
 	}
 	if n, ok := l.inside(s.Target); ok && s.Target != "." && !l.exists(n) && !l.elsewhere(n, l.origin) {
-		l.report(r, "svcb-lame", "%s does not exist in this zone", n)
+		l.report(r, "svcb-lame", "%s does not exist in this zone%s", n, l.meant(n))
 	}
 }
 
@@ -173,8 +173,19 @@ func (l *lint) host(r zonefile.Record, kind, text string, cut name.Name) {
 	case o != nil && (len(o.of(dns.TypeA)) > 0 || len(o.of(dns.TypeAAAA)) > 0):
 	case l.elsewhere(n, cut), l.doubled(n): // the latter is told as such
 	default:
-		l.report(r, kind+"-lame", "%s has no address in this zone", n)
+		l.report(r, kind+"-lame", "%s has no address in this zone%s", n, l.meant(n))
 	}
+}
+
+// meant guesses that a target was meant to lie elsewhere and lacks its final
+// dot: it has several labels before the zone's name, and none of them is known
+// here.
+func (l *lint) meant(n name.Name) string {
+	if n == l.origin || n.Parent() == l.origin || l.exists(n) || l.exists(n.Parent()) {
+		return ""
+	}
+	rest := strings.TrimSuffix(n.String(), l.origin.String())
+	return "; is " + strings.TrimSuffix(rest, ".") + ". meant, with a final dot?"
 }
 
 // elsewhere reports whether an address for n may come from a wildcard, a

@@ -232,6 +232,8 @@ func (l *lint) apex() {
 		top = &owner{name: l.origin, first: &whole}
 	}
 	switch soas := top.of(dns.TypeSOA); {
+	case len(l.order) == 0:
+		l.report(whole, "soa-missing", "zone %s has no SOA: the file holds no record of it", l.origin)
 	case len(soas) == 0:
 		l.report(whole, "soa-missing", "zone %s has no SOA", l.origin)
 	case len(soas) > 1:
@@ -262,7 +264,9 @@ func (l *lint) exclusive(o *owner) {
 		l.report(dnames[1], "dname-several", "%s has several DNAMEs", o.name)
 	}
 	if len(cnames) > 0 {
-		if other, ok := o.besideCNAME(); ok {
+		if other, ok := o.besideCNAME(); ok && o.name == l.origin {
+			l.report(cnames[0], "cname-other", "%s is the zone itself, which has a SOA and NS: it cannot be a CNAME, but may have A and AAAA, or an HTTPS of priority 0", o.name)
+		} else if ok {
 			l.report(other, "cname-other", "%s has a CNAME and %s", o.name, dns.Type(other.RR.Header().Rrtype))
 		}
 	}
