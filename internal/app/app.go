@@ -110,6 +110,7 @@ func (a *App) build(cfg *config.Checked) error {
 // start starts every part, in the order in which they need each other: names
 // before mail, since mail asks names, and the doors when all behind them works.
 func (a *App) start(ctx context.Context) error {
+	prompt()
 	if a.opts.TestKnobs {
 		a.log.Warn("TEST: test knobs are on; this is no server for the world")
 	}

@@ -72,7 +72,7 @@ func (a *App) zonesOf(cfg *config.Checked) authority.Config {
 	c := authority.Config{
 		StateDir: cfg.Server.State, External: externalView(cfg), Serial: authority.SerialPolicy(cfg.DNS.Serial),
 		Manual: cfg.DNS.Apply == "manual", MaxChange: cfg.DNS.MaxChange,
-		Strict: cfg.DNS.Lint == "strict", Files: map[string]string{}, Now: a.now, Log: a.log,
+		Strict: cfg.DNS.Lint == "strict", Files: map[string]string{}, Now: a.now, Log: a.log, Room: room,
 	}
 	full := map[string][]string{} // view -> zones without overlay
 	for _, z := range cfg.Zones {

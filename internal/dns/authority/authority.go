@@ -52,6 +52,10 @@ type Config struct {
 	Poll   time.Duration // how often files are looked at besides being watched; default 2 s; below zero: only when Scan is called
 	Settle time.Duration // how long a file must be left alone before it is read; default 450 ms: who writes in place may pause, and a change is to be served within a second
 
+	// Room makes room for long work while questions are answered, until what it
+	// returns is called. Default: nothing is done.
+	Room func() (leave func())
+
 	Now    func() time.Time // default time.Now
 	Log    *slog.Logger     // default: discard
 	Writer atomicfile.Writer

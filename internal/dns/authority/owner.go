@@ -140,6 +140,7 @@ const tidyAfter = 3 * time.Second
 func (o *owner) run(ctx context.Context, w *watch) {
 	o.starting, o.watch = false, w
 	defer w.close()
+	o.standBack()
 	var poll <-chan time.Time
 	if o.plan.Poll > 0 {
 		t := time.NewTicker(o.plan.Poll)
@@ -159,15 +160,15 @@ func (o *owner) run(ctx context.Context, w *watch) {
 		case <-ctx.Done():
 			return
 		case f := <-o.a.ops:
-			f()
+			o.aside(f)
 		case <-poll:
 			o.scan(false)
 			w.follow(o.directories())
 		case <-settle.C:
 			armed = false
-			o.scan(false)
+			o.aside(func() { o.scan(false) })
 		case <-quiet.C:
-			debug.FreeOSMemory()
+			o.aside(debug.FreeOSMemory)
 		case <-w.changed:
 			// The first look starts a file's clock, the next ones read it when
 			// the clock has run. A burst of events is one look.
