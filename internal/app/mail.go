@@ -153,7 +153,7 @@ func (a *App) routerOf(cfg *config.Checked) (*route.Router, error) {
 		}
 	}
 	return route.New(route.Config{
-		Routes: routes, Lookup: a.outside(cfg), OwnNames: []string{hostname(cfg)},
+		Routes: routes, Lookup: a.outside(cfg), Inside: a.inside(cfg), OwnNames: []string{hostname(cfg)},
 		OwnAddrs: func(addr netip.Addr) bool { return a.own.Load().has(addr) },
 	}), nil
 }

@@ -23,6 +23,8 @@ type house struct {
 	t   *testing.T
 	dir string
 	app *App
+
+	insideAsked uint64 // questions the resolver heard from inside
 }
 
 const houseConfig = `[server]

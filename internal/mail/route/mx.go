@@ -131,7 +131,7 @@ func (r *Router) find(ctx context.Context, domain string, hosts []lookup.Record)
 
 // try adds one host to s. It reports whether the host is ourselves.
 func (r *Router) try(ctx context.Context, m lookup.Record, s *search) (own bool) {
-	addrs, err := r.addresses(ctx, m.Host)
+	addrs, err := r.addresses(ctx, r.cfg.Lookup, m.Host)
 	if err != nil {
 		if s.failed == nil {
 			s.failed = err
@@ -155,7 +155,7 @@ func (r *Router) try(ctx context.Context, m lookup.Record, s *search) (own bool)
 
 // addresses asks for both types at once. One answer is enough: a zone whose
 // AAAA fails still gets its mail over IPv4.
-func (r *Router) addresses(ctx context.Context, host string) ([]netip.Addr, error) {
+func (r *Router) addresses(ctx context.Context, from lookup.Resolver, host string) ([]netip.Addr, error) {
 	types := make([]lookup.Type, 0, 2)
 	if !r.cfg.DisableIPv6 {
 		types = append(types, lookup.AAAA)
@@ -167,7 +167,7 @@ func (r *Router) addresses(ctx context.Context, host string) ([]netip.Addr, erro
 	errs := make([]error, len(types))
 	var wg sync.WaitGroup
 	for i, t := range types {
-		wg.Go(func() { found[i], errs[i] = r.ask(ctx, host, t) })
+		wg.Go(func() { found[i], errs[i] = ask(ctx, from, host, t) })
 	}
 	wg.Wait()
 	for _, f := range found {
@@ -185,8 +185,8 @@ func (r *Router) addresses(ctx context.Context, host string) ([]netip.Addr, erro
 	return nil, nil
 }
 
-func (r *Router) ask(ctx context.Context, host string, t lookup.Type) ([]netip.Addr, error) {
-	answer, err := r.cfg.Lookup.Query(ctx, host, t)
+func ask(ctx context.Context, from lookup.Resolver, host string, t lookup.Type) ([]netip.Addr, error) {
+	answer, err := from.Query(ctx, host, t)
 	if err != nil {
 		return nil, fmt.Errorf("address of %s: %w", host, err)
 	}

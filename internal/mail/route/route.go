@@ -34,6 +34,7 @@ type Config struct {
 	Routes      map[string][]Hop      // by domain, in the form of address.Address.Domain
 	Smarthost   []Hop                 // for all domains without a route; empty: by MX
 	Lookup      lookup.Resolver       // the world as outsiders see it
+	Inside      lookup.Resolver       // names that the administrator wrote: configured hops; nil: Lookup
 	OwnAddrs    func(netip.Addr) bool // addresses we answer on; nil: none
 	OwnNames    []string              // our host names, any case, with or without final dot
 	DisableIPv4 bool
@@ -49,6 +50,9 @@ type Router struct{ cfg Config }
 func New(cfg Config) *Router {
 	if cfg.Port == 0 {
 		cfg.Port = 25
+	}
+	if cfg.Inside == nil {
+		cfg.Inside = cfg.Lookup
 	}
 	if cfg.OwnAddrs == nil {
 		cfg.OwnAddrs = func(netip.Addr) bool { return false }
@@ -127,7 +131,7 @@ func (r *Router) configured(ctx context.Context, h Hop) ([]netip.AddrPort, error
 	if a, err := netip.ParseAddr(h.Host); err == nil {
 		return []netip.AddrPort{netip.AddrPortFrom(a.Unmap(), h.Port)}, nil
 	}
-	addrs, err := r.addresses(ctx, h.Host)
+	addrs, err := r.addresses(ctx, r.cfg.Inside, h.Host)
 	if err != nil {
 		return nil, err
 	}

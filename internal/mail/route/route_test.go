@@ -331,3 +331,33 @@ type failing struct{}
 func (failing) Query(_ context.Context, name string, t lookup.Type) (lookup.Answer, error) {
 	return lookup.Answer{}, &lookup.Error{Name: name, Type: t, Cause: errors.New("name too long")}
 }
+
+// TestOnlyConfiguredHopsAreLookedUpInside: what the administrator wrote is a
+// name of the inside; what the world's MX say is not, whatever is there.
+func TestOnlyConfiguredHopsAreLookedUpInside(t *testing.T) {
+	t.Parallel()
+	inside := &lookuptest.Recorder{Map: lookuptest.Map{
+		"mail.corp.example A": {"10.0.0.9"}, "mx1.two.example A": {"10.0.0.1"}, "mx2.two.example A": {"10.0.0.2"},
+	}}
+	outside := &lookuptest.Recorder{Map: lookuptest.Map{
+		"two.example MX": {"1 mx1.two.example"}, "mx1.two.example A": {"192.0.2.1"},
+	}}
+	r := router(func(c *Config) {
+		c.Lookup, c.Inside, c.DisableIPv6 = outside, inside, true
+		c.Routes = map[string][]Hop{"ours.example": {{Protocol: SMTP, Host: "mail.corp.example", Port: 25}}}
+	})
+	for domain, want := range map[string]string{"ours.example": "mail.corp.example 10.0.0.9:25", "two.example": "mx1.two.example 192.0.2.1:25"} {
+		plan, err := r.Route(t.Context(), domain)
+		if err != nil || strings.ReplaceAll(hosts(plan), ". ", " ") != want {
+			t.Errorf("%s: %q, %v", domain, hosts(plan), err)
+		}
+	}
+	if got := inside.Asked(); len(got) != 1 || got[0] != "mail.corp.example A" {
+		t.Errorf("asked inside: %q", got)
+	}
+	for _, q := range outside.Asked() {
+		if strings.HasPrefix(q, "mail.corp") {
+			t.Errorf("the world is asked for %s", q)
+		}
+	}
+}
