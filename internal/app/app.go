@@ -221,7 +221,7 @@ func (a *App) setAddresses(cfg *config.Checked) {
 // buildAdmin returns the listener for health and metrics, or nil if none is
 // wanted.
 func (a *App) buildAdmin() lifecycle.Part {
-	c := admin.Config{Names: []string{hostname(a.cfg)}, Metrics: a.registry.Handler(), Ready: a.ready, Log: a.log}
+	c := admin.Config{Names: []string{hostname(a.cfg)}, Metrics: a.registry.Handler(), Ready: a.readyInBrief, Log: a.log}
 	for _, l := range a.cfg.Listen {
 		if l.Serve == config.ServeAdmin {
 			c.Addrs = append(c.Addrs, l.Addrs...)
