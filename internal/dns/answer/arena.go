@@ -208,11 +208,10 @@ func same(o *owner, words []byte) bool {
 	if len(n) != len(words) {
 		return false
 	}
+	var diff uint64
 	for len(words) >= 8 && len(n) >= 8 {
-		if binary.LittleEndian.Uint64(words) != binary.LittleEndian.Uint64(n) {
-			return false
-		}
+		diff |= binary.LittleEndian.Uint64(words) ^ binary.LittleEndian.Uint64(n)
 		words, n = words[8:], n[8:]
 	}
-	return true
+	return diff == 0
 }

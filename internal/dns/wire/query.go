@@ -125,10 +125,11 @@ func (q *Query) question() bool {
 	if off+4 > len(msg) {
 		return false
 	}
-	q.lower(msg, off-HeaderLen)
 	q.nameLen, q.labels = uint8(off-HeaderLen), uint8(labels)
-	q.Type, q.Class = binary.BigEndian.Uint16(msg[off:]), binary.BigEndian.Uint16(msg[off+2:])
+	fixed := binary.BigEndian.Uint32(msg[off:])
+	q.Type, q.Class = uint16(fixed>>16), uint16(fixed)
 	q.End = off + 4
+	q.lower(msg, off-HeaderLen)
 	return true
 }
 
@@ -165,8 +166,16 @@ func lower8(w uint64) uint64 {
 // anything in a query; a query must end where its counts say.
 func (q *Query) rest() bool {
 	msg := q.Msg
-	if binary.BigEndian.Uint32(msg[6:])|uint32(binary.BigEndian.Uint16(msg[10:])) == 0 {
-		return q.End == len(msg) // as most are
+	// Most queries end here, or with an OPT record and nothing else.
+	if h := (*[HeaderLen]byte)(msg); h[6]|h[7]|h[8]|h[9]|h[10] == 0 && h[11] <= 1 {
+		switch {
+		case h[11] == 0:
+			return q.End == len(msg)
+		case q.End+OptLen <= len(msg):
+			if o := (*[OptLen]byte)(msg[q.End:]); o[0]|o[1] == 0 && o[2] == typeOPT {
+				return q.lone(o)
+			}
+		}
 	}
 	answers := binary.BigEndian.Uint16(msg[6:])
 	authority := binary.BigEndian.Uint16(msg[8:])
@@ -207,6 +216,18 @@ func (q *Query) rest() bool {
 		off = r.end
 	}
 	return off == len(msg)
+}
+
+// lone reads the OPT record that begins with o and ends the query.
+func (q *Query) lone(o *[OptLen]byte) bool {
+	r := record{
+		typ:   typeOPT,
+		class: uint16(o[3])<<8 | uint16(o[4]),
+		ttl:   uint32(o[5])<<24 | uint32(o[6])<<16 | uint32(o[7])<<8 | uint32(o[8]),
+		data:  q.End + OptLen,
+		end:   q.End + OptLen + int(o[9])<<8 + int(o[10]),
+	}
+	return r.end == len(q.Msg) && q.opt(r)
 }
 
 // record is what is needed to step over one, or to read an OPT.

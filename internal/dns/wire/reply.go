@@ -22,15 +22,10 @@ const OptLen = 11
 // Start appends header and question of a reply to dst, which must be empty:
 // compression offsets count from its beginning. The question is the client's
 // own octets, so letter case comes back as it came (RFC 4343, Section 4.1;
-// the "0x20" defence depends on it). Flags hold QR, the opcode, RD and CD.
+// the "0x20" defence depends on it). Flags and counts are the query's own
+// until Finish.
 func (q *Query) Start(dst []byte) []byte {
-	dst = append(dst, q.Msg[:max(q.End, HeaderLen)]...)
-	var counts Counts
-	if q.End > 0 {
-		counts.Question = 1
-	}
-	Patch(dst, QR|q.Flags&(opcodeMask|RD|CD), counts)
-	return dst
+	return append(dst, q.Msg[:max(q.End, HeaderLen)]...)
 }
 
 // Finish writes flags, rcode and counts into the header of a reply begun
