@@ -203,17 +203,11 @@ func (c *Client) Ask(n int) (*Result, error) { return c.run(time.Hour, n) }
 func (c *Client) run(during time.Duration, limit int) (*Result, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if c.cfg.Core > 0 {
-		var before, only unix.CPUSet
-		if err := unix.SchedGetaffinity(0, &before); err != nil {
-			return nil, fmt.Errorf("cores: %w", err)
-		}
-		only.Set(c.cfg.Core - 1)
-		if err := unix.SchedSetaffinity(0, &only); err != nil {
-			return nil, fmt.Errorf("core %d: %w", c.cfg.Core, err)
-		}
-		defer func() { _ = unix.SchedSetaffinity(0, &before) }() // as it was
+	back, err := c.settle()
+	if err != nil {
+		return nil, err
 	}
+	defer back()
 	c.result = Result{}
 	begin := c.now()
 	end, swept := begin+int64(during), begin
@@ -254,6 +248,22 @@ func (c *Client) run(during time.Duration, limit int) (*Result, error) {
 	}
 	r := c.result
 	return &r, nil
+}
+
+// settle moves the thread to its core, and returns what moves it back.
+func (c *Client) settle() (back func(), err error) {
+	if c.cfg.Core == 0 {
+		return func() {}, nil
+	}
+	var before, only unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return nil, fmt.Errorf("cores: %w", err)
+	}
+	only.Set(c.cfg.Core - 1)
+	if err := unix.SchedSetaffinity(0, &only); err != nil {
+		return nil, fmt.Errorf("core %d: %w", c.cfg.Core, err)
+	}
+	return func() { _ = unix.SchedSetaffinity(0, &before) }, nil // as it was
 }
 
 // due returns how many queries may go out now.
