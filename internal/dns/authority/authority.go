@@ -92,6 +92,9 @@ type Authority struct {
 	started atomic.Bool
 	owner   *owner
 	clock   func() time.Time // for settling: never the test clock
+
+	build    string // which program this is, see note
+	noteFrom int
 }
 
 // ErrStopped is returned by calls before Start and after Stop.
@@ -108,7 +111,7 @@ func New(cfg Config) (*Authority, error) {
 	if cfg.StateDir == "" {
 		return nil, errors.New("authority: no state directory")
 	}
-	a := &Authority{cfg: cfg, ops: make(chan func()), clock: time.Now}
+	a := &Authority{cfg: cfg, ops: make(chan func()), clock: time.Now, build: buildID(), noteFrom: noteFrom}
 	a.owner = newOwner(a, p)
 	a.state.Store(&published{table: view.NewTable(nil)})
 	return a, nil
@@ -145,7 +148,9 @@ func (a *Authority) Start(ctx context.Context) error {
 	o.store = store
 	store.Warn = func(err error) { a.cfg.Log.Warn("zone journal", "err", err) }
 	o.restore()
+	o.restarting = true
 	o.scan(true)
+	o.restarting = false
 	if err := o.settleDown(ctx); err != nil {
 		return err
 	}

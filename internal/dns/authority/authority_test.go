@@ -38,6 +38,8 @@ type bench struct {
 	log  *syncBuffer
 	a    *Authority
 	now  time.Time
+
+	build string // which program runs; "": it cannot tell
 }
 
 type syncBuffer struct {
@@ -62,7 +64,7 @@ var anyClient = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustPar
 // newBench makes an internal view over an external one.
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, root: t.TempDir(), now: time.Now(), log: &syncBuffer{}}
+	b := &bench{t: t, root: t.TempDir(), now: time.Now(), log: &syncBuffer{}, build: "one"}
 	for _, dir := range []string{"internal", "external"} {
 		if err := os.Mkdir(filepath.Join(b.root, dir), 0o700); err != nil {
 			t.Fatal(err)
@@ -101,7 +103,7 @@ func (b *bench) start() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	a.clock = func() time.Time { return b.now }
+	a.clock, a.build, a.noteFrom = func() time.Time { return b.now }, b.build, 0
 	if a.cfg.Poll > 0 {
 		a.clock = time.Now
 	}

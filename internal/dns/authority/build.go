@@ -40,6 +40,7 @@ type candidate struct {
 
 // build makes what is dirty anew and publishes.
 func (o *owner) build() {
+	o.settleTrusted()
 	_ = o.commit(o.prepare(nil).made, false) // each failure is in its zone's status
 	o.tabulate()
 }
@@ -182,7 +183,7 @@ func (o *owner) refuse(k key, reason string, problems []zonefile.Problem) {
 		o.served[k] = st
 	}
 	st.reason, st.problems, st.held = reason, problems, nil
-	if s := o.sources[k]; o.plan.Manual && st.content == nil && (s == nil || s.accepted == nil) {
+	if s := o.sources[k]; o.plan.Manual && st.content == nil && (s == nil || s.accepted == nil && !s.folded) {
 		st.held = []string{ReasonPlanned} // nobody has applied it: it fails nobody either
 	}
 	o.a.Counters.Refused.Inc()

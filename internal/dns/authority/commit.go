@@ -98,10 +98,10 @@ func (o *owner) changes(c *candidate, now time.Time) bool {
 // only where it would bring back other source records.
 func (o *owner) settleUnchanged(c *candidate, now time.Time) {
 	st := o.served[c.key]
-	st.content, st.records = c.content, c.records // equal, but these two share their records
+	st.content, st.records, st.folded = c.content, c.records, false // equal, but these two share their records
 	if s := c.source; s != nil {
 		overlaid := o.plan.view(c.view).Overlay != ""
-		if overlaid && !sameRecords(c.own, s.accepted) {
+		if overlaid && !sameRecords(c.own, o.accepted(s)) {
 			snap := o.snapshot(c, now)
 			snap.New = false // it answers as before
 			if err := o.store.Save(snap); err != nil {
@@ -109,9 +109,10 @@ func (o *owner) settleUnchanged(c *candidate, now time.Time) {
 				return
 			}
 		}
-		s.accepted = c.own
+		s.accepted, s.folded = c.own, false
 	}
 	o.finish(c, st)
+	o.noteDown(c, st)
 }
 
 // finish clears the refusal, unless the candidate was made of the records
@@ -142,7 +143,7 @@ func sameRecords(a, b []zonefile.Record) bool {
 
 func (o *owner) snapshot(c *candidate, now time.Time) journal.Snapshot {
 	snap := journal.Snapshot{Zone: c.zone.String(), View: c.view, Saved: now, Content: c.content, Derived: derivedRRs(c.records)}
-	snap.New = c.source != nil && !sameRecords(c.own, c.source.accepted)
+	snap.New = c.source != nil && !sameRecords(c.own, o.accepted(c.source))
 	snap.Who, snap.Why = byFile, ""
 	if c.order != nil {
 		snap.Who, snap.Why = c.order.who, c.order.why
@@ -179,11 +180,13 @@ func (o *owner) accept(c *candidate, now time.Time) {
 	diff := o.compare(c) // while the old content stands
 	st.content, st.records, st.compiled, st.loadedAt = c.content, c.records, answer.Recompile(c.content, st.compiled), now
 	st.who, st.why = c.who, c.why
+	st.folded = false
 	if c.source != nil {
-		c.source.accepted = c.own
+		c.source.accepted, c.source.folded = c.own, false
 	}
 	o.finish(c, st)
 	o.a.Counters.Published.Inc()
+	o.noteDown(c, st)
 	o.announce(st, diff)
 }
 

@@ -73,7 +73,7 @@ func (o *owner) publishDerived(owner, what string, texts []string) error {
 	if st == nil {
 		return &Refusal{"no-zone", owner, fmt.Sprintf("view %s holds no zone for it", o.plan.external)}
 	}
-	taken := occupied(st.records, map[name.Name]bool{n: true})
+	taken := occupied(o.base(st), map[name.Name]bool{n: true})
 	if reason, detail := conflict(st.zone, taken, n); reason != "" {
 		return &Refusal{reason, owner, detail}
 	}

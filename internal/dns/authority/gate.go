@@ -40,7 +40,7 @@ func (o *owner) mayPublish(c *candidate) bool {
 		return true
 	case !pinned && o.same(c) && !o.plan.Serial.bump(c.content.Serial(), old.Serial()):
 		return true
-	case sameRecords(c.own, c.source.accepted):
+	case sameRecords(c.own, o.accepted(c.source)):
 		return true
 	}
 	file := c.source.path()

@@ -36,9 +36,9 @@ var errNotRegular = errors.New("a directory, a pipe or a device, not a file")
 // readZone reads and parses dir/file. The error is one of the file itself;
 // what is wrong inside is in the problems.
 func readZone(dir, file string, origin name.Name) (loaded, error) {
-	f, err := os.OpenFile(filepath.Join(dir, file), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := openZone(dir, file)
 	if err != nil {
-		return loaded{}, plainError(err)
+		return loaded{}, err
 	}
 	text, sig, err := readAll(f)
 	if err != nil {
@@ -53,6 +53,14 @@ func readZone(dir, file string, origin name.Name) (loaded, error) {
 	l.includes, l.sig = in.paths, strings.Join(in.sigs, " ")
 	l.hash = hex.EncodeToString(in.sum.Sum(nil))
 	return l, nil
+}
+
+func openZone(dir, file string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, file), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, plainError(err)
+	}
+	return f, nil
 }
 
 // readAll reads and closes f, and returns its signature from before reading.

@@ -66,7 +66,7 @@ func benchAuthority(b *testing.B, root string) *Authority {
 	b.Helper()
 	a, err := New(Config{
 		Views:    []ViewConfig{{Name: "external", Dir: filepath.Join(root, "zones"), Clients: anyClient}},
-		StateDir: filepath.Join(root, "state"), Poll: -1,
+		StateDir: filepath.Join(root, "state"), Poll: -1, Settle: time.Millisecond,
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -170,7 +170,7 @@ func TestApplyTogether(t *testing.T) {
 	t.Parallel()
 	for fail := 1; ; fail++ {
 		b := newBench(t)
-		b.cfg.Manual = true
+		b.cfg.Manual, b.build = true, "" // a note may be lost
 		steps, armed := 0, false
 		b.cfg.Writer = atomicfile.Writer{Fault: func(atomicfile.Step) error {
 			if !armed {

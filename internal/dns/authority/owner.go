@@ -31,13 +31,14 @@ type owner struct {
 	pins    map[key]journal.Pin
 	dirty   map[key]bool // must be built again
 
-	starting  bool
-	unsettled bool // a file is being written: look again soon
-	dirFault  map[string]string
-	faults    map[string][]Fault // what is wrong beside the zones, by what looked
-	report    *Report            // where a call wants to hear of changes
-	loaded    int                // records published since the last table
-	untidy    bool               // many records were published: see tidy
+	restarting bool // this is the first scan of Start
+	starting   bool
+	unsettled  bool // a file is being written: look again soon
+	dirFault   map[string]string
+	faults     map[string][]Fault // what is wrong beside the zones, by what looked
+	report     *Report            // where a call wants to hear of changes
+	loaded     int                // records published since the last table
+	untidy     bool               // many records were published: see tidy
 }
 
 // served is what one (zone, view) answers with.
@@ -46,6 +47,11 @@ type served struct {
 	content  *zone.Zone        // nil: no good state
 	records  []zonefile.Record // what content was built from: the base of overlays
 	compiled *answer.Zone
+
+	derived []dns.RR // of a folded state: the records that Postern made
+	folded  bool     // records are not read yet, see unfold
+	note    *note    // as it is in the journal
+	trusted bool     // its file is as the note says
 
 	reason   string // why the last candidate was refused; "" if it was not
 	problems []zonefile.Problem
@@ -74,7 +80,7 @@ func newOwner(a *Authority, p *plan) *owner {
 // restore takes what the journal holds: it is served unless a file says
 // otherwise.
 func (o *owner) restore() {
-	snapshots, derived, problems := o.store.Load()
+	snapshots, derived, problems := o.store.LoadContents()
 	for _, err := range problems {
 		o.log.Error("zone journal", "err", err)
 	}
@@ -97,36 +103,20 @@ func (o *owner) take(snap journal.Snapshot) {
 	if err != nil || o.plan.view(snap.View) == nil || o.served[k] != nil {
 		return
 	}
-	made := map[string]bool{}
-	for _, rr := range snap.Derived {
-		made[rr.String()] = true
-	}
-	st := &served{key: k, content: snap.Content, compiled: answer.Compile(snap.Content), loadedAt: snap.Saved, who: snap.Who, why: snap.Why}
-	for node := range snap.Content.Nodes() {
-		for i := range node.Sets {
-			for _, rr := range node.Sets[i].RRs {
-				r := zonefile.Record{RR: rr}
-				if len(made) > 0 && made[rr.String()] {
-					r.File = derivedFile
-				}
-				st.records = append(st.records, r)
-			}
-		}
+	st := &served{
+		key: k, content: snap.Content, compiled: answer.Compile(snap.Content), loadedAt: snap.Saved, who: snap.Who, why: snap.Why,
+		derived: snap.Derived, folded: true,
 	}
 	o.served[k] = st
 	o.dirty[k] = true
 	o.loaded += snap.Content.Records()
-	if snap.Source == nil {
+	if !snap.HasSource {
 		return
 	}
-	s := &source{key: k, file: snap.File, good: true, fileSOA: snap.FileSerial}
+	s := &source{key: k, file: snap.File, good: true, fileSOA: snap.FileSerial, folded: true, version: snap.Version}
 	if v := o.plan.view(snap.View); v != nil {
 		s.dir = v.Dir
 	}
-	for _, rr := range snap.Source {
-		s.records = append(s.records, zonefile.Record{RR: rr, File: s.path()})
-	}
-	s.accepted = s.records
 	o.sources[k] = s
 }
 
@@ -218,7 +208,7 @@ func (o *owner) reconfigure(ctx context.Context, p *plan) error {
 			delete(o.sources, k)
 		}
 	}
-	snapshots, _, problems := o.store.Load()
+	snapshots, _, problems := o.store.LoadContents()
 	for _, err := range problems {
 		o.log.Error("zone journal", "err", err)
 	}

@@ -100,7 +100,7 @@ func (r *round) below(v *viewPlan, n name.Name) (records []zonefile.Record, of s
 			return c.records, v.Name, true
 		}
 		if st := r.o.served[k]; st != nil && !st.unborn() {
-			return st.records, v.Name, st.content != nil
+			return r.o.base(st), v.Name, st.content != nil
 		}
 	}
 	return nil, "", false
@@ -159,7 +159,13 @@ func (r *round) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Na
 		return nil
 	}
 	if s != nil {
-		c.own = s.records
+		if c.own = o.newest(s); c.own == nil {
+			r.refuse(k, reasonJournal, []zonefile.Problem{{
+				File: s.path(), Severity: zonefile.ERR, Code: reasonJournal, Message: "the records that were accepted last cannot be read back",
+				Hint: "the log says why",
+			}})
+			return nil
+		}
 	}
 	if v.full[k.zone] {
 		c.beside, _, _ = r.below(v, k.zone)
@@ -188,12 +194,12 @@ func (r *round) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Na
 		}
 	}
 	// What was accepted before, also where somebody else's order reaches here.
-	if s != nil && s.accepted == nil && len(hide)+len(tree) == 0 {
+	if s != nil && o.accepted(s) == nil && len(hide)+len(tree) == 0 {
 		return nil
 	}
 	c.own, c.problems, c.content = nil, nil, nil
 	if s != nil {
-		c.own, c.fallback = s.accepted, true
+		c.own, c.fallback = o.accepted(s), true
 	}
 	if !o.assemble(c, base, hide, tree) {
 		return nil

@@ -29,7 +29,10 @@ type source struct {
 
 	records  []zonefile.Record // of the last time the file could be read whole
 	accepted []zonefile.Record // those in what is served
-	good     bool              // records are there
+	good     bool              // records are there, or folded
+	folded   bool              // neither of them was read yet, see unfold; or accepted was not
+	noted    bool              // the file is the one of which accepted was read
+	version  int               // of the snapshot that has accepted
 	fileSOA  uint32            // the serial in records; 0 without SOA
 
 	reason   string // why records are not what the file holds now; "" if they are
@@ -246,6 +249,10 @@ func (o *owner) forget(k key) {
 // read takes the file in, unless it changed while it was read. A last line
 // without an end is given twice as long: it may be half a line.
 func (o *owner) read(s *source) {
+	s.noted = false
+	if o.trusts(s) {
+		return
+	}
 	l, err := readZone(s.dir, s.file, s.zone)
 	if err != nil {
 		s.sig = ""

@@ -71,6 +71,7 @@ const (
 	serialsFile = "serials"
 	derivedFile = "derived"
 	pinsFile    = "pins"
+	noteExt     = ".note"
 	brokenExt   = ".broken"
 )
 
@@ -219,6 +220,9 @@ func (s *Store) Remove(zone, view string) error {
 			return fmt.Errorf("remove version: %w", err)
 		}
 	}
+	if err := os.Remove(s.path(key, noteExt)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove note: %w", err)
+	}
 	err := os.Remove(s.path(key, snapshotExt))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove snapshot: %w", err)
@@ -228,3 +232,14 @@ func (s *Store) Remove(zone, view string) error {
 }
 
 func (s *Store) path(stem, ext string) string { return filepath.Join(s.dir, stem+ext) }
+
+// SaveNote keeps v, as JSON, beside the snapshot of a (zone, view), for
+// LoadNote. A note is no part of the state: it may be lost.
+func (s *Store) SaveNote(zone, view string, v any) error {
+	return s.saveJSON(stem(zone, view)+noteExt, v)
+}
+
+// LoadNote reads a note into v, and leaves v alone where there is none.
+func (s *Store) LoadNote(zone, view string, v any) error {
+	return s.loadJSON(stem(zone, view)+noteExt, v)
+}
