@@ -99,7 +99,14 @@ func (a *App) explain(q manage.QueryArgs) (serve.Explanation, error) {
 	if err != nil {
 		return none, fmt.Errorf("%q is not a domain name: %w", q.Name, err)
 	}
-	return a.serve.Explain(qname, qtype, from, views), nil
+	if q.Key == "" {
+		return a.serve.Explain(qname, qtype, from, views), nil
+	}
+	key, err := name.Parse(q.Key)
+	if err != nil {
+		return none, fmt.Errorf("--key %q is not a name: %w", q.Key, err)
+	}
+	return a.serve.ExplainSigned(key, qname, qtype, from, views), nil
 }
 
 // viewsOf is the views that a DNS listener serves; without one named, all.

@@ -18,6 +18,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"postern/internal/dns/listen"
+	"postern/internal/manage"
 )
 
 // keyHouse has an inner view that only a key chooses.
@@ -174,11 +175,17 @@ func TestReloadChangesKeys(t *testing.T) {
 		}
 	}
 	want(oldSecret, "NOTAUTH BADKEY")
+	if got := h.explainKey("inner-2026."); got != "NOTAUTH: there is no key inner-2026." {
+		t.Error(got)
+	}
 
 	h.write("inner.key", keyFile(oldSecret))
 	h.write("postern.toml", withKeys(houseConfig))
 	h.reload("key inner-2026: new, hmac-sha256", "view inner: new, clients [], keys [inner-2026]")
 	want(oldSecret, "NOERROR 10.0.0.1 signed")
+	if got := h.explainKey("INNER-2026"); got != "NOERROR: the key inner-2026. chooses view inner" {
+		t.Error(got)
+	}
 
 	h.write("inner.key", keyFile(newSecret))
 	h.reload("key inner-2026: another secret")
@@ -196,10 +203,23 @@ func TestReloadChangesKeys(t *testing.T) {
 	h.write("postern.toml", strings.Replace(withKeys(houseConfig), "clients   = []\nkeys      = [\"inner-2026.\"]", "clients = [\"10.0.0.0/8\"]", 1))
 	h.reload("view inner: clients [10.0.0.0/8], keys []")
 	want(newSecret, "NOERROR 192.0.2.2 signed")
+	if got := h.explainKey("inner-2026."); got != "NOERROR: 127.0.0.1 is a client of view external; no view names the key inner-2026." {
+		t.Error(got)
+	}
 
 	h.write("postern.toml", houseConfig)
 	h.reload("key inner-2026: gone")
 	want(newSecret, "NOTAUTH BADKEY")
+}
+
+// explainKey says how a question signed with that key would be answered.
+func (h *house) explainKey(key string) string {
+	h.t.Helper()
+	e, err := h.app.explain(manage.QueryArgs{Name: "www.city.example", Type: "A", From: "127.0.0.1", Key: key})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return e.Rcode + ": " + e.Why
 }
 
 // TestNothingShowsASecret that the configuration holds: not the status, not the

@@ -30,6 +30,7 @@ func (e *env) explainQuery() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&a.From, "from", "127.0.0.1", "the client's `address`")
+	c.Flags().StringVar(&a.Key, "key", "", "the `name` of the TSIG key that the client signs with")
 	c.Flags().StringVar(&a.Via, "via", "", "the listener's `address`, for one that serves only some views")
 	return c
 }

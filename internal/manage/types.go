@@ -160,4 +160,5 @@ type QueryArgs struct {
 	Type string `json:"type"`
 	From string `json:"from"`
 	Via  string `json:"via,omitempty"` // a listener's address, where it matters
+	Key  string `json:"key,omitempty"` // the TSIG key it signs with
 }

@@ -29,7 +29,25 @@ func (s *Server) Explain(qname name.Name, qtype uint16, client netip.Addr, liste
 	if sel == nil {
 		return refusedView(forged, client, listenerViews)
 	}
-	e := Explanation{View: sel.Name, Why: fmt.Sprintf("%s is a client of view %s%s", client, sel.Name, onListener(listenerViews))}
+	return s.explained(sel, fmt.Sprintf("%s is a client of view %s%s", client, sel.Name, onListener(listenerViews)), qname, qtype)
+}
+
+// ExplainSigned is Explain for a client that signs with that key.
+func (s *Server) ExplainSigned(key, qname name.Name, qtype uint16, client netip.Addr, listenerViews []string) Explanation {
+	if !s.keys().Has(key) {
+		return Explanation{Why: fmt.Sprintf("there is no key %s", key), Kind: "refused with BADKEY", Rcode: "NOTAUTH"}
+	}
+	if sel := s.config.Table().Keyed(key); sel != nil {
+		return s.explained(sel, fmt.Sprintf("the key %s chooses view %s", key, sel.Name), qname, qtype)
+	}
+	e := s.Explain(qname, qtype, client, listenerViews)
+	e.Why += fmt.Sprintf("; no view names the key %s", key)
+	return e
+}
+
+// explained says how a view answers, which was chosen for that reason.
+func (s *Server) explained(sel *view.Selected, why string, qname name.Name, qtype uint16) Explanation {
+	e := Explanation{View: sel.Name, Why: why}
 	zone, own := sel.Zone(qname, qtype)
 	recurse := sel.Recursion && s.config.Resolver != nil
 	switch {

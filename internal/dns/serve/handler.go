@@ -41,7 +41,11 @@ func (h *handler) Serve(r *listen.Request, dst []byte) (reply []byte) {
 			reply = nil
 		}
 	}()
-	h.Counters.by(r.Transport).Inc()
+	if r.Transport == listen.UDP {
+		h.Counters.UDP.Inc()
+	} else {
+		h.Counters.TCP.Inc()
+	}
 	if !h.acl.Admits(r.Client.Addr()) {
 		h.Counters.Denied.Inc()
 		return nil

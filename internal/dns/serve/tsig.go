@@ -52,13 +52,17 @@ func (h *handler) forged(r *listen.Request, dst []byte, table *view.Table) []byt
 }
 
 func (h *handler) verify(q *wire.Query) *tsig.Verdict {
-	var keys *tsig.Keys
-	if h.config.Keys != nil {
-		keys = h.config.Keys()
-	}
-	v := keys.Verify(q.Msg, q.TSIG, h.now())
+	v := h.keys().Verify(q.Msg, q.TSIG, h.now())
 	q.Tail = v.Reserve()
 	return &v
+}
+
+// keys may be nil: none is known.
+func (s *Server) keys() *tsig.Keys {
+	if s.config.Keys == nil {
+		return nil
+	}
+	return s.config.Keys()
 }
 
 // proven answers a client that has shown its key. Like one with a good cookie

@@ -120,6 +120,9 @@ func NewKeys(all []Key) (*Keys, error) {
 	return k, nil
 }
 
+// Has reports whether there is a key of that name.
+func (k *Keys) Has(n name.Name) bool { return k.find(n) != nil }
+
 func (k *Keys) find(n name.Name) *Key {
 	if k == nil {
 		return nil

@@ -311,7 +311,7 @@ func TestLibrary(t *testing.T) {
 			if v.Standing != Good {
 				t.Fatal(v.Standing)
 			}
-			reply := v.Sign(q.Error(nil, 0, wire.NoError, nil), time.Now()) // the library knows no other time
+			reply := v.Sign(q.Error(nil, 0, wire.NoError, nil), time.Now())              // the library knows no other time
 			if err := dns.TsigVerify(bytes.Clone(reply), text, mac, false); err != nil { // it counts the record out
 				t.Error(err)
 			}
