@@ -43,9 +43,10 @@ func (a *App) buildNames(cfg *config.Checked) error {
 		return err
 	}
 	a.keys.Store(keys)
+	limits := listen.Limits{Exempt: a.isExempt, Idle: listen.DefaultIdle}
 	serving := serve.Config{
 		Table: a.authority.Table, Resolver: a.resolver, NSID: cfg.Server.Hostname, Log: a.log,
-		RRL: perSecond(cfg.DNS.RRL), RRLTotal: perSecond(cfg.DNS.RRLTotal), Exempt: cfg.Limits.Exempt, Cookies: a.cookies,
+		Idle: limits.Idle, RRL: perSecond(cfg.DNS.RRL), RRLTotal: perSecond(cfg.DNS.RRLTotal), Exempt: cfg.Limits.Exempt, Cookies: a.cookies,
 		Keys: a.keys.Load,
 	}
 	if a.opts.TestKnobs {
@@ -54,7 +55,7 @@ func (a *App) buildNames(cfg *config.Checked) error {
 	a.serve = serve.New(serving)
 	a.names = listen.NewSet(listen.Config{
 		Listen: a.nameListeners(cfg),
-		Limits: listen.Limits{Exempt: a.isExempt},
+		Limits: limits,
 	})
 	return nil
 }

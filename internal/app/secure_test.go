@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"strings"
@@ -79,6 +81,13 @@ func TestNamesOverTLS(t *testing.T) {
 	h.isAddress(m, err)
 	m, err = overQUIC(t, q, h.at(listen.QUIC), h.trust("doq"))
 	h.isAddress(m, err)
+	w := httptest.NewRecorder()
+	h.app.registry.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	for transport, want := range map[string]int{"udp": 0, "tcp": 0, "tls": 1, "https": 1, "quic": 1} {
+		if line := fmt.Sprintf("\npostern_dns_serve_%s_total %d\n", transport, want); !strings.Contains(w.Body.String(), line) {
+			t.Errorf("no %q in the metrics", line)
+		}
+	}
 
 	h.write("postern.toml", houseConfig)
 	h.reload("listener dns tls 127.0.0.1:", "listener dns https 127.0.0.1:", "listener dns quic 127.0.0.1:", ": gone")

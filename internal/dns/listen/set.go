@@ -52,18 +52,22 @@ type Limits struct {
 	Conns     int           // open connections of insiders, and as many of others; 0: 1000
 	PerClient int           // of one client, which is a /64 of IPv6; 0: 50
 	InFlight  int           // unanswered messages of one connection; 0: 32
-	Idle      time.Duration // without a whole message; 0: 10 s (RFC 7766, Section 6.2.3)
+	Idle      time.Duration // without a whole message; 0: DefaultIdle
 	Write     time.Duration // for a client to take its replies; 0: 5 s
 	Handshake time.Duration // until TLS is agreed on; 0: 5 s
 
 	Exempt func(netip.Addr) bool // clients without a bound of their own; nil: none
 }
 
+// DefaultIdle is how long a connection may be idle (RFC 7766, Section 6.2.3).
+// Who tells clients of it must tell what is true.
+const DefaultIdle = 10 * time.Second
+
 func (l *Limits) defaults() {
 	l.Conns = cmp.Or(l.Conns, 1000)
 	l.PerClient = cmp.Or(l.PerClient, 50)
 	l.InFlight = cmp.Or(l.InFlight, 32)
-	l.Idle = cmp.Or(l.Idle, 10*time.Second)
+	l.Idle = cmp.Or(l.Idle, DefaultIdle)
 	l.Write = cmp.Or(l.Write, 5*time.Second)
 	l.Handshake = cmp.Or(l.Handshake, 5*time.Second)
 }

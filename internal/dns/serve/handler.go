@@ -41,11 +41,7 @@ func (h *handler) Serve(r *listen.Request, dst []byte) (reply []byte) {
 			reply = nil
 		}
 	}()
-	if r.Transport == listen.UDP {
-		h.Counters.UDP.Inc()
-	} else {
-		h.Counters.TCP.Inc()
-	}
+	h.Counters.by(r.Transport).Inc()
 	if !h.acl.Admits(r.Client.Addr()) {
 		h.Counters.Denied.Inc()
 		return nil

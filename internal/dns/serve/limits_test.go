@@ -147,6 +147,38 @@ func TestSlowRepliesCarryOptions(t *testing.T) {
 	}
 }
 
+// TestMessagesAreCountedByTransport: TCP is not what TLS and HTTPS run over.
+func TestMessagesAreCountedByTransport(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, Config{})
+	for i, transport := range []listen.Transport{listen.UDP, listen.TCP, listen.TLS, listen.HTTPS, listen.QUIC} {
+		for range i + 1 {
+			d.ask("198.51.100.1", transport, question("www.example.", dns.TypeA))
+		}
+	}
+	c := &d.h.(*handler).Counters
+	for i, got := range []uint64{c.UDP.Value(), c.TCP.Value(), c.TLS.Value(), c.HTTPS.Value(), c.QUIC.Value()} {
+		if got != uint64(i+1) {
+			t.Errorf("transport %d: %d messages, want %d", i, got, i+1)
+		}
+	}
+}
+
+// TestKeepaliveIsWhatTheListenersAllow, also where neither is configured.
+func TestKeepaliveIsWhatTheListenersAllow(t *testing.T) {
+	t.Parallel()
+	alive := &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}
+	for idle, want := range map[time.Duration]time.Duration{0: listen.DefaultIdle, 3 * time.Second: 3 * time.Second} {
+		for _, transport := range []listen.Transport{listen.TCP, listen.TLS} {
+			got := newDesk(t, Config{Idle: idle}).ask("198.51.100.1", transport, question("www.example.", dns.TypeA, options(alive)))
+			o, ok := got.IsEdns0().Option[0].(*dns.EDNS0_TCP_KEEPALIVE)
+			if !ok || time.Duration(o.Timeout)*100*time.Millisecond != want {
+				t.Errorf("idle %v by %v: %v, want %v", idle, transport, got.IsEdns0(), want)
+			}
+		}
+	}
+}
+
 // flood asks until the limit is reached; the clock stands still.
 func (d *desk) flood(from string, m *dns.Msg) {
 	for range 200 {

@@ -62,7 +62,7 @@ type Config struct {
 	// Keys returns the keys of signed requests; called for each of them. It, or
 	// what it returns, may be nil: no key is known.
 	Keys func() *tsig.Keys
-	Idle time.Duration    // of a TCP connection, told those who ask (RFC 7828); 0: 10 s
+	Idle time.Duration    // of a TCP connection, told those who ask (RFC 7828): that of listen.Limits; 0: its default
 	Now  func() time.Time // nil: time.Now
 }
 
@@ -95,7 +95,10 @@ const maxRcode = wire.BadCookie
 // Counters counts queries and replies.
 type Counters struct {
 	UDP            metrics.Counter // messages by UDP
-	TCP            metrics.Counter // messages by TCP
+	TCP            metrics.Counter // messages by TCP alone, not within TLS or HTTPS
+	TLS            metrics.Counter // messages by TLS
+	HTTPS          metrics.Counter // messages by HTTPS
+	QUIC           metrics.Counter // messages by QUIC
 	Rcodes         [maxRcode + 1]metrics.Counter
 	Truncated      metrics.Counter // replies with TC
 	CookieValid    metrics.Counter // queries with a cookie of ours
@@ -115,6 +118,21 @@ type Counters struct {
 	Panics         metrics.Counter // queries that brought a handler down; no reply
 }
 
+// by returns what counts the messages of a transport.
+func (c *Counters) by(t listen.Transport) *metrics.Counter {
+	switch t {
+	case listen.UDP:
+		return &c.UDP
+	case listen.TCP:
+		return &c.TCP
+	case listen.TLS:
+		return &c.TLS
+	case listen.HTTPS:
+		return &c.HTTPS
+	}
+	return &c.QUIC
+}
+
 // ViewCounters counts what one view's clients asked.
 type ViewCounters struct {
 	Queries   metrics.Counter
@@ -128,7 +146,7 @@ func New(c Config) *Server {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	c.Idle = cmp.Or(c.Idle, 10*time.Second)
+	c.Idle = cmp.Or(c.Idle, listen.DefaultIdle)
 	s := &Server{config: c, slots: make(chan struct{}, c.MaxSlow), views: map[string]*ViewCounters{}}
 	s.alive, s.born = uint16(min(c.Idle/(100*time.Millisecond), 0xFFFF)), s.now()
 	s.Limit(c.RRL, c.RRLTotal, c.Exempt)

@@ -333,8 +333,9 @@ func TestOddQueries(t *testing.T) {
 		{"8.1.1 SOA without EDNS", question("example.", dns.TypeSOA, noRD), "NOERROR aa SOA=ns1.example.", ""},
 		{"8.1.2 unknown type", question("example.", 1000, noRD), "NOERROR aa auth:SOA", ""},
 		{"8.1.3.1 CD", question("example.", dns.TypeSOA, noRD, func(m *dns.Msg) { m.CheckingDisabled = true }), "NOERROR aa SOA=ns1.example.", ""},
-		{"8.1.3.2 reserved bit", question("example.", dns.TypeSOA, noRD, func(m *dns.Msg) { m.Zero = true }), "NOERROR aa SOA=ns1.example.", ""},
-		{"8.1.3.3 RD", question("example.", dns.TypeSOA), "NOERROR aa SOA=ns1.example.", ""},
+		{"8.1.3.2 AD", question("example.", dns.TypeSOA, noRD, func(m *dns.Msg) { m.AuthenticatedData = true }), "NOERROR aa SOA=ns1.example.", ""},
+		{"8.1.3.3 reserved bit", question("example.", dns.TypeSOA, noRD, func(m *dns.Msg) { m.Zero = true }), "NOERROR aa SOA=ns1.example.", ""},
+		{"8.1.3.4 RD", question("example.", dns.TypeSOA), "NOERROR aa SOA=ns1.example.", ""},
 		{"8.1.4 unknown opcode", question("example.", dns.TypeSOA, noRD, func(m *dns.Msg) { m.Opcode = 15 }), "NOTIMP", ""},
 		{"8.2.1 EDNS", question("example.", dns.TypeSOA, noRD, withEDNS), "NOERROR aa SOA=ns1.example.", "0"},
 		{"8.2.2 EDNS version 1", question("example.", dns.TypeSOA, noRD, func(m *dns.Msg) { opt(m).SetVersion(1) }), "BADVERS", "0"},
@@ -344,6 +345,25 @@ func TestOddQueries(t *testing.T) {
 		}), "NOERROR aa SOA=ns1.example.", "0"},
 		{"8.2.4 unknown EDNS flag", question("example.", dns.TypeSOA, noRD, func(m *dns.Msg) { opt(m).SetZ(0x40) }), "NOERROR aa SOA=ns1.example.", "0"},
 		{"8.2.5 EDNS version 1 with a flag", question("example.", dns.TypeSOA, noRD, func(m *dns.Msg) { o := opt(m); o.SetVersion(1); o.SetZ(0x40) }), "BADVERS", "0"},
+		{"8.2.6 EDNS version 1 with an option", question("example.", dns.TypeSOA, noRD, func(m *dns.Msg) {
+			o := opt(m)
+			o.SetVersion(1)
+			o.Option = append(o.Option, &dns.EDNS0_LOCAL{Code: 65100, Data: []byte("x")})
+		}), "BADVERS", "0"},
+		{"8.2.7 truncated", question("big.example.", dns.TypeTXT, noRD, func(m *dns.Msg) { opt(m).SetUDPSize(512) }), "NOERROR aa tc", "0"},
+		{"8.2.7 truncated, DO", question("big.example.", dns.TypeTXT, noRD, func(m *dns.Msg) { o := opt(m); o.SetUDPSize(512); o.SetDo() }), "NOERROR aa tc", "0 do"},
+		{"8.2.7 truncated, a size below 512 is 512", question("big.example.", dns.TypeTXT, noRD, func(m *dns.Msg) { opt(m).SetUDPSize(0) }), "NOERROR aa tc", "0"},
+		{"8.2.7 truncated, NSID", question("big.example.", dns.TypeTXT, noRD, func(m *dns.Msg) {
+			o := opt(m)
+			o.SetUDPSize(512)
+			o.Option = append(o.Option, &dns.EDNS0_NSID{Code: dns.EDNS0NSID})
+		}), "NOERROR aa tc", "0 nsid=edge.example"},
+		{"8.2.9 EDNS version 1 with DO", question("example.", dns.TypeSOA, noRD, func(m *dns.Msg) { o := opt(m); o.SetVersion(1); o.SetDo() }), "BADVERS", "0 do"},
+		{"8.2.10 several options", question("example.", dns.TypeSOA, noRD, func(m *dns.Msg) {
+			o := opt(m)
+			o.Option = append(o.Option, &dns.EDNS0_NSID{Code: dns.EDNS0NSID}, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0001020304050607"},
+				&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: 0, Address: net.IPv4zero}, &dns.EDNS0_EXPIRE{Code: dns.EDNS0EXPIRE, Empty: true})
+		}), "NOERROR aa SOA=ns1.example.", "0 nsid=edge.example"},
 		{"8.2.8 DO", question("example.", dns.TypeSOA, noRD, func(m *dns.Msg) { opt(m).SetDo() }), "NOERROR aa SOA=ns1.example.", "0 do"},
 		{"NSID (RFC 5001)", question("example.", dns.TypeSOA, noRD, func(m *dns.Msg) {
 			o := opt(m)
@@ -369,7 +389,7 @@ func TestOddQueries(t *testing.T) {
 			t.Parallel()
 			for _, network := range []string{"udp", "tcp"} {
 				want := c.want
-				if network == "tcp" && strings.HasSuffix(want, "tc") {
+				if network == "tcp" && strings.HasSuffix(want, "tc") { // nothing is too long
 					want = strings.TrimSuffix(want, "tc") + "TXT=\"" + long + "\""
 				}
 				got := rawExchange(t, network, outsider, addr, c.m)
