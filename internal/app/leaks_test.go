@@ -379,7 +379,7 @@ func (h *house) seesTheInside() {
 	for question, want := range map[string]string{
 		"vault.city.example. A": "10.66.6.6", "a.dept.city.example. AAAA": "fd66::6", "x.apps.city.example. A": "10.66.6.9", "www.city.example. A": "10.66.6.80",
 		"ledger.corp.test. A": "10.66.6.8", "ledger.corp.city.example. A": "10.66.6.8", "6.6.66.10.in-addr.arpa. PTR": "vault.city.example.",
-		"66.2.0.192.in-addr.arpa. PTR": "vault.city.example.", "public.city.example. A": "NXDOMAIN", "vault.unsigned.city.example. A": "10.66.6.6", "alias.city.example. A": "10.66.6.8",
+		"66.2.0.192.in-addr.arpa. PTR": "vault.city.example.", "1.0.0.10.in-addr.arpa. PTR": "NXDOMAIN", "public.city.example. A": "NXDOMAIN", "vault.unsigned.city.example. A": "10.66.6.6", "alias.city.example. A": "10.66.6.8",
 	} {
 		qname, qtype, _ := strings.Cut(question, " ")
 		reply, err := ask(packed(h.t, qname, dns.StringToType[qtype], false))
