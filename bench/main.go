@@ -10,6 +10,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -19,6 +20,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -98,22 +100,67 @@ type bench struct {
 
 func (b *bench) printf(format string, args ...any) { fmt.Fprintf(b.out, format, args...) }
 
-// plain runs the script for the plain zone and each mix.
+// plain runs the script for the plain zone and each mix, and draws the sum.
 func (b *bench) plain() error {
 	if _, err := os.Stat(b.script); err != nil {
 		b.printf("\nplain zone: not measured, %s is not here\n", b.script)
 		return nil
 	}
-	for _, mix := range []string{"mixed", "positive", "nxdomain", "referral", "wildcard"} {
+	mixes := []string{"mixed", "positive", "nxdomain", "referral", "wildcard"}
+	said := map[string]map[string][]string{} // mix -> server -> columns
+	for _, mix := range mixes {
 		b.printf("\n")
+		var text bytes.Buffer
 		cmd := exec.CommandContext(b.ctx, "bash", b.script, "-b", b.binary, "-m", mix,
 			"-r", fmt.Sprint(b.rounds), "-s", fmt.Sprint(b.secs), "-p", strings.ReplaceAll(b.peers, ",", " "))
-		cmd.Stdout, cmd.Stderr = b.out, os.Stderr
+		cmd.Stdout, cmd.Stderr = io.MultiWriter(b.out, &text), os.Stderr
 		if err := cmd.Run(); err != nil {
 			return err
 		}
+		said[mix] = columns(text.String())
+	}
+	b.printf("\nPostern, by the same script; medians of %d rounds of %d s; load average %s\n%-12s%12s%10s%14s%10s%10s%10s%10s\n", b.rounds, b.secs, loadAverage(),
+		"", "queries/s", "cpu us", "cpu/positive", "cpu/nsd", "cpu/knot", "q/s/nsd", "RSS/nsd")
+	for _, mix := range mixes {
+		own, nsd, knot := said[mix]["postern"], said[mix]["nsd"], said[mix]["knot"]
+		b.printf("%-12s%12s%10s%14s%10s%10s%10s%10s\n", mix, cell(own, colRate), cell(own, colCPU), part(own, said["positive"]["postern"], colCPU),
+			part(own, nsd, colCPU), part(own, knot, colCPU), part(own, nsd, colRate), part(own, nsd, colRSS))
 	}
 	return nil
+}
+
+// Columns of the script's table, after the server's name.
+const (
+	colRate = 0
+	colRSS  = 6
+	colCPU  = 8
+)
+
+// columns returns the script's rows by server.
+func columns(text string) map[string][]string {
+	rows := map[string][]string{}
+	for line := range strings.Lines(text) {
+		if fields := strings.Fields(line); len(fields) > colCPU+1 && fields[0] != "server" && fields[0] != "zone" {
+			rows[fields[0]] = fields[1:]
+		}
+	}
+	return rows
+}
+
+func cell(row []string, col int) string {
+	if col >= len(row) {
+		return "-"
+	}
+	return row[col]
+}
+
+func part(row, of []string, col int) string {
+	a, errA := strconv.ParseFloat(cell(row, col), 64)
+	b, errB := strconv.ParseFloat(cell(of, col), 64)
+	if errA != nil || errB != nil {
+		return "-"
+	}
+	return over(a, b)
 }
 
 // machine says what all figures depend on.
