@@ -85,9 +85,13 @@ func printZones(w io.Writer, zones []manage.Zone) {
 			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\n", z.Zone, z.View, z.FileSerial, z.Serial, z.Records, state, z.Since.Format(time.DateTime))
 		}
 	})
+	const few = 5 // of a zone: the rest is not for one screen
 	for _, z := range zones {
-		for _, p := range z.Problems {
+		for _, p := range z.Problems[:min(few, len(z.Problems))] {
 			fmt.Fprintf(w, "  %s\n", p)
+		}
+		if more := len(z.Problems) - few; more > 0 {
+			fmt.Fprintf(w, "  and %d more of zone %s: postern zone check %s\n", more, z.Zone, z.File)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"postern/internal/dns/zonelint"
+	"postern/internal/manage"
 )
 
 // words makes one line of a text, so that where it is broken does not matter.
@@ -147,5 +149,23 @@ zones = "out"
 	put("out/city.example.zone", "broken (\n")
 	if code, out, _ := command(t, "", "zone", "check", "--config", conf, inner); code != exitWrong || !strings.Contains(out, "ERR base-failed") || !strings.Contains(out, "zone check "+outer) {
 		t.Errorf("over a broken one: exit %d\n%s", code, out)
+	}
+}
+
+// TestStatusStaysOneScreen: of a zone with many problems the first are shown,
+// and where the others are.
+func TestStatusStaysOneScreen(t *testing.T) {
+	t.Parallel()
+	z := manage.Zone{Zone: "a.example.", View: "out", File: "a.example.zone", State: "planned", Reason: "planned"}
+	for i := range 40 {
+		z.Problems = append(z.Problems, fmt.Sprintf("a.example.zone:%d:1: WARN x y", i+1))
+	}
+	var b strings.Builder
+	printZones(&b, []manage.Zone{z})
+	if strings.Count(b.String(), " WARN ") != 5 || !strings.Contains(b.String(), "and 35 more of zone a.example.: postern zone check a.example.zone") {
+		t.Error(b.String())
+	}
+	if strings.Contains(b.String(), "planned (planned)") {
+		t.Error("the reason repeats the state")
 	}
 }

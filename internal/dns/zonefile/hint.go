@@ -1,6 +1,7 @@
 package zonefile
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -13,15 +14,13 @@ import (
 // of them. first is the entry's first token: its owner or, where the line
 // begins with a blank, t itself.
 func headHint(first, t token) string {
-	if hint := strayHint(first.text); hint != "" {
+	if hint := cmp.Or(strayHint(first.text), odd(first.text), odd(t.text)); hint != "" {
 		return hint
 	}
 	word := strings.ToUpper(t.text)
 	switch {
 	case strings.HasPrefix(t.text, "$"):
 		return "a directive begins in the first column"
-	case odd(t.text) != "":
-		return odd(t.text)
 	case word == "ALIAS" || word == "ANAME":
 		return word + " is some providers' own: write the A and AAAA here, or below the zone's name a CNAME"
 	case strings.IndexByte("-+.", t.text[0]) >= 0, isDigit(t.text[0]) && strings.ContainsAny(t.text[len(t.text)-1:], "smhdwSMHDW"):

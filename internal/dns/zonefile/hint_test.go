@@ -16,6 +16,7 @@ func TestHintsGuessWhatWasMeant(t *testing.T) {
 		{"a web page", "<html><body>404</body></html>\n", "z:1:1: ERR no-type", "is this a zone file?"},
 		{"a blank that is none", "$TTL 1\nwww A\u00a0192.0.2.1\n", "z:2:5: ERR bad-type", "U+00A0"},
 		{"a blank that is none, in the owner's place", "$TTL 1\nwww 1\u202f A 192.0.2.1\n", "z:2:5: ERR bad-type", "U+202F"},
+		{"a blank that is none, behind the owner", "$TTL 1\nwww\u00a0A 192.0.2.1\n", "z:2:8: ERR bad-type", "U+00A0"},
 		{"TTL with a fraction", "www 1.5h A 192.0.2.1\n", "z:1:5: ERR bad-type", "a TTL is seconds"},
 		{"TTL below zero", "www -5 A 192.0.2.1\n", "z:1:5: ERR bad-type", "a TTL is seconds"},
 		{"a letter of the type too few", "www 1 AAA 2001:db8::1\n", "z:1:7: ERR bad-type", "is AAAA meant?"},
