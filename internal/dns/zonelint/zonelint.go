@@ -43,7 +43,7 @@ const (
 // Check returns what is wrong with the zone of that name. The records are
 // normalised and, for a view with an overlay, materialised.
 func Check(records []zonefile.Record, origin name.Name, c Context) []zonefile.Problem {
-	l := &lint{origin: origin, file: c.File, exposure: c.Exposure, notes: c.Notes, codes: byCode(), count: map[string]int{}, private: map[string]zonefile.Record{}, public: map[string]bool{}}
+	l := &lint{origin: origin, file: c.File, exposure: c.Exposure, notes: c.Notes, codes: byCode(), count: map[string]int{}, kept: map[string]zonefile.Record{}, private: map[string]zonefile.Record{}, public: map[string]bool{}}
 	if origin != name.Root {
 		l.double, _ = origin.Replace(name.Root, origin)
 	}
@@ -89,6 +89,7 @@ type lint struct {
 	example  bool // the zone is an example, see reserved
 	codes    map[string]Code
 	count    map[string]int             // of each code
+	kept     map[string]zonefile.Record // of each code, the first that was not told
 	private  map[string]zonefile.Record // the first of each file, see mixed
 	public   map[string]bool
 	cuts     bool               // there are delegations
@@ -133,6 +134,9 @@ func (l *lint) report(r zonefile.Record, code, format string, args ...any) {
 		return
 	}
 	if l.count[code]++; !c.Blocks && l.count[code] > maxPerCode {
+		if l.count[code] == maxPerCode+1 {
+			l.kept[code] = r
+		}
 		return
 	}
 	p := r.At(c.Severity, code, fmt.Sprintf(format, args...), c.Fix)
@@ -140,14 +144,13 @@ func (l *lint) report(r zonefile.Record, code, format string, args ...any) {
 	l.problems = append(l.problems, p)
 }
 
-// summary says what report kept back.
+// summary says what report kept back, at the place of the first of them.
 func (l *lint) summary() {
 	for code, n := range l.count {
 		if c := l.codes[code]; n > maxPerCode && !c.Blocks {
-			l.problems = append(l.problems, zonefile.Problem{
-				File: l.file, Severity: c.Severity, Code: code, Tolerable: c.Severity == zonefile.ERR,
-				Message: fmt.Sprintf("%d more of these: %s", n-maxPerCode, c.What), Hint: c.Fix,
-			})
+			p := l.kept[code].At(c.Severity, code, fmt.Sprintf("%d more of these from here on: %s", n-maxPerCode, c.What), c.Fix)
+			p.Tolerable = c.Severity == zonefile.ERR
+			l.problems = append(l.problems, p)
 		}
 	}
 }
