@@ -1,7 +1,6 @@
 package answer
 
 import (
-	"encoding/binary"
 	"math/bits"
 	"unsafe"
 )
@@ -171,47 +170,48 @@ type index struct {
 // the names that were put after it.
 const gone = 1<<32 - 1
 
-// find returns the position of the owner of that name, or 0.
+// find returns the position of the owner of that name, or 0. See Zone.lookup
+// for what must follow the name.
 func (x *index) find(a *arena, key []byte) uint32 {
-	words := key[:padded(len(key))]
-	h := x.hash(words)
+	n := padded(len(key))
+	p := unsafe.Pointer(unsafe.SliceData(key[:n]))
+	h := x.hash(p, n)
 	for i := h & x.mask; ; i = (i + 1) & x.mask {
 		slot := x.slots[i]
 		if slot == 0 {
 			return 0
 		}
-		if slot>>32 == h>>32 && uint32(slot) != gone && same(a.at(uint32(slot)), words) {
+		if (slot^h)>>32 == 0 && uint32(slot) != gone && same(a.at(uint32(slot)), p, n) {
 			return uint32(slot)
 		}
 	}
 }
 
-// hash is of a name filled up with zeros to whole words. The names in a zone
-// are the admin's own, so nobody outside can make them collide.
-func (x *index) hash(words []byte) uint64 {
+// word is the eight octets at p + i.
+func word(p unsafe.Pointer, i int) uint64 { return *(*uint64)(unsafe.Add(p, i)) }
+
+// hash is of a name filled up with zeros to n octets, whole words. The names
+// in a zone are the admin's own, so nobody outside can make them collide.
+func (x *index) hash(p unsafe.Pointer, n int) uint64 {
 	h := x.seed
-	for len(words) >= 8 {
-		hi, lo := bits.Mul64(h^binary.LittleEndian.Uint64(words), 0x9E3779B97F4A7C15)
+	for i := 0; i < n; i += 8 {
+		hi, lo := bits.Mul64(h^word(p, i), 0x9E3779B97F4A7C15)
 		h = hi ^ lo
-		words = words[8:]
 	}
-	// The words of names that differ in little must still differ in all bits.
-	hi, lo := bits.Mul64(h^0xD6E8FEB86659FD93, 0xA0761D6478BD642F)
-	return hi ^ lo
+	return h
 }
 
-// same reports whether the owner's name is the one in words: names end in a
-// zero octet and say where, so the zeros after them change nothing.
-func same(o *owner, words []byte) bool {
-	n := o.name()
-	n = n[:padded(len(n))]
-	if len(n) != len(words) {
+// same reports whether the owner's name is the one of n octets at p: names end
+// in a zero octet and say where, so the zeros after them change nothing.
+func same(o *owner, p unsafe.Pointer, n int) bool {
+	if padded(int(o.nameLen)) != n {
 		return false
 	}
-	var diff uint64
-	for len(words) >= 8 && len(n) >= 8 {
-		diff |= binary.LittleEndian.Uint64(words) ^ binary.LittleEndian.Uint64(n)
-		words, n = words[8:], n[8:]
+	q := unsafe.Add(unsafe.Pointer(o), ownerLen)
+	for i := 0; i < n; i += 8 {
+		if word(p, i) != word(q, i) {
+			return false
+		}
 	}
-	return diff == 0
+	return true
 }

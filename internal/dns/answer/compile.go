@@ -62,7 +62,7 @@ func compile(src *zone.Zone, old *Zone) *Zone {
 	c.sweep()
 	c.setOrder()
 	c.packAll(src)
-	c.apex = c.lookup(key(c.origin))
+	c.apex = c.linked(c.nodes[0].slot)
 	return c.Zone
 }
 
@@ -122,22 +122,17 @@ func (c *compiler) inherit(nd, parent *compiled) {
 	}
 }
 
-// key returns the name as lookups take it.
-func key(n name.Name) []byte {
-	return append(make([]byte, 0, padded(len(n))), n...)
-}
-
 // claim returns the slot of the name, taking a free one where it has none. A
 // slot without a position yet is told by its number.
 func (c *compiler) claim(n name.Name, number int) uint32 {
-	words := c.packer.key(n)
-	h := c.hash(words)
+	words, size := c.packer.key(n)
+	h := c.hash(words, size)
 	for i := h & c.mask; ; i = (i + 1) & c.mask {
 		switch slot := c.slots[i]; {
 		case slot == 0:
 			c.slots[i] = h>>32<<32 | gone
 			c.taken++
-		case slot>>32 != h>>32 || c.number[i] != 0 || uint32(slot) == gone || !same(c.old.at(uint32(slot)), words):
+		case slot>>32 != h>>32 || c.number[i] != 0 || uint32(slot) == gone || !same(c.old.at(uint32(slot)), words, size):
 			continue
 		}
 		c.number[i] = uint32(number + 1)

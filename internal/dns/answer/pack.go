@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+	"unsafe"
 
 	"github.com/miekg/dns"
 
@@ -36,12 +37,12 @@ type target struct {
 	must bool
 }
 
-// key returns the name as lookups take it, until the next call.
-func (p *packer) key(n name.Name) []byte {
-	words := p.keys[:padded(len(n))]
-	binary.LittleEndian.PutUint64(words[len(words)-8:], 0)
-	copy(words, n)
-	return words
+// key returns the name as hash takes it, until the next call.
+func (p *packer) key(n name.Name) (words unsafe.Pointer, size int) {
+	size = padded(len(n))
+	binary.LittleEndian.PutUint64(p.keys[size-8:], 0)
+	copy(p.keys[:], n)
+	return unsafe.Pointer(&p.keys[0]), size
 }
 
 // guess returns about how many octets the zone takes.

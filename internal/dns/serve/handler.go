@@ -167,7 +167,7 @@ func (h *handler) fail(q *wire.Query, dst []byte, flags uint16, rcode int, why w
 // answer asks the zones of the view, then the resolver.
 func (h *handler) answer(r *listen.Request, q *wire.Query, dst []byte, sel *view.Selected) []byte {
 	h.count(sel)
-	zone, own := sel.Zone(q.Name(), q.Type)
+	zone, own := sel.ZoneOf(q)
 	recurse := sel.Recursion && h.config.Resolver != nil
 	ra := uint16(0)
 	if recurse {

@@ -15,6 +15,7 @@ import (
 
 	"postern/internal/dns/answer"
 	"postern/internal/dns/name"
+	"postern/internal/dns/wire"
 )
 
 // View is one set of clients and what exists for them.
@@ -117,6 +118,26 @@ func (s *Selected) Zone(q name.Name, qtype uint16) (*answer.Zone, bool) {
 		}
 	}
 	return z, ok
+}
+
+// ZoneOf is Zone for the question of a query, which knows where its labels are.
+func (s *Selected) ZoneOf(q *wire.Query) (*answer.Zone, bool) {
+	if q.Type == dns.TypeDS {
+		return s.Zone(q.Name(), q.Type)
+	}
+	n, labels := q.Name(), q.Labels()
+	for depth := min(labels, len(s.levels)-1); depth >= 0; depth-- {
+		above := n[q.Label(labels-depth):]
+		switch l := &s.levels[depth]; {
+		case l.zones != nil:
+			if z, ok := l.zones[above]; ok {
+				return z, true
+			}
+		case l.origin == above:
+			return l.zone, true
+		}
+	}
+	return nil, false
 }
 
 // Find makes a Selected an answer.Finder: chains that leave a zone go on in
