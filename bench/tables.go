@@ -182,6 +182,9 @@ func (b *bench) defaults() error {
 		}
 		running = append(running, p)
 	}
+	for _, p := range running {
+		p.settle()
+	}
 	for _, cookies := range []load.Cookies{load.ServerCookie, load.ClientCookie} {
 		how := "server cookies"
 		if cookies == load.ClientCookie {
@@ -226,6 +229,7 @@ func (b *bench) mixes() error {
 		return err
 	}
 	defer p.stop()
+	p.settle()
 	var t table
 	for range b.rounds {
 		for mix := load.Positive; mix <= load.Wildcard; mix++ {
