@@ -73,6 +73,9 @@ func (h *handler) Serve(r *listen.Request, dst []byte) (reply []byte) {
 
 // ask is the line from the view on, for whoever is in it by now.
 func (h *handler) ask(r *listen.Request, q *wire.Query, dst []byte, sel *view.Selected) []byte {
+	if sel != nil && plain(q) {
+		return h.answer(r, q, dst, sel)
+	}
 	if q.End == 0 {
 		return h.cookieOnly(q, dst, sel)
 	}
@@ -130,6 +133,11 @@ func (h *handler) cookieOnly(q *wire.Query, dst []byte, sel *view.Selected) []by
 		return h.fail(q, dst, 0, wire.Refused, wire.Prohibited)
 	}
 	return h.fail(q, dst, 0, wire.NoError, 0)
+}
+
+// plain reports whether unfit has surely nothing against the query.
+func plain(q *wire.Query) bool {
+	return q.End != 0 && q.Class == dns.ClassINET && q.Type < dns.TypeTKEY && q.Type != dns.TypeOPT && q.Version == 0
 }
 
 // unfit returns the rcode of a query that no view needs to see, and why, or

@@ -56,8 +56,8 @@ type Query struct {
 	nameLen uint8
 	labels  uint8
 	offsets [maxLabels + 1]uint8 // where each label of name begins; the root's last
-	name    [maxName + 9]byte    // QNAME in lower case, with a word of zeros after it
-	spare   [maxName + 9]byte
+	name    [maxName + 1 + 8]byte    // QNAME in lower case, with a word of zeros after it
+	spare   [maxName + 1 + 8]byte
 }
 
 // Parse reads msg, which must stay unchanged as long as q is used.
@@ -104,53 +104,64 @@ func (q *Query) cookieOnly() Verdict {
 
 // question reads QNAME, QTYPE and QCLASS.
 func (q *Query) question() bool {
-	msg, off, labels := q.Msg, HeaderLen, 0
-	for {
-		if off >= len(msg) || off-HeaderLen >= maxName {
+	msg, off := q.Msg, HeaderLen
+	for labels := range q.offsets {
+		if uint(off) >= uint(len(msg)) {
 			return false
 		}
 		c := int(msg[off])
-		q.offsets[labels&maxLabels] = uint8(off - HeaderLen)
+		q.offsets[labels] = uint8(off - HeaderLen)
 		if c == 0 {
-			break
+			q.labels = uint8(labels)
+			return q.after(msg, off+1)
 		}
 		// A pointer has nothing before it to point to but the header (RFC 1035,
 		// Section 4.1.4); the other two kinds of label do not exist.
 		if c > 63 {
 			return false
 		}
-		off, labels = off+1+c, labels+1
+		off += 1 + c
 	}
-	off++
-	if off+4 > len(msg) {
+	return false
+}
+
+// after takes QNAME, which ends before off, and reads what follows it.
+func (q *Query) after(msg []byte, off int) bool {
+	n := off - HeaderLen
+	if n > maxName || off+4 > len(msg) {
 		return false
 	}
-	q.nameLen, q.labels = uint8(off-HeaderLen), uint8(labels)
 	fixed := binary.BigEndian.Uint32(msg[off:])
 	q.Type, q.Class = uint16(fixed>>16), uint16(fixed)
-	q.End = off + 4
-	q.lower(msg, off-HeaderLen)
+	q.nameLen, q.End = uint8(n), off+4
+	if end := HeaderLen + (n+7)&^7; end <= cap(msg) {
+		q.lowerWords(msg[HeaderLen:end], n)
+	} else {
+		q.lower(msg[HeaderLen:off])
+	}
 	return true
 }
 
-// lower copies the n octets of QNAME, with A to Z in lower case (RFC 4343,
+// lowerWords copies QNAME, of n octets, with A to Z in lower case (RFC 4343,
 // Section 3). The lengths of labels are below 64 and no letters, so the name
 // is taken eight octets at a time; what the last word brings along from after
 // the name is cleared, so that names can be compared by words.
-func (q *Query) lower(msg []byte, n int) {
-	src := msg[HeaderLen:]
-	i := 0
-	for ; i < n && i+8 <= len(src); i += 8 {
+func (q *Query) lowerWords(src []byte, n int) {
+	for i := 0; i+8 <= len(src) && i+8 <= len(q.name); i += 8 {
 		binary.LittleEndian.PutUint64(q.name[i:i+8], lower8(binary.LittleEndian.Uint64(src[i:i+8])))
 	}
-	for ; i < n; i++ {
-		b := src[i]
+	binary.LittleEndian.PutUint64(q.name[n:n+8], 0)
+}
+
+// lower is lowerWords octet by octet, for a name at the end of its buffer.
+func (q *Query) lower(src []byte) {
+	for i, b := range src {
 		if b-'A' < 26 {
 			b |= 0x20
 		}
 		q.name[i] = b
 	}
-	binary.LittleEndian.PutUint64(q.name[n:n+8], 0)
+	clear(q.name[len(src) : len(src)+8])
 }
 
 // lower8 lowers eight octets at once: the high bit of each octet of is says

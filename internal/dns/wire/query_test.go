@@ -138,19 +138,20 @@ func TestLongestName(t *testing.T) {
 func TestLower(t *testing.T) {
 	t.Parallel()
 	for n := range 255 { // every length, so every way to end
-		msg := make([]byte, HeaderLen+n+1+n%9) // with more or less after the name
-		want := make([]byte, n+1)
-		for i := range want {
-			b := byte(i * 3)
-			msg[HeaderLen+i], want[i] = b, b
+		src, want := make([]byte, n+1, n+9), make([]byte, n+1+8)
+		for i := range src {
+			b := byte(i*3 + n)
+			src[i], want[i] = b, b
 			if b >= 'A' && b <= 'Z' {
 				want[i] = b + 'a' - 'A'
 			}
 		}
-		var q Query
-		q.lower(msg, n+1)
-		if got := q.name[:n+1]; !bytes.Equal(got, want) {
-			t.Errorf("%d octets: got %x", n+1, got)
+		copy(src[n+1:n+9], "REMAINS!")
+		var q, words Query
+		q.lower(src)
+		words.lowerWords(src[:(n+8)&^7], n+1)
+		if got, words := q.name[:n+9], words.name[:n+9]; !bytes.Equal(got, want) || !bytes.Equal(words, want) {
+			t.Errorf("%d octets: %x and %x, want %x", n+1, got, words, want)
 		}
 	}
 }
