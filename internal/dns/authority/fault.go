@@ -18,14 +18,15 @@ type Fault struct {
 	Problem zonefile.Problem
 }
 
-// String is "view NAME: SEVERITY CODE [FILE: ]message (hint)".
+// String is "FILE:LINE:COL: SEVERITY CODE view NAME: message (hint)" or, of
+// what the configuration says, "view NAME: SEVERITY CODE message (hint)".
 func (f Fault) String() string {
 	p := f.Problem
-	text := fmt.Sprintf("view %s: %s %s ", f.View, p.Severity, p.Code)
-	if p.File != "" {
-		text += p.File + ": "
+	if p.File == "" {
+		return fmt.Sprintf("view %s: %s %s %s (%s)", f.View, p.Severity, p.Code, p.Message, p.Hint)
 	}
-	return text + p.Message + " (" + p.Hint + ")"
+	p.Message = "view " + f.View + ": " + p.Message
+	return p.String()
 }
 
 // Reason words of faults, besides reasonDirectory.
@@ -50,7 +51,7 @@ func (o *owner) note(look string, v *viewPlan, found []Fault) {
 	at := look + " " + v.Name
 	for _, f := range found {
 		if !slices.Contains(o.faults[at], f) {
-			o.log.Error("view has a fault", "view", v.Name, "reason", f.Problem.Code, "file", f.Problem.File, "why", f.Problem.Message)
+			o.log.Error("view has a fault", "view", v.Name, "problem", f.String())
 		}
 	}
 	o.faults[at] = found

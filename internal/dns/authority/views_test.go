@@ -41,7 +41,7 @@ func wantLines(t *testing.T, got string, starts ...string) {
 func TestViewWithoutItsDirectory(t *testing.T) {
 	t.Parallel()
 	absent := ViewConfig{Name: "lab", Overlay: "internal"}
-	const says = "view lab: ERR directory-unreadable lab: cannot be read: no such file or directory"
+	const says = "lab:1:1: ERR directory-unreadable view lab: cannot be read: no such file or directory"
 	for _, how := range []string{"start", "reload"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
@@ -87,7 +87,7 @@ func TestTwoFilesOfOneZone(t *testing.T) {
 	b.write("external/example.test.zone", strings.Replace(external, "192.0.2.80", "192.0.2.81", 1))
 	b.start()
 	b.want("external", "www.example.test", "192.0.2.80")
-	const says = "view external: ERR file-passed-over external/example.test.zone: the file is passed over: zone example.test. is in file Example.Test.zone already"
+	const says = "external/example.test.zone:1:1: ERR file-passed-over view external: the file is passed over: zone example.test. is in file Example.Test.zone already"
 	wantLines(t, b.faults(), says)
 	if r := b.settle(); len(r.Failed()) != 1 {
 		t.Errorf("a scan does not tell: %+v", r)
