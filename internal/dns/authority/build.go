@@ -154,7 +154,7 @@ func (o *owner) assemble(c *candidate, base []zonefile.Record, hide, tree []name
 		return false
 	}
 	b := zone.NewBuilder(c.zone)
-	b.Expect(len(c.records))
+	b.Expect(len(c.records), ownersIn(c.records))
 	for i := range c.records {
 		r := &c.records[i]
 		owner, err := r.Name()
@@ -188,4 +188,16 @@ func (o *owner) refuse(k key, reason string, problems []zonefile.Problem) {
 	}
 	o.a.Counters.Refused.Inc()
 	o.tell(st)
+}
+
+// ownersIn counts the owners of records, those twice that come twice.
+func ownersIn(records []zonefile.Record) int {
+	count, before := 0, ""
+	for i := range records {
+		if text := records[i].RR.Header().Name; text != before {
+			before = text
+			count++
+		}
+	}
+	return count
 }

@@ -50,6 +50,15 @@ type head struct {
 	Serial  uint32 `json:"serial,omitempty"` // as served
 	Who     string `json:"who,omitempty"`
 	Why     string `json:"why,omitempty"`
+	Names   int    `json:"names,omitempty"` // how many the zone has; absent before
+}
+
+// owners is how many owners of that many records to expect.
+func (h *head) owners(records int) int {
+	if h.Names <= 0 {
+		return records
+	}
+	return min(h.Names, records)
 }
 
 // encode is write, into memory.
@@ -66,7 +75,7 @@ const piece = 64 << 10
 func write(to io.Writer, snap Snapshot) error {
 	h, err := json.Marshal(head{
 		snap.Zone, snap.View, snap.File, snap.FileSerial, snap.Source != nil, snap.Saved.UTC(), snap.Content.Records() + len(snap.Source),
-		snap.Version, snap.Content.Serial(), snap.Who, snap.Why,
+		snap.Version, snap.Content.Serial(), snap.Who, snap.Why, snap.Content.Names(),
 	})
 	if err != nil {
 		return err
@@ -244,7 +253,7 @@ func readBody(r *bufio.Reader, size int64, withSource bool) (Snapshot, error) {
 	if h.HasSource {
 		expected = expected/2 + 1
 	}
-	d.b.Expect(expected)
+	d.b.Expect(expected, h.owners(expected))
 	if h.HasSource && withSource {
 		d.Source = make([]dns.RR, 0, expected)
 	}

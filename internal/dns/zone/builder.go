@@ -37,8 +37,10 @@ type run struct {
 // NewBuilder returns an empty builder for the zone of that name.
 func NewBuilder(origin name.Name) *Builder { return &Builder{origin: origin} }
 
-// Expect makes room for so many records.
-func (b *Builder) Expect(records int) { b.rrs = slices.Grow(b.rrs, records) }
+// Expect makes room for so many records, of so many owners.
+func (b *Builder) Expect(records, owners int) {
+	b.rrs, b.runs = slices.Grow(b.rrs, records), slices.Grow(b.runs, owners)
+}
 
 // Add puts a copy of rr into the zone. A record that is there already is
 // dropped (RFC 2181, Section 5); where TTLs differ the smaller one holds for

@@ -53,6 +53,9 @@ func (z *Zone) SOA() *dns.SOA { return z.soa }
 // Records returns how many records the zone has.
 func (z *Zone) Records() int { return z.count }
 
+// Names returns how many nodes the zone has.
+func (z *Zone) Names() int { return 1 + len(z.rest) }
+
 // Node returns the node of that name, or nil where the zone has none.
 func (z *Zone) Node(n name.Name) *Node {
 	if n == z.apex.Name {

@@ -74,6 +74,9 @@ func (l *lint) addresses(o *owner) {
 				l.special(r, o, ip)
 			case private:
 				if l.exposure == Public {
+					if l.full("private-address") {
+						continue
+					}
 					l.report(r, "private-address", "%s has the private address %s", o.name, ip)
 				} else if _, ok := l.private[r.File]; !ok {
 					l.private[r.File] = r

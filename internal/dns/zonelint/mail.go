@@ -117,7 +117,7 @@ func (l *lint) missing(o *owner, all []text) {
 	if !spf {
 		l.report(mx[0], "spf-missing", "%s has an MX and no SPF record", o.name)
 	}
-	if at, ok := l.origin.Child("_dmarc"); ok && l.owners[at] == nil && !l.elsewhere(at, l.origin) {
+	if at, ok := l.origin.Child("_dmarc"); ok && l.find(at) == nil && !l.elsewhere(at, l.origin) {
 		l.report(mx[0], "dmarc-missing", "%s has an MX and no DMARC record", o.name)
 	}
 }

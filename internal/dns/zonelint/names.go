@@ -13,7 +13,7 @@ import (
 func (l *lint) owner(o *owner) {
 	for n := o.name; n != l.origin && n != name.Root; n = n.Parent() {
 		if n != o.name && n.First() == "*" {
-			l.report(*o.first, "wildcard-inner", "%s has a * that is not its first label", o.name)
+			l.report(o.first(), "wildcard-inner", "%s has a * that is not its first label", o.name)
 			break
 		}
 	}
@@ -27,10 +27,10 @@ func (l *lint) owner(o *owner) {
 	for n := host; n != l.origin && n != name.Root; n = n.Parent() {
 		switch label := n.First(); {
 		case !isHostLabel(label):
-			l.report(*o.first, "host-chars", "%s has an address, but %q is no label of a host name%s", o.name, label, foreign(label))
+			l.report(o.first(), "host-chars", "%s has an address, but %q is no label of a host name%s", o.name, label, foreign(label))
 			return
 		case hyphens(label):
-			l.report(*o.first, "label-hyphens", "%q looks like an internationalised label and is none", label)
+			l.report(o.first(), "label-hyphens", "%q looks like an internationalised label and is none", label)
 			return
 		}
 	}
@@ -89,7 +89,7 @@ func (l *lint) cut(o *owner) {
 		cut = o.name
 	}
 	for n := o.name.Parent(); n != l.origin && n != name.Root; n = n.Parent() {
-		if up := l.owners[n]; up != nil && len(up.of(dns.TypeNS)) > 0 {
+		if up := l.find(n); up != nil && len(up.of(dns.TypeNS)) > 0 {
 			cut = n // the highest one rules
 		}
 	}
@@ -119,8 +119,8 @@ func (l *lint) cut(o *owner) {
 func (l *lint) serves(n name.Name) bool {
 	if l.servers == nil {
 		l.servers = map[name.Name]bool{}
-		for i := range l.order {
-			for _, r := range l.order[i].of(dns.TypeNS) {
+		for i := range l.owners {
+			for _, r := range l.owners[i].of(dns.TypeNS) {
 				if host, err := name.Parse(target(r.RR)); err == nil {
 					l.servers[host] = true
 				}
@@ -166,7 +166,7 @@ func (l *lint) primary(r zonefile.Record, text string) {
 	if !n.IsBelow(l.origin) || l.elsewhere(n, l.origin) {
 		return
 	}
-	if o := l.owners[n]; o == nil || len(o.of(dns.TypeA)) == 0 && len(o.of(dns.TypeAAAA)) == 0 {
+	if o := l.find(n); o == nil || len(o.of(dns.TypeA)) == 0 && len(o.of(dns.TypeAAAA)) == 0 {
 		l.report(r, "soa-primary", "%s has no address in this zone", n)
 	}
 }

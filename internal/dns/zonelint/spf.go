@@ -112,7 +112,7 @@ func (w *spfWalk) follow(term term) {
 		}
 		return
 	}
-	o := w.l.owners[n]
+	o := w.l.find(n)
 	if o == nil && w.l.elsewhere(n, w.l.origin) {
 		return
 	}

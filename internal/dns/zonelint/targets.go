@@ -94,13 +94,13 @@ func (l *lint) inside(text string) (name.Name, bool) {
 
 // exists reports whether the name has records or stands above some.
 func (l *lint) exists(n name.Name) bool {
-	if l.owners[n] != nil {
+	if l.find(n) != nil {
 		return true
 	}
 	if l.inner == nil {
 		l.inner = map[name.Name]bool{}
-		for o := range l.owners {
-			for up := o; up != l.origin && !l.inner[up]; {
+		for i := range l.owners {
+			for up := l.owners[i].name; up != l.origin && !l.inner[up]; {
 				up = up.Parent()
 				l.inner[up] = true
 			}
@@ -113,7 +113,7 @@ func (l *lint) exists(n name.Name) bool {
 // origin twice.
 func (l *lint) twice(o *owner) {
 	if l.doubled(o.name) {
-		l.report(*o.first, "name-twice", "%s ends in the zone's name twice", o.name)
+		l.report(o.first(), "name-twice", "%s ends in the zone's name twice", o.name)
 	}
 	for _, set := range o.sets {
 		switch set.rrtype {
@@ -166,7 +166,7 @@ func (l *lint) host(r zonefile.Record, kind, text string, cut name.Name) {
 	if !n.IsBelow(l.origin) {
 		return
 	}
-	o := l.owners[n]
+	o := l.find(n)
 	switch {
 	case o != nil && len(o.of(dns.TypeCNAME)) > 0:
 		l.report(r, kind+"-cname", "%s is a CNAME", n)
@@ -191,15 +191,15 @@ func (l *lint) meant(n name.Name) string {
 // elsewhere reports whether an address for n may come from a wildcard, a
 // DNAME or, but for cut, another zone.
 func (l *lint) elsewhere(n, cut name.Name) bool {
-	if o := l.owners[n]; o != nil && n != l.origin && n != cut && len(o.of(dns.TypeNS)) > 0 {
+	if o := l.find(n); o != nil && n != l.origin && n != cut && len(o.of(dns.TypeNS)) > 0 {
 		return true
 	}
 	for up := n; up != l.origin; {
 		up = up.Parent()
-		if o := l.owners[up]; o != nil && (len(o.of(dns.TypeDNAME)) > 0 || up != l.origin && up != cut && len(o.of(dns.TypeNS)) > 0) {
+		if o := l.find(up); o != nil && (len(o.of(dns.TypeDNAME)) > 0 || up != l.origin && up != cut && len(o.of(dns.TypeNS)) > 0) {
 			return true
 		}
-		if w, ok := up.Child("*"); ok && l.owners[w] != nil {
+		if w, ok := up.Child("*"); ok && l.find(w) != nil {
 			return true
 		}
 	}

@@ -48,10 +48,13 @@ func Check(records []zonefile.Record, origin name.Name, c Context) []zonefile.Pr
 		l.double, _ = origin.Replace(name.Root, origin)
 	}
 	l.example = reserved(origin)
-	l.index(records)
+	l.expect(records)
+	for i := range records {
+		l.take(records, i)
+	}
 	l.apex()
-	for i := range l.order {
-		o := &l.order[i]
+	for i := range l.owners {
+		o := &l.owners[i]
 		l.exclusive(o)
 		l.below(o)
 		l.ttls(o)
@@ -70,17 +73,11 @@ func Check(records []zonefile.Record, origin name.Name, c Context) []zonefile.Pr
 	return l.problems
 }
 
-// maxCompared bounds a search for equal records, which takes the square of
-// their number.
-const maxCompared = 100
-
 // lint is the records by owner, and what was found.
 type lint struct {
-	origin   name.Name
-	file     string
-	owners   map[name.Name]*owner
-	order    []owner   // as the owners came
-	last     *owner    // of the record before
+	origin name.Name
+	file   string
+	index
 	double   name.Name // the zone's name twice; "" where that is no name
 	problems []zonefile.Problem
 
@@ -98,34 +95,19 @@ type lint struct {
 	inner    map[name.Name]bool // names above others, see exists
 }
 
-type owner struct {
-	name  name.Name
-	first *zonefile.Record
-	sets  []set  // as the types came
-	room  [2]set // of sets, for most owners
-}
-
-// set is the records of one type: a piece of what Check was given where they
-// came one after the other.
-type set struct {
-	rrtype  uint16
-	next    int // where the record after the last would be; 0: records is no such piece
-	records []zonefile.Record
-}
-
-// of returns the owner's records of that type.
-func (o *owner) of(rrtype uint16) []zonefile.Record {
-	for i := range o.sets {
-		if o.sets[i].rrtype == rrtype {
-			return o.sets[i].records
-		}
-	}
-	return nil
-}
-
 // maxPerCode is how many problems of one code are told, but for those that
 // block.
 const maxPerCode = 50
+
+// full counts a problem whose code has been told often enough, and reports
+// whether it has: then there is no need for its words.
+func (l *lint) full(code string) bool {
+	if l.count[code] < maxPerCode || l.codes[code].Blocks {
+		return false
+	}
+	l.count[code]++
+	return true
+}
 
 // report tells a problem; severity and fix are those of the code.
 func (l *lint) report(r zonefile.Record, code, format string, args ...any) {
@@ -155,21 +137,6 @@ func (l *lint) summary() {
 	}
 }
 
-// index finds the records of each owner. A large zone is not copied for it.
-func (l *lint) index(records []zonefile.Record) {
-	count, before := 1, ""
-	for i := range records {
-		if text := records[i].RR.Header().Name; text != before {
-			before = text
-			count++
-		}
-	}
-	l.owners, l.order = make(map[name.Name]*owner, count), make([]owner, 0, count)
-	for i := range records {
-		l.take(records, i)
-	}
-}
-
 func (l *lint) take(records []zonefile.Record, i int) {
 	r := &records[i]
 	h := r.RR.Header()
@@ -189,53 +156,21 @@ func (l *lint) take(records []zonefile.Record, i int) {
 		l.report(*r, "soa-below", "SOA at %s, which is not the zone %s", n, l.origin)
 		return
 	}
-	o := l.last
-	if o == nil || o.name != n {
-		if o = l.owners[n]; o == nil {
-			l.order = append(l.order, owner{name: n, first: r}) // within its capacity: owners stay where they are
-			o = &l.order[len(l.order)-1]
-			o.sets = o.room[:0]
-			l.owners[n] = o
-		}
-		l.last = o
-	}
-	if !o.add(records, i) {
+	if o, added := l.add(n, records, i); !added {
 		l.report(*r, "record-twice", "%s has this %s already", o.name, dns.Type(h.Rrtype))
 	}
 	l.cuts = l.cuts || h.Rrtype == dns.TypeNS && n != l.origin
 	l.dnames = l.dnames || h.Rrtype == dns.TypeDNAME
 }
 
-// add takes a record of this owner. The same one twice is one (RFC 2181,
-// Section 5): false.
-func (o *owner) add(records []zonefile.Record, at int) bool {
-	r := &records[at]
-	t := r.RR.Header().Rrtype
-	i := slices.IndexFunc(o.sets, func(s set) bool { return s.rrtype == t })
-	if i < 0 {
-		o.sets = append(o.sets, set{t, at + 1, records[at : at+1 : at+1]})
-		return true
-	}
-	s := &o.sets[i]
-	if len(s.records) < maxCompared && slices.ContainsFunc(s.records, func(other zonefile.Record) bool { return dns.IsDuplicate(other.RR, r.RR) }) {
-		return false
-	}
-	if s.next == at {
-		s.records, s.next = records[at-len(s.records):at+1:at+1], at+1
-	} else {
-		s.records, s.next = append(s.records, *r), 0
-	}
-	return true
-}
-
 func (l *lint) apex() {
-	top := l.owners[l.origin]
+	top := l.find(l.origin)
 	whole := zonefile.Record{File: l.file}
 	if top == nil {
-		top = &owner{name: l.origin, first: &whole}
+		top = &owner{name: l.origin}
 	}
 	switch soas := top.of(dns.TypeSOA); {
-	case len(l.order) == 0:
+	case len(l.owners) == 0:
 		l.report(whole, "soa-missing", "zone %s has no SOA: the file holds no record of it", l.origin)
 	case len(soas) == 0:
 		l.report(whole, "soa-missing", "zone %s has no SOA", l.origin)
@@ -302,8 +237,8 @@ func (l *lint) below(o *owner) {
 	}
 	for n := o.name; n != l.origin; {
 		n = n.Parent()
-		if up := l.owners[n]; up != nil && len(up.of(dns.TypeDNAME)) > 0 {
-			l.report(*o.first, "dname-below", "%s stands below the DNAME at %s and is never seen", o.name, n)
+		if up := l.find(n); up != nil && len(up.of(dns.TypeDNAME)) > 0 {
+			l.report(o.first(), "dname-below", "%s stands below the DNAME at %s and is never seen", o.name, n)
 			return
 		}
 	}

@@ -1,11 +1,14 @@
 package zonelint
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/miekg/dns"
 
 	"postern/internal/dns/name"
 	"postern/internal/dns/zonefile"
@@ -192,5 +195,54 @@ func TestUnseenFaultsAreInTheManual(t *testing.T) {
 	}
 	if slices.Sort(told); !slices.Equal(told, unseen) {
 		t.Errorf("the manual has %q, the test %q", told, unseen)
+	}
+}
+
+// Records of an owner and type that do not come together are one set all the
+// same, and owners keep theirs apart.
+func TestScatteredRecords(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	b.WriteString("$TTL 300\n")
+	for _, part := range []string{"@ SOA ns admin 1 7200 3600 1209600 300\n@ NS ns\nns A 192.0.2.1\n", "a A 192.0.2.1\n  TXT x\n  A 192.0.2.2\n", "@ NS ns2\n"} {
+		b.WriteString(part)
+	}
+	for i := range 3000 {
+		fmt.Fprintf(&b, "h%d A 192.0.2.1\n", i)
+	}
+	b.WriteString("ns2 A 192.0.2.2\na AAAA 2001:db8::1\n  A 192.0.2.1\n  MX 10 a\n") // the A stands twice
+	for i := range 3000 {
+		fmt.Fprintf(&b, "h%d AAAA 2001:db8::1\n   MX 10 a\n   TXT t\n", i)
+	}
+	o := parsed(t, "example.")
+	records, problems := zonefile.ParseText(b.String(), "z", o, zonefile.Options{})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	l := &lint{origin: o, notes: true, codes: byCode(), count: map[string]int{}}
+	l.expect(records)
+	for i := range records {
+		l.take(records, i)
+	}
+	if len(l.problems) != 1 || l.problems[0].Code != "record-twice" {
+		t.Errorf("%v", l.problems)
+	}
+	sum := 0
+	for i := range l.owners {
+		x := &l.owners[i]
+		if l.find(x.name) != x {
+			t.Fatalf("%s is not found", x.name)
+		}
+		for _, s := range x.sets {
+			sum += len(s.records)
+			for _, r := range s.records {
+				if n, err := r.Name(); err != nil || n != x.name || r.RR.Header().Rrtype != s.rrtype {
+					t.Fatalf("%s has %v", x.name, r.RR)
+				}
+			}
+		}
+	}
+	if sum != len(records)-1 || len(l.owners) != 3004 || len(l.find(parsed(t, "a.example.")).of(dns.TypeA)) != 2 {
+		t.Errorf("%d of %d records, %d owners", sum, len(records), len(l.owners))
 	}
 }
