@@ -39,7 +39,7 @@ type Status struct {
 	NotReady     string        `json:"not_ready,omitempty"`
 	Listeners    []Listener    `json:"listeners"`
 	Zones        []Zone        `json:"zones"`
-	Faults       []string      `json:"faults,omitempty"` // of views: view NAME: SEVERITY CODE FILE: message (hint)
+	Faults       []string      `json:"faults,omitempty"` // of views, in the form of a zone's problems
 	Queue        Queue         `json:"queue"`
 	Certificates []Certificate `json:"certificates"`
 	Failures     []Failure     `json:"failures"` // newest last
