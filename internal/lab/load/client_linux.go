@@ -232,7 +232,7 @@ func (c *Client) run(during time.Duration, limit int) (*Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		if now-swept > int64(100*time.Millisecond) || done && now > end+int64(c.cfg.Timeout) {
+		if now-swept > int64(min(c.cfg.Timeout, 100*time.Millisecond)) || done && now > end+int64(c.cfg.Timeout) {
 			c.sweep(now)
 			swept = now
 		}
@@ -281,7 +281,7 @@ func (c *Client) due(since int64) int {
 
 // wait sleeps until a reply comes, or a query is due.
 func (c *Client) wait(since int64) error {
-	pause := int64(20 * time.Millisecond)
+	pause := int64(min(c.cfg.Timeout, 20*time.Millisecond))
 	if c.cfg.Rate > 0 {
 		pause = max(int64(c.result.Sent+1)*1e9/int64(c.cfg.Rate)-since, 1000)
 	}
