@@ -121,7 +121,13 @@ func BenchmarkRestart(b *testing.B) {
 	stopBench(b, benchAuthority(b, root), hosts)
 	b.ReportAllocs()
 	for b.Loop() {
-		stopBench(b, benchAuthority(b, root), hosts)
+		a := benchAuthority(b, root)
+		for _, s := range a.owner.sources {
+			if !s.folded && a.build != "" {
+				b.Fatal("the file was read again")
+			}
+		}
+		stopBench(b, a, hosts)
 	}
 }
 
