@@ -79,15 +79,6 @@ func (o *owner) name() []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(o), ownerLen)), padded(n))[:n]
 }
 
-// sets returns the sets that answer questions.
-func (o *owner) sets() []set {
-	if o.nset == 0 {
-		return nil
-	}
-	at := ownerLen + padded(int(o.nameLen))
-	return unsafe.Slice((*set)(unsafe.Add(unsafe.Pointer(o), at)), o.nset)
-}
-
 // set returns the set of that number.
 func (o *owner) set(number uint16) *set {
 	at := ownerLen + padded(int(o.nameLen)) + int(number)*setLen
@@ -96,11 +87,12 @@ func (o *owner) set(number uint16) *set {
 
 // find returns the set of type t that answers questions, or nil.
 func (o *owner) find(t uint16) *set {
-	sets := o.sets()
-	for i := range sets {
-		if sets[i].typ == t {
-			return &sets[i]
+	at := ownerLen + padded(int(o.nameLen))
+	for range o.nset {
+		if s := (*set)(unsafe.Add(unsafe.Pointer(o), at)); s.typ == t {
+			return s
 		}
+		at += setLen
 	}
 	return nil
 }

@@ -75,6 +75,32 @@ type Handler interface {
 	Serve(r *Request, dst []byte) []byte
 }
 
+// Bare is a Handler whose guard against its own panics the caller can take
+// over, for many messages at once.
+type Bare interface {
+	// ServeBare is Serve without the guard.
+	ServeBare(r *Request, dst []byte) []byte
+	// Failed is told of a panic of ServeBare.
+	Failed(cause any)
+}
+
+// guarded is a Handler as a Bare.
+type guarded struct{ Handler }
+
+func (g guarded) ServeBare(r *Request, dst []byte) []byte { return g.Serve(r, dst) }
+
+// Failed implements Bare. A Handler that keeps its own guard does not come
+// here by mistake.
+func (guarded) Failed(cause any) { panic(cause) }
+
+// bare returns h for use in bursts.
+func bare(h Handler) Bare {
+	if b, ok := h.(Bare); ok {
+		return b
+	}
+	return guarded{h}
+}
+
 // Insiders is a Handler that knows its own clients from strangers. They have a
 // bound of TCP connections to themselves, so that neither role of an address
 // starves the other.

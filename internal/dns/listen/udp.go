@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"postern/internal/metrics"
 )
 
 const (
@@ -26,12 +28,10 @@ const (
 type packets interface {
 	// read waits for datagrams and returns how many there are.
 	read() (int, error)
-	// query returns the i-th: no message where it was too long.
-	query(i int) (msg []byte, client netip.AddrPort, local netip.Addr)
-	// room returns an empty buffer for the reply to the i-th.
-	room(i int) []byte
-	// reply queues a reply to the i-th.
-	reply(i int, msg []byte)
+	// burst has the datagrams answered from the one of that number on, and
+	// queues the replies. It returns the number of the next: less than all
+	// where one has brought the handler down.
+	burst(h Bare, req *Request, from int, tooLong *metrics.Counter) (next int)
 	// flush sends the queued replies and returns how many were sent and not.
 	flush() (sent, failed int)
 	// later returns what WriteMsgUDPAddrPort needs to answer the i-th by itself.
@@ -50,7 +50,8 @@ type udpSocket struct {
 // read reads until the socket is closed or its read deadline passes.
 func (u *udpSocket) read(handlers *handlers, stop <-chan struct{}) {
 	h, made := handlers.handler(nil, 0)
-	req := Request{Transport: UDP, from: u}
+	answers := bare(h)
+	req := Request{Transport: UDP, from: u, Local: u.local}
 	for {
 		n, err := u.packets.read()
 		if err != nil {
@@ -60,18 +61,11 @@ func (u *udpSocket) read(handlers *handlers, stop <-chan struct{}) {
 			continue
 		}
 		u.counters.UDPReceived.Add(uint64(n))
-		h, made = handlers.handler(h, made)
-		for i := range n {
-			var local netip.Addr
-			req.Msg, req.Client, local = u.packets.query(i)
-			if req.Msg == nil {
-				u.counters.UDPTooLong.Inc()
-				continue
-			}
-			req.Local, req.slot = netip.AddrPortFrom(local, u.local.Port()), i
-			if reply := h.Serve(&req, u.packets.room(i)); len(reply) > 0 {
-				u.packets.reply(i, reply)
-			}
+		if next, count := handlers.handler(h, made); count != made {
+			h, made, answers = next, count, bare(next)
+		}
+		for next := 0; next < n; {
+			next = u.packets.burst(answers, &req, next, &u.counters.UDPTooLong)
 		}
 		sent, failed := u.packets.flush()
 		u.counters.UDPSent.Add(uint64(sent))
@@ -138,16 +132,25 @@ func (p *plain) read() (int, error) {
 	return 1, nil
 }
 
-func (p *plain) query(int) ([]byte, netip.AddrPort, netip.Addr) {
+func (p *plain) burst(h Bare, req *Request, _ int, tooLong *metrics.Counter) int {
+	defer contain(h)
 	if p.n == len(p.in) {
-		return nil, p.client, p.local
+		tooLong.Inc()
+		return 1
 	}
-	return p.in[:p.n], p.client, p.local
+	req.Msg, req.Client, req.slot = p.in[:p.n], p.client, 0
+	if reply := h.ServeBare(req, p.out[:0]); len(reply) > 0 {
+		p.queued = reply
+	}
+	return 1
 }
 
-func (p *plain) room(int) []byte { return p.out[:0] }
-
-func (p *plain) reply(_ int, msg []byte) { p.queued = msg }
+// contain is deferred around ServeBare.
+func contain(h Bare) {
+	if cause := recover(); cause != nil {
+		h.Failed(cause)
+	}
+}
 
 func (p *plain) flush() (sent, failed int) {
 	if p.queued == nil {

@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"postern/internal/metrics"
 )
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).
@@ -105,16 +107,30 @@ func (b *batch) recvmmsg(fd uintptr) bool {
 	}
 }
 
-func (b *batch) query(i int) ([]byte, netip.AddrPort, netip.Addr) {
-	client := b.client(i)
-	if b.in[i].hdr.Flags&unix.MSG_TRUNC != 0 {
-		return nil, client, b.local
+func (b *batch) burst(h Bare, req *Request, from int, tooLong *metrics.Counter) (next int) {
+	next = from
+	defer func() {
+		if cause := recover(); cause != nil {
+			h.Failed(cause)
+			next++ // without a reply to that one
+		}
+	}()
+	for ; next < b.got; next++ {
+		i := next
+		in := &b.in[i]
+		if in.hdr.Flags&unix.MSG_TRUNC != 0 {
+			tooLong.Inc()
+			continue
+		}
+		req.Msg, req.Client, req.slot = b.queries[i][:in.len], b.client(i), i
+		if b.wildcard {
+			req.Local = netip.AddrPortFrom(b.asked(i), req.Local.Port())
+		}
+		if reply := h.ServeBare(req, b.replies[i][:0]); len(reply) > 0 {
+			b.reply(i, reply)
+		}
 	}
-	local := b.local
-	if b.wildcard {
-		local = b.asked(i)
-	}
-	return b.queries[i][:b.in[i].len], client, local
+	return next
 }
 
 func (b *batch) client(i int) netip.AddrPort {
@@ -152,8 +168,7 @@ func (b *batch) asked(i int) netip.Addr {
 	return b.local
 }
 
-func (b *batch) room(i int) []byte { return b.replies[i][:0] }
-
+// reply queues the reply to the i-th.
 func (b *batch) reply(i int, msg []byte) {
 	in, out := &b.in[i].hdr, &b.out[b.queued].hdr
 	vec := &b.outVec[b.queued]

@@ -36,11 +36,21 @@ type handler struct {
 func (h *handler) Serve(r *listen.Request, dst []byte) (reply []byte) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			h.Counters.Panics.Inc()
-			h.config.Log.Error("query handler failed", slog.Any("cause", cause), slog.String("stack", string(debug.Stack())))
+			h.Failed(cause)
 			reply = nil
 		}
 	}()
+	return h.ServeBare(r, dst)
+}
+
+// Failed implements listen.Bare.
+func (h *handler) Failed(cause any) {
+	h.Counters.Panics.Inc()
+	h.config.Log.Error("query handler failed", slog.Any("cause", cause), slog.String("stack", string(debug.Stack())))
+}
+
+// ServeBare implements listen.Bare.
+func (h *handler) ServeBare(r *listen.Request, dst []byte) []byte {
 	h.Counters.by(r.Transport).Inc()
 	if !h.acl.Admits(r.Client.Addr()) {
 		h.Counters.Denied.Inc()
@@ -68,14 +78,14 @@ func (h *handler) Serve(r *listen.Request, dst []byte) (reply []byte) {
 		return h.signed(r, q, dst, table, sel)
 	}
 	h.weigh(r, q, sel)
+	if sel != nil && plain(q) {
+		return h.answer(r, q, dst, sel)
+	}
 	return h.ask(r, q, dst, sel)
 }
 
 // ask is the line from the view on, for whoever is in it by now.
 func (h *handler) ask(r *listen.Request, q *wire.Query, dst []byte, sel *view.Selected) []byte {
-	if sel != nil && plain(q) {
-		return h.answer(r, q, dst, sel)
-	}
 	if q.End == 0 {
 		return h.cookieOnly(q, dst, sel)
 	}

@@ -55,8 +55,8 @@ type Query struct {
 
 	nameLen uint8
 	labels  uint8
-	offsets [maxLabels + 1]uint8 // where each label of name begins; the root's last
-	name    [maxName + 1 + 8]byte    // QNAME in lower case, with a word of zeros after it
+	offsets [maxLabels + 1]uint8  // where each label of name begins; the root's last
+	name    [maxName + 1 + 8]byte // QNAME in lower case, with a word of zeros after it
 	spare   [maxName + 1 + 8]byte
 }
 
