@@ -132,17 +132,18 @@ func (p *plain) read() (int, error) {
 	return 1, nil
 }
 
-func (p *plain) burst(h Bare, req *Request, _ int, tooLong *metrics.Counter) int {
+func (p *plain) burst(h Bare, req *Request, _ int, tooLong *metrics.Counter) (next int) {
+	next = 1
 	defer contain(h)
 	if p.n == len(p.in) {
 		tooLong.Inc()
-		return 1
+		return next
 	}
 	req.Msg, req.Client, req.slot = p.in[:p.n], p.client, 0
 	if reply := h.ServeBare(req, p.out[:0]); len(reply) > 0 {
 		p.queued = reply
 	}
-	return 1
+	return next
 }
 
 // contain is deferred around ServeBare.
