@@ -104,14 +104,11 @@ func (s *Secrets) Make(dst *[wire.FullCookie]byte, cookie []byte, client netip.A
 // (RFC 9018, Section 4.4); those of the first sixteen octets come as sent.
 func (k *Secret) hash(cookie []byte, client netip.Addr) uint64 {
 	h := newSip(k)
-	h.word(binary.LittleEndian.Uint64(cookie))
-	h.word(binary.LittleEndian.Uint64(cookie[8:]))
+	first, second := binary.LittleEndian.Uint64(cookie), binary.LittleEndian.Uint64(cookie[8:])
 	if client.Is4() || client.Is4In6() {
 		a := client.As4()
-		return h.sum(20<<56 | uint64(binary.LittleEndian.Uint32(a[:])))
+		return h.sum(first, second, 20<<56|uint64(binary.LittleEndian.Uint32(a[:])))
 	}
 	a := client.As16()
-	h.word(binary.LittleEndian.Uint64(a[:]))
-	h.word(binary.LittleEndian.Uint64(a[8:]))
-	return h.sum(32 << 56)
+	return h.sum(first, second, binary.LittleEndian.Uint64(a[:]), binary.LittleEndian.Uint64(a[8:]), 32<<56)
 }

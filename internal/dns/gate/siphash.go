@@ -6,7 +6,8 @@ import (
 )
 
 // sip is the state of SipHash-2-4 (Aumasson and Bernstein), the keyed hash
-// of RFC 9018, Section 4.4.
+// of RFC 9018, Section 4.4. It is passed by value, so that it stays in
+// registers.
 type sip struct{ v0, v1, v2, v3 uint64 }
 
 func newSip(key *Secret) sip {
@@ -14,34 +15,28 @@ func newSip(key *Secret) sip {
 	return sip{k0 ^ 0x736f6d6570736575, k1 ^ 0x646f72616e646f6d, k0 ^ 0x6c7967656e657261, k1 ^ 0x7465646279746573}
 }
 
-func (s *sip) round() {
+func (s sip) round() sip {
 	s.v0 += s.v1
-	s.v1 = bits.RotateLeft64(s.v1, 13) ^ s.v0
-	s.v0 = bits.RotateLeft64(s.v0, 32)
 	s.v2 += s.v3
+	s.v1 = bits.RotateLeft64(s.v1, 13) ^ s.v0
 	s.v3 = bits.RotateLeft64(s.v3, 16) ^ s.v2
-	s.v0 += s.v3
-	s.v3 = bits.RotateLeft64(s.v3, 21) ^ s.v0
+	s.v0 = bits.RotateLeft64(s.v0, 32) + s.v3
 	s.v2 += s.v1
+	s.v3 = bits.RotateLeft64(s.v3, 21) ^ s.v0
 	s.v1 = bits.RotateLeft64(s.v1, 17) ^ s.v2
 	s.v2 = bits.RotateLeft64(s.v2, 32)
+	return s
 }
 
-func (s *sip) word(m uint64) {
-	s.v3 ^= m
-	s.round()
-	s.round()
-	s.v0 ^= m
-}
-
-// sum ends the hash with the last word, which holds what is left of the
+// sum returns the hash of the words: the last holds what is left of the
 // message and, in its highest octet, the length of the whole.
-func (s *sip) sum(last uint64) uint64 {
-	s.word(last)
+func (s sip) sum(words ...uint64) uint64 {
+	for _, m := range words {
+		s.v3 ^= m
+		s = s.round().round()
+		s.v0 ^= m
+	}
 	s.v2 ^= 0xff
-	s.round()
-	s.round()
-	s.round()
-	s.round()
+	s = s.round().round().round().round()
 	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3
 }
