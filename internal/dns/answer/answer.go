@@ -84,14 +84,5 @@ func (z *Zone) Size() int {
 	return n
 }
 
-// lookup returns the owner of that name, or nil. The eight octets after the
-// name must be there, within its capacity, and zero.
-func (z *Zone) lookup(key []byte) *owner {
-	if pos := z.find(&z.arena, key); pos != 0 {
-		return z.at(pos)
-	}
-	return nil
-}
-
 // linked returns the owner that a link, or over or wild, names.
 func (z *Zone) linked(slot uint32) *owner { return z.at(uint32(z.slots[slot])) }

@@ -162,19 +162,21 @@ type index struct {
 // the names that were put after it.
 const gone = 1<<32 - 1
 
-// find returns the position of the owner of that name, or 0. See Zone.lookup
-// for what must follow the name.
-func (x *index) find(a *arena, key []byte) uint32 {
-	n := padded(len(key))
+// lookup returns the owner of that name, or nil. The eight octets after the
+// name must be there, within its capacity, and zero.
+func (z *Zone) lookup(key []byte) *owner {
+	x, n := &z.index, padded(len(key))
 	p := unsafe.Pointer(unsafe.SliceData(key[:n]))
 	h := x.hash(p, n)
 	for i := h & x.mask; ; i = (i + 1) & x.mask {
 		slot := x.slots[i]
 		if slot == 0 {
-			return 0
+			return nil
 		}
-		if (slot^h)>>32 == 0 && uint32(slot) != gone && same(a.at(uint32(slot)), p, n) {
-			return uint32(slot)
+		if (slot^h)>>32 == 0 && uint32(slot) != gone {
+			if o := z.at(uint32(slot)); same(o, p, n) {
+				return o
+			}
 		}
 	}
 }

@@ -52,7 +52,7 @@ func (h *handler) Failed(cause any) {
 // ServeBare implements listen.Bare.
 func (h *handler) ServeBare(r *listen.Request, dst []byte) []byte {
 	h.Counters.by(r.Transport).Inc()
-	if !h.acl.Admits(r.Client.Addr()) {
+	if h.acl != nil && !h.acl.Admits(r.Client.Addr()) {
 		h.Counters.Denied.Inc()
 		return nil
 	}
@@ -184,31 +184,32 @@ func (h *handler) fail(q *wire.Query, dst []byte, flags uint16, rcode int, why w
 
 // answer asks the zones of the view, then the resolver.
 func (h *handler) answer(r *listen.Request, q *wire.Query, dst []byte, sel *view.Selected) []byte {
-	h.count(sel)
-	zone, own := sel.ZoneOf(q)
-	recurse := sel.Recursion && h.config.Resolver != nil
-	ra := uint16(0)
-	if recurse {
-		ra = wire.RA
+	if h.seen != sel {
+		h.seen, h.view = sel, h.View(sel.Name)
 	}
-	recurse = recurse && q.Flags&wire.RD != 0
+	h.view.Queries.Inc()
+	zone, own := sel.ZoneOf(q)
+	ra, recurse := uint16(0), false
+	if sel.Recursion && h.config.Resolver != nil {
+		ra, recurse = wire.RA, q.Flags&wire.RD != 0
+	}
+	if zone == nil {
+		return h.without(r, q, dst, ra, sel, own, recurse)
+	}
+	return h.own(r, q, dst, ra, sel, zone, recurse)
+}
+
+// without answers where none of our zones can: the zone of the name has no
+// good state, or the name is not ours.
+func (h *handler) without(r *listen.Request, q *wire.Query, dst []byte, ra uint16, sel *view.Selected, own, recurse bool) []byte {
 	switch {
-	case own && zone == nil:
-		return h.fail(q, dst, ra, wire.ServFail, wire.NotReady)
 	case own:
-		return h.own(r, q, dst, ra, sel, zone, recurse)
+		return h.fail(q, dst, ra, wire.ServFail, wire.NotReady)
 	case recurse:
 		return h.later(r, q, dst, sel, 0)
 	}
 	// Not ours, and not asked to look elsewhere or not for this client.
 	return h.fail(q, dst, ra, wire.Refused, wire.NotAuthority)
-}
-
-func (h *handler) count(sel *view.Selected) {
-	if h.seen != sel {
-		h.seen, h.view = sel, h.View(sel.Name)
-	}
-	h.view.Queries.Inc()
 }
 
 // own answers from one of our zones. What leads out of them is followed by

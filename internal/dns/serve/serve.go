@@ -165,7 +165,10 @@ func (s *Server) Stop(ctx context.Context) error { return s.workers.Stop(ctx) }
 
 // Handler returns what makes the handlers of a listener: for listen.Spec.
 func (s *Server) Handler(l Listener) func() listen.Handler {
-	acl := gate.NewACL(l.Clients)
+	var acl *gate.ACL // nil: everybody
+	if len(l.Clients) > 0 {
+		acl = gate.NewACL(l.Clients)
+	}
 	return func() listen.Handler { return &handler{Server: s, listener: l, acl: acl} }
 }
 
