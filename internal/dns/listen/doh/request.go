@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 )
 
 const (
@@ -79,7 +80,8 @@ func parameter(query string) ([]byte, int) {
 		return nil, http.StatusRequestEntityTooLarge
 	}
 	msg, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil {
+	// The decoder passes over line ends; RFC 4648, Section 3.1 does not.
+	if err != nil || strings.ContainsAny(text, "\r\n") {
 		return nil, http.StatusBadRequest
 	}
 	return msg, http.StatusOK
@@ -87,7 +89,7 @@ func parameter(query string) ([]byte, int) {
 
 // body is the message of a POST.
 func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, int) {
-	if r.Header.Get("Content-Type") != media || r.Header.Get("Content-Encoding") != "" {
+	if !isMedia(r.Header.Get("Content-Type")) || r.Header.Get("Content-Encoding") != "" {
 		return nil, http.StatusUnsupportedMediaType
 	}
 	if r.ContentLength > maxMessage {
@@ -103,4 +105,12 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, int) {
 		return nil, http.StatusRequestEntityTooLarge
 	}
 	return nil, http.StatusBadRequest
+}
+
+// isMedia reports whether a Content-Type is that of DNS messages: in any letter
+// case (RFC 9110, Section 8.3.1), and with any parameters, since it has none of
+// its own.
+func isMedia(value string) bool {
+	kind, _, _ := strings.Cut(value, ";")
+	return strings.EqualFold(strings.Trim(kind, " \t"), media)
 }
