@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/miekg/dns"
 
@@ -119,6 +121,7 @@ func newScope(file string, origin name.Name) *scope {
 }
 
 func (p *parser) add(problem Problem) {
+	problem.Message = told(problem.Message)
 	switch {
 	case len(p.problems) < p.opts.MaxProblems:
 		p.problems = append(p.problems, problem)
@@ -126,6 +129,31 @@ func (p *parser) add(problem Problem) {
 		p.done = true
 		p.problems = append(p.problems, Problem{File: problem.File, Line: problem.Line, Col: problem.Col, Severity: ERR, Code: "too-many", Message: "too many problems, the rest is not read", Hint: "put these right first; one mistake early in a file may cause many"})
 	}
+}
+
+// maxMessage bounds a problem's message: a word of the file can be as long as
+// the file.
+const maxMessage = 500
+
+// told makes a message one line that a terminal can be given, whatever words
+// of the file are in it. One that is too long is cut in its middle: what is
+// wrong stands at the beginning or at the end.
+func told(s string) string {
+	if len(s) > maxMessage {
+		s = s[:maxMessage/2] + " ... " + s[len(s)-maxMessage/2:]
+	}
+	var b strings.Builder
+	for i, r := range s {
+		switch _, size := utf8.DecodeRuneInString(s[i:]); {
+		case r == utf8.RuneError && size == 1, !unicode.IsPrint(r):
+			for _, c := range []byte(s[i : i+size]) {
+				fmt.Fprintf(&b, `\x%02x`, c)
+			}
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 func (p *parser) fail(s *scope, t token, code, message, hint string) {
