@@ -24,7 +24,8 @@ type ranges struct {
 // and ends before the next; the first begins at zero.
 type family struct {
 	starts []address
-	short  []uint32 // starts, of IPv4
+	short  []uint32    // starts, of IPv4
+	first  [257]uint32 // and which of them holds each x.0.0.0; at the end the last
 	held   [][]candidate
 }
 
@@ -97,6 +98,12 @@ func newFamily(views []Selected, is4 bool) family {
 			f.short = append(f.short, uint32(a.lo))
 		}
 	}
+	for octet, at := 0, 0; is4 && octet < len(f.first); octet++ {
+		for at+1 < len(f.starts) && f.starts[at+1].lo <= uint64(octet)<<24 {
+			at++
+		}
+		f.first[octet] = uint32(at)
+	}
 	f.held = make([][]candidate, len(f.starts))
 	for i := range views {
 		f.add(uint16(i), views[i].Clients, is4)
@@ -135,9 +142,9 @@ func (f *family) find(a address) int {
 	return lo
 }
 
-// find4 is find for IPv4.
+// find4 is find for IPv4. Most first octets have no prefix to search among.
 func (f *family) find4(a uint32) int {
-	lo, hi := 0, len(f.short)
+	lo, hi := int(f.first[a>>24]), int(f.first[a>>24+1])+1
 	for hi-lo > 1 {
 		if mid := int(uint(lo+hi) / 2); a < f.short[mid] {
 			hi = mid
