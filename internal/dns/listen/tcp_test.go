@@ -283,35 +283,3 @@ func TestStrangersCannotStarveInsiders(t *testing.T) {
 		t.Errorf("%d refused, %d open", s.Counters.TCPRefusedTotal.Value(), s.Connections())
 	}
 }
-
-func FuzzTCPReader(f *testing.F) {
-	f.Add([]byte("\x00\x01q\x00\x03abc"))
-	f.Add([]byte("\x00\x00"))
-	f.Add([]byte("\xff\xffx"))
-	f.Fuzz(func(t *testing.T, stream []byte) {
-		client, server := net.Pipe()
-		c := &tcpConn{
-			net: server, raw: server, limits: Limits{Idle: patience, Write: patience}, counters: new(Counters),
-			slots: make(chan struct{}, 4), stopping: make(chan struct{}),
-		}
-		var h handlers
-		h.set(echoes(""))
-		done := make(chan struct{})
-		go func() { c.serve(&h); close(done) }()
-		go func() { _, _ = io.Copy(io.Discard, client) }()
-		_, _ = client.Write(stream)
-		client.Close()
-		<-done
-		want := 0
-		for rest := stream; len(rest) >= 2; want++ {
-			size := 2 + int(rest[0])<<8 + int(rest[1])
-			if size == 2 || size > len(rest) {
-				break
-			}
-			rest = rest[size:]
-		}
-		if got := c.counters.TCPMessages.Value(); got != uint64(want) {
-			t.Errorf("%d messages, want %d", got, want)
-		}
-	})
-}

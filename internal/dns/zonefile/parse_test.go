@@ -304,6 +304,7 @@ func TestPrint(t *testing.T) {
 @ SOA ns admin 1 2 3 4 5
 @ NS ns
 ns A 192.0.2.1
+\$include TXT "no directive"
 a\.b TXT "semi;colon" "quo\"te" back\\slash "\200"
 x TYPE65280 \# 2 abcd
 s SRV 1 2 3 ns

@@ -14,8 +14,12 @@ import (
 func Print(w io.Writer, z *zone.Zone) error {
 	b := bufio.NewWriter(w)
 	write := func(rr dns.RR) {
+		line := rr.String()
+		if line[0] == '$' {
+			_ = b.WriteByte('\\') // or it would be a directive
+		}
 		// bufio keeps the first error for Flush.
-		_, _ = b.WriteString(rr.String())
+		_, _ = b.WriteString(line)
 		_ = b.WriteByte('\n')
 	}
 	write(z.SOA())
