@@ -575,6 +575,81 @@ func TestHTTPSOneIsRefused(t *testing.T) {
 	}
 }
 
+// TestHTTPSStopWaitsForNobodyWhoIsAnswered: net/http would keep a connection
+// for a second though nothing is asked on it any more.
+func TestHTTPSStopWaitsForNobodyWhoIsAnswered(t *testing.T) {
+	t.Parallel()
+	server, trust := pair(t)
+	s := NewSet(Config{Listen: []Spec{{Addr: local(t, "127.0.0.1"), Transport: HTTPS, TLS: server, Handler: zoneHandlers}}})
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	addr := s.Open()[0].Addr.String()
+	for range 3 { // each with a connection of its own, which stays open
+		c := h2client(t, trust)
+		r, err := c.Post("https://"+addr+"/dns-query", "application/dns-message", bytes.NewReader(question(t, 0)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(r.Body); err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+	}
+	// One that reads nothing and never closes.
+	deaf := dialTLS(t, netip.MustParseAddrPort(addr), trust, "h2")
+	send(t, deaf, []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"))
+	if _, err := deaf.Read(make([]byte, 1)); err != nil { // the server has begun
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 800*time.Millisecond)
+	defer cancel()
+	if err := s.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestHTTPSStopCutsNoReply: a reply larger than all buffers, which ends while
+// the server stops, arrives whole.
+func TestHTTPSStopCutsNoReply(t *testing.T) {
+	t.Parallel()
+	server, trust := pair(t)
+	kept := make(later, 1)
+	s := NewSet(Config{Listen: []Spec{{Addr: local(t, "127.0.0.1"), Transport: HTTPS, TLS: server, Handler: func() Handler { return kept }}}})
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan error, 1)
+	large := bytes.Repeat([]byte("reply "), 10_000)
+	go func() {
+		r, err := h2client(t, trust).Post("https://"+s.Open()[0].Addr.String()+"/dns-query", "application/dns-message", bytes.NewReader(question(t, 0)))
+		if err != nil {
+			got <- err
+			return
+		}
+		defer r.Body.Close()
+		b, err := io.ReadAll(r.Body)
+		if err == nil && !bytes.Equal(b, large) {
+			err = fmt.Errorf("%d octets of %d", len(b), len(large))
+		}
+		got <- err
+	}()
+	p := <-kept
+	stopped := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		stopped <- s.Stop(ctx)
+	}()
+	p.Reply(large)
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestHTTPSKeepsManyStreamsAndStopWaits(t *testing.T) {
 	t.Parallel()
 	const streams = 8

@@ -3,6 +3,7 @@ package doh
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // Conn goes below the TLS of a connection that is handed to a Server. It is
@@ -11,6 +12,8 @@ import (
 type Conn struct {
 	net.Conn
 	over chan struct{}
+
+	writes atomic.Uint64 // that have ended
 
 	mu     sync.Mutex // guards what follows
 	closed bool
@@ -33,6 +36,13 @@ func (c *Conn) Close() error {
 		c.lookLocked()
 	}
 	return err // that of net.Conn, for those who use one
+}
+
+// Write writes, and counts that it did.
+func (c *Conn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.writes.Add(1)
+	return n, err // that of net.Conn, for those who use one
 }
 
 // begin takes a request in hand; false: nobody waits for it any more.

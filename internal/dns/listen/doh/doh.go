@@ -15,14 +15,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"log"
-	"maps"
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -58,13 +55,15 @@ type Server struct {
 	ctx    context.Context // ends with Stop: nothing new is taken
 	cancel context.CancelFunc
 
-	mu     sync.Mutex // guards silent
-	silent map[net.Conn]struct{}
+	farewells sync.WaitGroup
+
+	mu    sync.Mutex // guards conns and what is in them
+	conns map[net.Conn]*standing
 }
 
 // New returns a server; Serve runs it.
 func New(c Config) *Server {
-	s := &Server{config: c, handed: make(chan net.Conn), done: make(chan struct{}), silent: map[net.Conn]struct{}{}}
+	s := &Server{config: c, handed: make(chan net.Conn), done: make(chan struct{}), conns: map[net.Conn]*standing{}}
 	// The server's own life, ended by Stop.
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	protocols := &http.Protocols{}
@@ -106,41 +105,6 @@ func (s *Server) Hand(c *tls.Conn) bool {
 		return true
 	case <-s.ctx.Done():
 		return false
-	}
-}
-
-// Stop takes no new connection, tells the clients to go away and waits for
-// requests in flight until ctx ends, then cuts them off.
-func (s *Server) Stop(ctx context.Context) error {
-	s.cancel()
-	<-s.done
-	s.cutSilent()
-	err := s.http.Shutdown(ctx)
-	if err != nil {
-		err = fmt.Errorf("https requests in flight: %w", err)
-		_ = s.http.Close()
-	}
-	return err
-}
-
-// state remembers which connections have not begun to speak HTTP/2: net/http
-// would wait for them as if they had asked something.
-func (s *Server) state(c net.Conn, state http.ConnState) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if state == http.StateNew {
-		s.silent[c] = struct{}{}
-	} else {
-		delete(s.silent, c)
-	}
-}
-
-func (s *Server) cutSilent() {
-	s.mu.Lock()
-	all := slices.Collect(maps.Keys(s.silent))
-	s.mu.Unlock()
-	for _, c := range all { // closing calls state
-		_ = c.Close()
 	}
 }
 
