@@ -97,7 +97,8 @@ func (w *walk) follow(off int) bool {
 	}
 	clear(buf[len(target) : len(target)+8]) // as lookup wants it
 	w.name, w.at = target, w.pointed(off)
-	if w.res.Hops > maxHops || w.at > maxPointer {
+	// All of the name must be within reach: pointers go to its suffixes too.
+	if w.res.Hops > maxHops || w.at > maxPointer-255 {
 		w.res.Kind, w.res.Next = Left, off
 		return false
 	}

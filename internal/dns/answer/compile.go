@@ -207,12 +207,15 @@ type writer struct {
 // put copies the run into the arena and returns its position.
 func (w *writer) put(run []byte) uint32 {
 	if size := padded(len(run)); w.seg == nil || len(w.seg)+size > cap(w.seg) {
+		// Each is larger than the one before, so that a zone does not run out of
+		// segments where more comes than was expected.
+		grown := 4 * cap(w.seg)
 		w.end()
 		first := unit // the position zero stays free
 		if len(w.segs) > 0 {
 			first = 0
 		}
-		w.seg = make([]byte, first, max(size+first, min(w.expect, segLen), min(4*cap(w.seg), segLen), 1024))
+		w.seg = make([]byte, first, max(size+first, min(w.expect, segLen), min(grown, segLen), 1024))
 	}
 	pos := len(w.segs)<<segBits | len(w.seg)/unit
 	w.seg = append(w.seg, run...)
