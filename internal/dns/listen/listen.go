@@ -18,6 +18,7 @@ package listen
 
 import (
 	"net/netip"
+	"time"
 
 	"postern/internal/metrics"
 )
@@ -62,6 +63,7 @@ type Request struct {
 	Client    netip.AddrPort
 	Local     netip.AddrPort // the address that was asked
 	Transport Transport
+	At        time.Time // when it was read, of UDP: one look at the clock a burst; else zero
 
 	from keeper
 	slot int

@@ -64,6 +64,7 @@ func (u *udpSocket) read(handlers *handlers, stop <-chan struct{}) {
 		if next, count := handlers.handler(h, made); count != made {
 			h, made, answers = next, count, bare(next)
 		}
+		req.At = time.Now()
 		for next := 0; next < n; {
 			next = u.packets.burst(answers, &req, next, &u.counters.UDPTooLong)
 		}

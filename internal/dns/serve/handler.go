@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -24,6 +25,7 @@ type handler struct {
 	made     answer.Answer
 	opts     wire.Options // of the reply at hand
 	client   netip.Addr
+	came     time.Time     // when the request at hand came, where bounded
 	bounded  bool          // the reply at hand counts against the client's prefix
 	signer   *tsig.Verdict // signs the reply at hand; nil: the request was not signed
 
@@ -109,6 +111,9 @@ func (h *handler) weigh(r *listen.Request, q *wire.Query, sel *view.Selected) {
 	}
 	h.client = r.Client.Addr()
 	h.bounded = h.RRL.On() && r.Transport == listen.UDP && !standing.Proven() && (sel == nil || !sel.Recursion)
+	if h.bounded {
+		h.came = h.at(r)
+	}
 }
 
 // Insider implements listen.Insiders: clients of a view with recursion are.

@@ -28,7 +28,7 @@ func (s *Server) options(o *wire.Options, r *listen.Request, q *wire.Query) gate
 		}
 	}
 	if sent := q.Cookie(); sent != nil && s.config.Cookies != nil {
-		now := s.now()
+		now := s.at(r)
 		if secrets := s.config.Cookies(now); secrets != nil {
 			return s.bake(secrets, o, r.Client.Addr(), sent, uint32(now.Unix()))
 		}
@@ -60,12 +60,12 @@ func (s *Server) now() time.Time {
 	return time.Now()
 }
 
-// age is the limiter's clock.
-func (s *Server) age() time.Duration {
-	if s.config.Now != nil {
-		return s.config.Now().Sub(s.born)
+// at is when the request came.
+func (s *Server) at(r *listen.Request) time.Time {
+	if s.config.Now == nil && !r.At.IsZero() {
+		return r.At
 	}
-	return time.Since(s.born)
+	return s.now()
 }
 
 // encrypted reports whether nobody on the way reads what is sent by t: only
@@ -97,7 +97,7 @@ func sort(q *wire.Query, res *answer.Result) (gate.Kind, []byte) {
 
 // rule counts a reply against the client's prefix.
 func (h *handler) rule(kind gate.Kind, of []byte) gate.Ruling {
-	return h.RRL.Rule(h.client, kind, of, h.age())
+	return h.RRL.Rule(h.client, kind, of, h.came.Sub(h.born))
 }
 
 // slip says as little as leads a real client on: the way to TCP, or, to one
