@@ -10,6 +10,7 @@ import (
 	"github.com/miekg/dns"
 
 	"postern/internal/dns/answer"
+	"postern/internal/dns/gate"
 	"postern/internal/dns/listen"
 	"postern/internal/dns/name"
 	"postern/internal/dns/resolver"
@@ -23,6 +24,11 @@ import (
 // are there already the client is told at once: SERVFAIL, so that it tries
 // its next server instead of waiting.
 func (h *handler) later(r *listen.Request, q *wire.Query, dst []byte, sel *view.Selected, flags uint16) []byte {
+	if h.bounded { // a signed request, that anybody may have sent again
+		if ruling := h.rule(gate.Answer, q.Wire()); ruling != gate.Pass {
+			return h.slip(q, dst, ruling)
+		}
+	}
 	select {
 	case h.slots <- struct{}{}:
 	default:

@@ -27,10 +27,11 @@ func (h *handler) signed(r *listen.Request, q *wire.Query, dst []byte, table *vi
 		h.Counters.Rcodes[wire.FormErrCode].Inc()
 		return q.Malformed(dst)
 	case tsig.Good:
+		home := sel
 		if keyed := table.Keyed(v.Key); keyed != nil {
 			sel = keyed
 		}
-		return h.proven(r, q, dst, v, sel)
+		return h.proven(r, q, dst, v, sel, home)
 	}
 	return h.unproven(r, q, dst, v, sel)
 }
@@ -43,7 +44,7 @@ func (h *handler) forged(r *listen.Request, dst []byte, table *view.Table) []byt
 	if read := q.Parse(r.Msg); (read == wire.OK || read == wire.CookieOnly) && q.TSIG != 0 {
 		if v := h.verify(q); v.Standing == tsig.Good {
 			if sel := table.Keyed(v.Key); sel != nil {
-				return h.proven(r, q, dst, v, sel)
+				return h.proven(r, q, dst, v, sel, nil)
 			}
 		}
 	}
@@ -65,15 +66,17 @@ func (s *Server) keys() *tsig.Keys {
 	return s.config.Keys()
 }
 
-// proven answers a client that has shown its key. Like one with a good cookie
-// it is outside the rates.
-func (h *handler) proven(r *listen.Request, q *wire.Query, dst []byte, v *tsig.Verdict, sel *view.Selected) []byte {
+// proven answers a client that has shown its key, from the view sel. The key
+// says who made the request, not where it came from: whoever has seen one can
+// send it again, from any address, as long as its time is good (RFC 8945,
+// Section 10.2). So it counts against the rate like any other of its address,
+// whose own view is home.
+func (h *handler) proven(r *listen.Request, q *wire.Query, dst []byte, v *tsig.Verdict, sel, home *view.Selected) []byte {
 	h.Counters.TSIGGood.Inc()
 	h.signer = v
 	// Also when the answer panics: the next request may not be signed.
 	defer func() { h.signer = nil }()
-	h.weigh(r, q, sel)
-	h.bounded = false
+	h.weigh(r, q, home)
 	return h.sign(v, q, h.ask(r, q, dst, sel), &h.opts)
 }
 

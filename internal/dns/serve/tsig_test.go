@@ -381,25 +381,68 @@ func TestSignedWithCookie(t *testing.T) {
 	}
 }
 
-// TestSignedIsOutsideTheRate, as one with a cookie is; a bad signature is not,
-// and says less and less.
-func TestSignedIsOutsideTheRate(t *testing.T) {
+// TestSignedIsWithinTheRate: a signed request can be sent again from addresses
+// that are not the signer's. What proves an address counts as it does for any
+// other, and so does the view that the address belongs to.
+func TestSignedIsWithinTheRate(t *testing.T) {
 	t.Parallel()
-	d := counter(t, Config{RRL: 5})
-	count := func(s signature) (replies int) {
+	d := counter(t, Config{RRL: 5, Cookies: secrets})
+	first := d.ask(outsider, listen.TCP, question("www.example.", dns.TypeA, options(cookie(clientCookie))))
+	own := question("www.example.", dns.TypeA, options(cookie(cookieOf(first))))
+	www, secret := question("www.example.", dns.TypeA), question("secret.example.", dns.TypeA)
+	outer := Listener{Views: []string{"external"}}
+	for _, c := range []struct {
+		name string
+		l    Listener
+		from string
+		by   listen.Transport
+		s    signature
+		m    *dns.Msg
+		all  bool
+	}{
+		{"sent again", Listener{}, "198.51.100.1", listen.UDP, signature{key: outsideKey}, www, false},
+		{"sent again, with the key of a view with recursion", Listener{}, "198.51.101.1", listen.UDP, signature{key: insideKey}, secret, false},
+		{"sent again, in the name of an inner address", outer, insider, listen.UDP, signature{key: insideKey}, secret, false},
+		{"with the cookie of its address", Listener{}, outsider, listen.UDP, signature{key: outsideKey}, own, true},
+		{"with the cookie of another address", Listener{}, "198.51.103.1", listen.UDP, signature{key: outsideKey}, own, false},
+		{"by TCP", Listener{}, "198.51.104.1", listen.TCP, signature{key: outsideKey}, www, true},
+		{"from inside", Listener{}, insider, listen.UDP, signature{key: insideKey}, secret, true},
+		{"an unknown key", Listener{}, "198.51.105.1", listen.UDP, signature{key: "nobody."}, www, false},
+		{"of another time", Listener{}, "198.51.106.1", listen.UDP, signature{key: outsideKey, off: time.Hour}, www, false},
+	} {
+		whole, cut := 0, 0
 		for range 100 {
-			if got, _ := d.signed(Listener{}, outsider, listen.UDP, s, question("www.example.", dns.TypeA)); got != "" {
-				replies++
+			switch got, _ := d.signed(c.l, c.from, c.by, c.s, c.m); {
+			case strings.HasPrefix(got, "NOERROR tc, signed"), strings.HasPrefix(got, "BADCOOKIE, signed"):
+				cut++
+			case strings.Contains(got, "unsigned"), strings.HasSuffix(got, "signed"), strings.HasSuffix(got, "BADTIME"):
+				whole++
+			case got != "":
+				t.Errorf("%s: %s", c.name, got)
 			}
 		}
-		return replies
+		if bad := c.s.key == "nobody." || c.s.off != 0; c.all && whole != 100 || !c.all && (whole > 10 || (cut == 0) != bad) {
+			t.Errorf("%s: %d whole and %d cut of 100", c.name, whole, cut)
+		}
 	}
-	if n := count(signature{key: outsideKey}); n != 100 {
-		t.Errorf("%d of 100 proven ones got an answer", n)
+	if n := d.s.Counters.Panics.Value(); n > 0 {
+		t.Errorf("%d panics", n)
 	}
-	for _, s := range []signature{{key: "nobody."}, {key: outsideKey, off: time.Hour}} {
-		if n := count(s); n > 10 {
-			t.Errorf("%+v: %d of 100 were told", s, n)
+}
+
+// TestSignedForTheResolverIsWithinTheRate, which VIEWS leaves to the resolver
+// for the addresses of a view with recursion only.
+func TestSignedForTheResolverIsWithinTheRate(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	_, addr := start(t, Config{Resolver: outside(t), Keys: testKeys(t), RRL: 5, Now: func() time.Time { return now }}, Listener{})
+	s := signature{key: insideKey}
+	b, mac := s.bytes(t, question("www.other.", dns.TypeA), now)
+	for i, want := range []string{"A", "A", "A", "A", "A", "tc"} {
+		want := map[string]string{"A": "NOERROR ra A=198.51.100.1, signed", "tc": "NOERROR tc, signed"}[want]
+		got, proof := s.check(t, rawBytes(t, "udp", outsider, addr, b), mac)
+		if said := summary(got) + ", " + proof; said != want {
+			t.Errorf("number %d: %s, want %s", i, said, want)
 		}
 	}
 }
