@@ -146,14 +146,7 @@ func (o *owner) externalZone(n name.Name) *served {
 // touch the admin's; those that do yield, with a warning.
 func (o *owner) withDerived(origin name.Name, records []zonefile.Record) ([]zonefile.Record, []zonefile.Problem) {
 	var problems []zonefile.Problem
-	var mine []journal.Derived
-	wanted := map[name.Name]bool{}
-	for _, d := range o.derived {
-		n, err := name.Parse(d.Owner)
-		if err == nil && n.IsBelow(origin) && o.holds(origin, n) {
-			mine, wanted[n] = append(mine, d), true
-		}
-	}
+	mine, wanted := o.derivedOf(origin)
 	if len(mine) == 0 {
 		return records, nil
 	}
@@ -176,6 +169,19 @@ func (o *owner) withDerived(origin name.Name, records []zonefile.Record) ([]zone
 		}
 	}
 	return out, problems
+}
+
+// derivedOf returns the derived records that belong in the zone, and their
+// owners.
+func (o *owner) derivedOf(origin name.Name) (mine []journal.Derived, wanted map[name.Name]bool) {
+	wanted = map[name.Name]bool{}
+	for _, d := range o.derived {
+		n, err := name.Parse(d.Owner)
+		if err == nil && n.IsBelow(origin) && o.holds(origin, n) {
+			mine, wanted[n] = append(mine, d), true
+		}
+	}
+	return mine, wanted
 }
 
 // holds reports whether no deeper zone of the external view has n.

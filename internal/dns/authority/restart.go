@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -32,14 +31,15 @@ type note struct {
 	Hash       string             `json:"hash"` // of the files, as source.hash
 	Includes   []string           `json:"includes"`
 	FileSerial uint32             `json:"file_serial"`
-	Serial     uint32             `json:"serial"` // of the snapshot, as Saved
+	Derived    string             `json:"derived"` // of what was to be derived, as derivedHash
+	Serial     uint32             `json:"serial"`  // of the snapshot, as Saved
 	Saved      time.Time          `json:"saved"`
 	Read       []zonefile.Problem `json:"read"`  // of the files
 	Found      []zonefile.Problem `json:"found"` // of the zone
 }
 
 func (n *note) about(m *note) bool {
-	return n.Rules == m.Rules && n.Hash == m.Hash && n.Serial == m.Serial && n.Saved.Equal(m.Saved)
+	return n.Rules == m.Rules && n.Hash == m.Hash && n.Derived == m.Derived && n.Serial == m.Serial && n.Saved.Equal(m.Saved)
 }
 
 // rules names what judges a source: the program, and the settings it is judged
@@ -60,7 +60,7 @@ func (o *owner) noteDown(c *candidate, st *served) {
 		return
 	}
 	n := &note{
-		Rules: o.rules(s), Hash: s.hash, Includes: s.includes, FileSerial: s.fileSOA,
+		Rules: o.rules(s), Hash: s.hash, Includes: s.includes, FileSerial: s.fileSOA, Derived: o.derivedHash(c.key),
 		Serial: st.content.Serial(), Saved: st.loadedAt, Read: s.problems, Found: st.problems,
 	}
 	if n.Rules == "" || st.content.Records() < o.a.noteFrom || st.note != nil && st.note.about(n) {
@@ -87,7 +87,7 @@ func (o *owner) trusts(s *source) bool {
 		o.log.Warn("zone journal", "err", err)
 		return false
 	}
-	if n.Rules == "" || !n.about(&note{Rules: o.rules(s), Hash: n.Hash, Serial: st.content.Serial(), Saved: st.loadedAt}) {
+	if n.Rules == "" || !n.about(&note{Rules: o.rules(s), Hash: n.Hash, Derived: n.Derived, Serial: st.content.Serial(), Saved: st.loadedAt}) {
 		return false
 	}
 	hash, sig, err := hashZone(s.dir, s.file, n.Includes)
@@ -100,32 +100,37 @@ func (o *owner) trusts(s *source) bool {
 	return true
 }
 
-// settleTrusted leaves trusted zones as they are, but for those whose derived
-// records are others now. All files have been looked at.
+// settleTrusted leaves trusted zones as they are, but for those of which other
+// records are to be derived now, or may be: what they clash with is in what
+// was found. All files have been looked at.
 func (o *owner) settleTrusted() {
 	for k, st := range o.served {
 		if !st.trusted {
 			continue
 		}
 		st.trusted = false
-		var wanted, have []string
-		if k.view == o.plan.external {
-			records, _ := o.withDerived(k.zone, nil)
-			for _, r := range records {
-				wanted = append(wanted, r.RR.String())
-			}
-		}
-		for _, rr := range st.derived {
-			have = append(have, rr.String())
-		}
-		slices.Sort(wanted)
-		slices.Sort(have)
-		if slices.Equal(wanted, have) {
+		if st.note.Derived == o.derivedHash(k) {
 			delete(o.dirty, k)
 			st.problems = st.note.Found
 			o.tell(st)
 		}
 	}
+}
+
+// derivedHash names the records that are to be derived in k; "" is none.
+func (o *owner) derivedHash(k key) string {
+	if k.view != o.plan.external {
+		return ""
+	}
+	mine, _ := o.derivedOf(k.zone)
+	if len(mine) == 0 {
+		return ""
+	}
+	h := sha256.New()
+	for _, d := range mine {
+		fmt.Fprintf(h, "%q %q %q\n", d.Owner, d.Key, d.Texts) // a hash never fails
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // newest returns the records of a source as the file had them last.
@@ -252,11 +257,7 @@ func hashZone(dir, file string, includes []string) (digest, sig string, err erro
 // buildID returns what the linker wrote into this program to tell it from all
 // others; "" where it did not, or not where it is looked for.
 func buildID() string {
-	path, err := os.Executable()
-	if err != nil {
-		return ""
-	}
-	f, err := os.Open(path)
+	f, err := os.Open("/proc/self/exe") // not by its path: another one may be installed there by now
 	if err != nil {
 		return ""
 	}

@@ -241,5 +241,12 @@ func (s *Store) SaveNote(zone, view string, v any) error {
 
 // LoadNote reads a note into v, and leaves v alone where there is none.
 func (s *Store) LoadNote(zone, view string, v any) error {
-	return s.loadJSON(stem(zone, view)+noteExt, v)
+	file := stem(zone, view) + noteExt
+	if info, err := os.Stat(filepath.Join(s.dir, file)); err == nil && info.Size() > maxNote {
+		return s.setAside(file, fmt.Errorf("%w: %d octets", ErrContent, info.Size()))
+	}
+	return s.loadJSON(file, v)
 }
+
+// maxNote bounds what is read of a note, in octets.
+const maxNote = 16 << 20
