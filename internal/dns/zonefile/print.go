@@ -2,11 +2,12 @@ package zonefile
 
 import (
 	"bufio"
+	"bytes"
 	"io"
-	"slices"
 
 	"github.com/miekg/dns"
 
+	"postern/internal/dns/name"
 	"postern/internal/dns/zone"
 )
 
@@ -15,12 +16,8 @@ import (
 func Print(w io.Writer, z *zone.Zone) error {
 	b := bufio.NewWriter(w)
 	write := func(rr dns.RR) {
-		line := text(rr)
-		if line[0] == '$' {
-			_ = b.WriteByte('\\') // or it would be a directive
-		}
 		// bufio keeps the first error for Flush.
-		_, _ = b.WriteString(line)
+		_, _ = b.WriteString(text(rr))
 		_ = b.WriteByte('\n')
 	}
 	write(z.SOA())
@@ -37,29 +34,34 @@ func Print(w io.Writer, z *zone.Zone) error {
 	return b.Flush()
 }
 
-// text is the record as it can be read again. The library has names for types
-// 0 and 65535, which are none (RFC 6895, Section 3.1), and writes them where a
-// record only speaks of them: such a record is written by RFC 3597, Section 5.
+// text is the record as it can be read again. What the library writes cannot
+// always: it has words for types that are none, and nothing for data that is
+// empty where it must not be. Such a record is written by RFC 3597, Section 5.
 func text(rr dns.RR) string {
-	var types []uint16
-	switch r := rr.(type) {
-	case *dns.RRSIG:
-		types = []uint16{r.TypeCovered}
-	case *dns.SIG:
-		types = []uint16{r.TypeCovered}
-	case *dns.NSEC:
-		types = r.TypeBitMap
-	case *dns.NSEC3:
-		types = r.TypeBitMap
-	case *dns.NXT:
-		types = r.TypeBitMap
-	case *dns.CSYNC:
-		types = r.TypeBitMap
+	line := rr.String()
+	if line[0] == '$' {
+		line = `\` + line // or it would be a directive
 	}
-	if slices.Contains(types, dns.TypeNone) || slices.Contains(types, dns.TypeReserved) {
-		if generic := new(dns.RFC3597); generic.ToRFC3597(rr) == nil {
-			return generic.String()
-		}
+	switch rr.(type) {
+	case *dns.A, *dns.AAAA, *dns.NS, *dns.CNAME, *dns.PTR, *dns.MX, *dns.SOA:
+		return line // most records, and nothing to go wrong
 	}
-	return rr.String()
+	if records, _ := ParseText(line+"\n", "", name.Root, Options{}); len(records) == 1 && same(records[0].RR, rr) {
+		return line
+	}
+	generic := new(dns.RFC3597)
+	if err := generic.ToRFC3597(rr); err != nil {
+		return line // cannot be: the zone's records were packed before
+	}
+	if line = generic.String(); line[0] == '$' {
+		line = `\` + line
+	}
+	return line
+}
+
+// same reports whether two records are the same octets.
+func same(a, b dns.RR) bool {
+	x, errX := zone.AppendWire(nil, name.Root, a)
+	y, errY := zone.AppendWire(nil, name.Root, b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
