@@ -75,6 +75,10 @@ func reread(rr dns.RR) (dns.RR, error) {
 	if size > maxRdata {
 		return nil, ErrTooLarge
 	}
+	// RFC 5155, Section 3.1.6: a hash has at least one octet.
+	if n, ok := clean.(*dns.NSEC3); ok && n.NextDomain == "" {
+		return nil, ErrUnfit
+	}
 	return clean, nil
 }
 
