@@ -115,7 +115,7 @@ func TestProblems(t *testing.T) {
 		}},
 		{"NSEC", "a 1 NSEC b A FOO\n", []string{`z:1:14: ERR bad-data "FOO" is no record type`}},
 		{"NSEC3 with a next name of no octets (RFC 5155, Section 3.1.6)", "a 1 NSEC3 1 1 0 - 0\nb 1 NSEC3 \\# 6 010100000000\n", []string{
-			`z:1:7: ERR bad-data NSEC3: record data does not fit its type`, `z:2:11: ERR bad-data NSEC3: record data does not fit its type`,
+			`z:1:11: ERR bad-data NSEC3: record data does not fit its type`, `z:2:11: ERR bad-data NSEC3: record data does not fit its type`,
 		}},
 		{"CAA", "a 1 CAA 0 is-sue x\nb 1 CAA 0 issue a b\nc 1 CAA 256 issue a\n", []string{
 			`z:1:11: ERR bad-data "is-sue" is no tag: letters and digits only`, `z:2:19: ERR bad-data "b" is too much: the data of CAA is complete before it`,
