@@ -120,7 +120,7 @@ func (a *App) start(ctx context.Context) error {
 		stop time.Duration // how long its clients and its work may take to end
 	}{
 		{"certificate", a.certs, stopShort},
-		{"zones", a.authority, stopShort},
+		{"zones", a.authority, stopLong}, // a change in hand is written down
 		{"resolver", a.resolver, stopShort},
 		{"DKIM keys", a.selector, stopShort},
 		{"mail checks", a.inspector, stopShort},

@@ -10,11 +10,10 @@ import (
 // priorities, then shares the cores. All the time it would only cost: places
 // beyond the cores are woken for nothing. The zones' owner alone calls it.
 func room() (leave func()) {
-	before := runtime.GOMAXPROCS(0)
-	runtime.GOMAXPROCS(before + 1)
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	return func() {
-		if os.Getenv("GOMAXPROCS") != "" {
-			runtime.GOMAXPROCS(before)
+		if os.Getenv("GOMAXPROCS") != "" { // one less, not what was: two appliances of one process may overlap
+			runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0)-1, 1))
 			return
 		}
 		// Not a number: the runtime goes on following the cores it is given.

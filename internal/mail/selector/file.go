@@ -2,6 +2,7 @@ package selector
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -147,9 +148,13 @@ func (k *key) readSigner(text []byte) error {
 	return nil
 }
 
-// create makes the keys that a domain lacks, each durable before it is used.
-func (r *Ring) create(domain string) {
+// create makes the keys that a domain lacks, each durable before it is used,
+// until ctx ends.
+func (r *Ring) create(ctx context.Context, domain string) {
 	for _, algorithm := range r.missing(domain) {
+		if ctx.Err() != nil {
+			return
+		}
 		k, err := r.createOne(domain, algorithm)
 		if err != nil {
 			r.cfg.Log.Error("dkim key not made: mail goes out without its signature", "reason", "dkim-key-write",
@@ -163,12 +168,12 @@ func (r *Ring) create(domain string) {
 }
 
 func (r *Ring) createOne(domain, algorithm string) (key, error) {
+	r.busy.Store(true)
+	defer r.busy.Store(false)
 	k := key{Status: Status{Domain: domain, Algorithm: algorithm, Created: r.cfg.Now().UTC().Truncate(time.Second)}}
 	var err error
 	if algorithm == RSA2048 {
-		r.making.Store(true)
 		k.signer, err = rsa.GenerateKey(r.cfg.Rand, 2048)
-		r.making.Store(false)
 	} else {
 		_, k.signer, err = ed25519.GenerateKey(r.cfg.Rand)
 	}

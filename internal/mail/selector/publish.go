@@ -54,7 +54,9 @@ func (r *Ring) publishOne(ctx context.Context, s Status) error {
 	defer cancel()
 	err := errNobody
 	if r.cfg.Publisher != nil {
+		r.busy.Store(true)
 		err = r.cfg.Publisher.Publish(ctx, s.Owner(), publisherKey, []string{s.Record})
+		r.busy.Store(false)
 	}
 	if err == nil || r.cfg.Resolver == nil {
 		return err

@@ -85,7 +85,7 @@ type Ring struct {
 	workers lifecycle.Workers
 	first   map[string]chan struct{} // by domain: closed after the first attempt to publish
 	keys    atomic.Pointer[[]key]    // what is known; replaced, never changed
-	making  atomic.Bool              // an RSA key is being made, which takes its time
+	busy    atomic.Bool              // a key is being made or published, which takes its time
 }
 
 // New checks the configuration. It touches no file.
@@ -161,13 +161,13 @@ func (r *Ring) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop ends the goroutine. An RSA key in the making cannot be interrupted; if
-// it outlasts ctx it is given up: the process may end, and the next start makes
-// another.
+// Stop ends the goroutine. A key in the making cannot be interrupted, nor the
+// zone's owner while it writes the record down; what outlasts ctx is given up:
+// the process may end, and the next start does it again.
 func (r *Ring) Stop(ctx context.Context) error {
 	err := r.workers.Stop(ctx)
-	if err != nil && r.making.Load() {
-		r.cfg.Log.Info("a DKIM key in the making was given up")
+	if err != nil && r.busy.Load() {
+		r.cfg.Log.Info("a DKIM key that is being made or published was given up")
 		return nil
 	}
 	return err
@@ -176,7 +176,7 @@ func (r *Ring) Stop(ctx context.Context) error {
 func (r *Ring) run(ctx context.Context, pending map[string]chan struct{}) {
 	for _, d := range r.cfg.Domains {
 		if c := pending[d]; c != nil {
-			r.create(d)
+			r.create(ctx, d)
 			r.publish(ctx)
 			close(c)
 		}
@@ -189,7 +189,7 @@ func (r *Ring) run(ctx context.Context, pending map[string]chan struct{}) {
 			return
 		case <-ticker.C:
 			for _, d := range r.cfg.Domains {
-				r.create(d) // what a full disk prevented before
+				r.create(ctx, d) // what a full disk prevented before
 			}
 			r.publish(ctx)
 		}

@@ -258,3 +258,35 @@ func TestDirectoryCannotBeMade(t *testing.T) {
 	}
 	stop(t, r)
 }
+
+// stuck is a zone's owner who is writing down what was published.
+type stuck struct{ began, end chan struct{} }
+
+func (s stuck) Publish(context.Context, string, string, []string) error {
+	s.began <- struct{}{}
+	<-s.end
+	return nil
+}
+
+// A stop does not fail because a record is being written down.
+func TestStopGivesUpWhatIsBeingPublished(t *testing.T) {
+	t.Parallel()
+	p := stuck{make(chan struct{}), make(chan struct{})}
+	r, err := New(Config{Dir: t.TempDir(), Domains: []string{"a.example"}, Algorithms: []string{Ed25519}, Publisher: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-p.began
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.Stop(over); err != nil {
+		t.Error(err)
+	}
+	close(p.end)
+	if err := r.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
