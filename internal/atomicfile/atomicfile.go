@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Step names a point at which Write can be made to fail in a test.
@@ -48,7 +49,7 @@ func (w Writer) Stream(path string, perm os.FileMode, fill func(io.Writer) error
 	}
 	dir := filepath.Dir(path)
 	// The leading dot keeps a half-written file out of directory scans.
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-*")
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+unfinished+"*")
 	if err != nil {
 		return w.wrap(path, StepCreate, err)
 	}
@@ -71,6 +72,14 @@ func (w Writer) Stream(path string, perm os.FileMode, fill func(io.Writer) error
 		return w.wrap(path, StepSyncDir, err)
 	}
 	return nil
+}
+
+const unfinished = ".tmp-"
+
+// Unfinished reports whether a file of that name is what a crash left of a
+// write. While nobody writes into its directory it may be removed.
+func Unfinished(file string) bool {
+	return strings.HasPrefix(file, ".") && strings.Contains(file, unfinished)
 }
 
 func (w Writer) fill(f *os.File, fill func(io.Writer) error, perm os.FileMode) error {

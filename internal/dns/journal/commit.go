@@ -102,7 +102,8 @@ func (s *Store) finishRedo() error {
 }
 
 // recover ends a commit that a crash interrupted, and drops what never came to
-// one.
+// one, half-written files among it: a server that is killed again and again
+// must not fill its disk.
 func (s *Store) recover() error {
 	if len(s.redo) == 0 {
 		if err := s.loadJSON(commitFile, &s.redo); err != nil {
@@ -117,7 +118,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), nextExt) {
+		if strings.HasSuffix(e.Name(), nextExt) || atomicfile.Unfinished(e.Name()) {
 			_ = os.Remove(filepath.Join(s.dir, e.Name())) // without the commit file it means nothing
 		}
 	}

@@ -212,6 +212,28 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// What a killed server had begun to write goes at the next start.
+func TestHalfWrittenFilesGo(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open2(t, dir, atomicfile.Writer{})
+	if err := s.Save(snapshot(t, "example.test.", "v", 7)); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{".example.test@v.snapshot.tmp-12", ".example.test@v.note.tmp-3", "example.test@v.next"} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, _, problems := open2(t, dir, atomicfile.Writer{}).Load(); len(got) != 1 || len(problems) > 0 {
+		t.Error(got, problems)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 2 { // the history and the snapshot
+		t.Error(entries, err)
+	}
+}
+
 func TestRemoveKeepsTheSerial(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
