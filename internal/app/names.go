@@ -71,7 +71,7 @@ func perSecond(r config.Rate) int {
 // zonesOf is the part of the configuration that the zones follow.
 func (a *App) zonesOf(cfg *config.Checked) authority.Config {
 	c := authority.Config{
-		StateDir: cfg.Server.State, External: externalView(cfg), Serial: authority.SerialPolicy(cfg.DNS.Serial),
+		StateDir: cfg.Server.State, External: ExternalView(cfg), Serial: authority.SerialPolicy(cfg.DNS.Serial),
 		Manual: cfg.DNS.Apply == "manual", MaxChange: cfg.DNS.MaxChange,
 		Strict: cfg.DNS.Lint == "strict", Files: map[string]string{}, Now: a.now, Log: a.log, Room: room,
 	}
@@ -95,9 +95,9 @@ func (a *App) zonesOf(cfg *config.Checked) authority.Config {
 	return c
 }
 
-// externalView is the view that outsiders see: the first for any address that
+// ExternalView is the view that outsiders see: the first for any address that
 // lies over no other, else the last that lies over no other; "" without views.
-func externalView(cfg *config.Checked) string {
+func ExternalView(cfg *config.Checked) string {
 	last := ""
 	for _, v := range cfg.Views {
 		if v.Overlay != "" {
@@ -226,5 +226,5 @@ func within(prefixes []netip.Prefix, a netip.Addr) bool {
 
 // outside is the world's names as mail sees them (VIEWS.md: as outsiders do).
 func (a *App) outside(cfg *config.Checked) lookup.Resolver {
-	return a.resolver.Lookup(externalView(cfg))
+	return a.resolver.Lookup(ExternalView(cfg))
 }

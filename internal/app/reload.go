@@ -92,7 +92,7 @@ func needsRestart(old, next *config.Checked) error {
 		{"mail.domains", slices.Equal(old.Mail.Domains, next.Mail.Domains)},
 		{"[accounts]", old.Accounts == next.Accounts},
 		{"[tls]", old.TLS == next.TLS},
-		{"the external view", externalView(old) == externalView(next)},
+		{"the external view", ExternalView(old) == ExternalView(next)},
 	} {
 		if !c.same {
 			keys = append(keys, c.key)

@@ -11,7 +11,7 @@ import (
 // own use, a next hop's: the first that lies over what outsiders see, else the
 // first that resolves for its clients; else there is no inside.
 func internalView(cfg *config.Checked) string {
-	external := externalView(cfg)
+	external := ExternalView(cfg)
 	over := map[string]string{}
 	for _, v := range cfg.Views {
 		over[v.Name] = v.Overlay

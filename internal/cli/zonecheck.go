@@ -9,9 +9,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/config"
+	"postern/internal/app"
 	"postern/internal/dns/authority"
 	"postern/internal/dns/name"
 	"postern/internal/dns/zonefile"
+	"postern/internal/dns/zonelint"
 )
 
 func (e *env) zoneCheck() *cobra.Command {
@@ -114,11 +116,37 @@ func (z zonePlaces) check(file, origin, over string) ([]zonefile.Problem, error)
 	}
 	below, has := z.below(file, zone)
 	if !has {
-		_, problems := authority.CheckFile(file, zone)
-		return problems, nil
+		_, problems := authority.CheckFile(file, zone, z.exposure(file))
+		return append(z.passed(file, zone), problems...), nil
 	}
 	_, problems := authority.CheckOver(file, zone, below)
-	return problems, nil
+	return append(z.passed(file, zone), problems...), nil
+}
+
+// exposure is who sees the file's zone, where the configuration says so.
+func (z zonePlaces) exposure(file string) zonelint.Exposure {
+	v := z.viewOf(file)
+	switch {
+	case v == nil:
+		return zonelint.Unknown
+	case v.Name == app.ExternalView(z.cfg):
+		return zonelint.Public
+	}
+	return zonelint.Inside
+}
+
+// passed tells of other files of the zone in a view's directory.
+func (z zonePlaces) passed(file string, zone name.Name) []zonefile.Problem {
+	if z.viewOf(file) == nil {
+		return nil
+	}
+	files := map[string]string{}
+	for _, conf := range z.cfg.Zones {
+		if conf.File != "" {
+			files[conf.Name] = conf.File
+		}
+	}
+	return authority.CheckPlace(file, zone, files)
 }
 
 // zoneOf is the zone that the file holds.

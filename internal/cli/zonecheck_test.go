@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -149,6 +150,50 @@ zones = "out"
 	put("out/city.example.zone", "broken (\n")
 	if code, out, _ := command(t, "", "zone", "check", "--config", conf, inner); code != exitWrong || !strings.Contains(out, "ERR base-failed") || !strings.Contains(out, "zone check "+outer) {
 		t.Errorf("over a broken one: exit %d\n%s", code, out)
+	}
+}
+
+// TestZoneCheckKnowsWhereAFileLies: who sees it, and what lies beside it.
+func TestZoneCheckKnowsWhereAFileLies(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	put := func(path, text string) string {
+		path = filepath.Join(dir, path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	conf := put("postern.toml", `[server]
+hostname = "e.city.example"
+[[view]]
+name = "inside"
+clients = ["10.0.0.0/8"]
+zones = "in"
+[[view]]
+name = "out"
+clients = ["any"]
+zones = "out"
+[zone."moved.example"]
+file = "elsewhere"
+`)
+	text := zoneHead + "private A 10.0.0.1\n"
+	twice := "ERR file-passed-over of the zone's files all but one are passed over: zone city.example. is in file city.example.zone too"
+	for _, c := range []struct{ file, says, not string }{
+		{put("out/city.example.zone", text), "private-address", "file-passed-over"},
+		{put("in/city.example.zone", text), ": can be served", "private-address"},
+		{put("none/city.example.zone", text), ": can be served", "private-address"},
+		{put("in/moved.example.zone", zoneHead), "is configured to be in file elsewhere", ": can be served"},
+		{put("in/elsewhere", zoneHead), ": can be served", "file-passed-over"},
+	} {
+		_, out, _ := command(t, "", "zone", "check", "--config", conf, c.file)
+		if !strings.Contains(out, c.says) || strings.Contains(out, c.not) {
+			t.Errorf("%s: %s", c.file, out)
+		}
+	}
+	copied := put("out/City.Example.zone", text)
+	if _, out, _ := command(t, "", "zone", "check", "--config", conf, copied); !strings.Contains(out, copied+":1:1: "+twice) {
+		t.Error(out)
 	}
 }
 

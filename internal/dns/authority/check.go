@@ -1,6 +1,8 @@
 package authority
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 
 	"postern/internal/dns/name"
@@ -9,18 +11,47 @@ import (
 	"postern/internal/dns/zonelint"
 )
 
-// CheckFile reads one zone file and judges it as the server would, without
-// views. It is for the command line.
-func CheckFile(path string, origin name.Name) ([]zonefile.Record, []zonefile.Problem) {
+// CheckFile reads one zone file and judges it as the server would, whose
+// clients of that kind see it, without other views. It is for the command line.
+func CheckFile(path string, origin name.Name, exposure zonelint.Exposure) ([]zonefile.Record, []zonefile.Problem) {
 	l, err := readZone(filepath.Dir(path), filepath.Base(path), origin)
 	if err != nil {
 		return nil, []zonefile.Problem{unreadable(path, err)}
 	}
 	problems := l.problems
 	if !blocks(problems, false) {
-		problems = append(problems, zonelint.Check(l.records, origin, zonelint.Context{File: path, Notes: true})...)
+		problems = append(problems, zonelint.Check(l.records, origin, zonelint.Context{File: path, Exposure: exposure, Notes: true})...)
 	}
 	return l.records, problems
+}
+
+// CheckPlace tells why the server would pass over the file in its directory,
+// or another that holds the same zone. The files are those of Config.
+func CheckPlace(path string, origin name.Name, files map[string]string) []zonefile.Problem {
+	p, err := newPlan(Config{Files: files})
+	if err != nil {
+		return nil // it is said of the configuration
+	}
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return nil // it is said of the file
+	}
+	why := ""
+	for _, e := range entries {
+		n, ok, fault := p.zoneOf(e.Name())
+		switch here := e.Name() == filepath.Base(path); {
+		case here && !ok:
+			why = fault
+		case !here && ok && n == origin && why == "":
+			why = fmt.Sprintf("zone %s is in file %s too", n, e.Name())
+		}
+	}
+	if why == "" {
+		return nil
+	}
+	return []zonefile.Problem{{
+		File: path, Severity: zonefile.ERR, Code: reasonPassed, Message: "of the zone's files all but one are passed over: " + why, Hint: passedHint,
+	}}
 }
 
 // Below is the file that one of an overlay changes, and what does not show
@@ -35,7 +66,7 @@ type Below struct {
 // would: merged with the file it changes. What is wrong with that alone is
 // told of it, not here.
 func CheckOver(path string, origin name.Name, below Below) ([]zonefile.Record, []zonefile.Problem) {
-	base, faults := CheckFile(below.File, origin)
+	base, faults := CheckFile(below.File, origin, zonelint.Unknown) // what blocks it alone counts
 	if below.Below != nil {
 		base, faults = CheckOver(below.File, origin, *below.Below)
 	}

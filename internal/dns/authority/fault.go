@@ -38,10 +38,12 @@ const (
 // Faults returns what is wrong beside the zones, by view.
 func (a *Authority) Faults() []Fault { return slices.Clone(a.state.Load().faults) }
 
+const passedHint = "a zone has one file in a directory, NAME.zone or as the configuration says"
+
 func passedOver(v *viewPlan, file, why string) Fault {
 	return Fault{v.Name, zonefile.Problem{
 		File: filepath.Join(v.Dir, file), Severity: zonefile.ERR, Code: reasonPassed, Message: "the file is passed over: " + why,
-		Hint: "a zone has one file in a directory, NAME.zone or as the configuration says",
+		Hint: passedHint,
 	}}
 }
 

@@ -100,7 +100,7 @@ func (o *owner) scanView(v *viewPlan, force bool) {
 	seen := map[key]string{}
 	var passed []Fault
 	for _, e := range entries {
-		n, ok, why := o.zoneOf(e.Name())
+		n, ok, why := o.plan.zoneOf(e.Name())
 		k := key{n, v.Name}
 		switch first, twice := seen[k]; {
 		case !ok && why == "":
@@ -129,8 +129,8 @@ func (o *owner) scanView(v *viewPlan, force bool) {
 
 // zoneOf returns the zone a directory entry holds, by Config.Files or by name,
 // or why it holds none though it looks so.
-func (o *owner) zoneOf(file string) (n name.Name, ok bool, why string) {
-	if n, ok := o.plan.fileZone[file]; ok {
+func (p *plan) zoneOf(file string) (n name.Name, ok bool, why string) {
+	if n, ok := p.fileZone[file]; ok {
 		return n, true, ""
 	}
 	if !strings.HasSuffix(file, ".zone") || file[0] == '.' {
@@ -140,7 +140,7 @@ func (o *owner) zoneOf(file string) (n name.Name, ok bool, why string) {
 	if err != nil {
 		return "", false, err.Error()
 	}
-	if other, ok := o.plan.zoneFile[n]; ok {
+	if other, ok := p.zoneFile[n]; ok {
 		return "", false, fmt.Sprintf("zone %s is configured to be in file %s", n, other)
 	}
 	return n, true, ""
