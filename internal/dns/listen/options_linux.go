@@ -35,7 +35,8 @@ func setOptions(fd int, t Transport, v6, wildcard bool) error {
 		return nil
 	}
 	if t == QUIC { // the rest is set by who reads the socket
-		buffers(fd)
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bufferLen)
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bufferLen)
 		return nil
 	}
 	level, mtu, omit, info := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT, unix.IP_PKTINFO
@@ -50,17 +51,7 @@ func setOptions(fd int, t Transport, v6, wildcard bool) error {
 	// What follows is better had, but not needed. RFC 9715, Section 3.1: a
 	// forged "fragmentation needed" must not shrink what we send.
 	_ = unix.SetsockoptInt(fd, level, mtu, omit)
-	buffers(fd)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bufferLen)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bufferLen)
 	return nil
-}
-
-// buffers asks for room in both directions: more than net.core.rmem_max
-// allows, where we may, else as much.
-func buffers(fd int) {
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bufferLen) != nil {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bufferLen)
-	}
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, bufferLen) != nil {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bufferLen)
-	}
 }
