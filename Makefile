@@ -15,7 +15,7 @@ packages:
 	sh .ci/install
 
 lint:
-	@out=$$(gofmt -l bench cmd config internal zones); if [ -n "$$out" ]; then echo "gofmt: $$out"; exit 1; fi
+	@out=$$(gofmt -l cmd config internal zones); if [ -n "$$out" ]; then echo "gofmt: $$out"; exit 1; fi
 	$(GO) vet $(PKGS)
 	$(GO) tool staticcheck $(PKGS)
 
@@ -41,7 +41,7 @@ ROUNDS ?= 5
 SECS   ?= 4
 TABLES ?= plain,defaults,count,mixes,load
 bench: build
-	$(GO) run ./bench -bin ./postern -rounds $(ROUNDS) -secs $(SECS) -only $(TABLES)
+	$(GO) run ./internal/lab/bench -bin ./postern -rounds $(ROUNDS) -secs $(SECS) -only $(TABLES)
 	POSTERN_PROVE=1 POSTERN_LAB_BINARY=$(CURDIR)/postern $(GO) test -count=1 -v -parallel 1 -timeout 60m -run '^(TestReloadUnderLoad|TestFlood)$$' ./internal/lab
 
 # What single functions cost.

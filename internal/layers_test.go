@@ -25,7 +25,7 @@ const lattice = `
 3 keepers: mail/inspect mail/spool mail/route mail/deliver mail/queue mail/accept mail/selector
 4 doors:   dns/listen dns/listen/doh dns/listen/doq dns/serve mail/smtpd mail/mx mail/submission mail/relay
 5 desk:    manage control admin manual
-6 roof:    app cli lab lab/load
+6 roof:    app cli lab lab/load lab/bench
 `
 
 // arrows are the imports allowed inside one layer: importer -> imported.
@@ -54,6 +54,7 @@ mail/relay        -> mail/smtpd
 control           -> manage
 admin             -> manage
 lab               -> lab/load
+lab/bench         -> lab/load
 cli               -> app
 `
 
@@ -122,7 +123,7 @@ func forbidden(room string, own int, imported string, level map[string]int, side
 		return "the wings meet only in lookup and app"
 	case to == "lookup/lookuptest" && !inTest:
 		return "a fake, for tests"
-	case (to == "lab" || to == "lab/load") && room != "lab" && !inTest:
+	case (to == "lab" || to == "lab/load") && room != "lab" && room != "lab/bench" && !inTest:
 		return "the lab is for tests"
 	case theirs > own:
 		return "points up"

@@ -138,7 +138,9 @@ const (
 	maxSegs = 1 << (32 - segBits)
 )
 
-// arena is where runs lie. Segments are written once and shared.
+// arena is where runs lie. Segments are written once and shared. They are
+// longer than sixteen octets, so the allocator begins each at a multiple of
+// eight.
 type arena struct {
 	segs [][]byte
 	live int // octets of runs in use
@@ -181,7 +183,8 @@ func (z *Zone) lookup(key []byte) *owner {
 	}
 }
 
-// word is the eight octets at p + i.
+// word is the eight octets at p + i, which may be no multiple of eight: the
+// processors we build for read such words as well.
 func word(p unsafe.Pointer, i int) uint64 { return *(*uint64)(unsafe.Add(p, i)) }
 
 // hash is of a name filled up with zeros to n octets, whole words. The names

@@ -180,9 +180,9 @@ func (c *compiler) setOrder() {
 
 // packAll packs every node, and keeps the runs that are new.
 func (c *compiler) packAll(src *zone.Zone) {
-	w := writer{arena: &c.arena, expect: (c.packer.guess(src) + segLen/16)}
-	if c.old != nil {
-		w.expect = 0
+	w := writer{arena: &c.arena}
+	if c.old == nil {
+		w.expect = 72*src.Records() + segLen/16 // about: what is left over is given back
 	}
 	for i := range c.nodes {
 		nd := &c.nodes[i]

@@ -45,9 +45,6 @@ func (p *packer) key(n name.Name) (words unsafe.Pointer, size int) {
 	return unsafe.Pointer(&p.keys[0]), size
 }
 
-// guess returns about how many octets the zone takes.
-func (*packer) guess(src *zone.Zone) int { return 72 * src.Records() }
-
 // pack returns the node's run, until the next call: first the sets that answer
 // questions, then the RRSIGs of each, which only go along, and at the apex the
 // SOA of negative answers.

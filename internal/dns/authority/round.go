@@ -130,46 +130,15 @@ func (r *round) refuse(k key, reason string, problems []zonefile.Problem) {
 // the newest records do not make a zone, or wait, those accepted before are
 // tried, so that a change below still comes through.
 func (r *round) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Name) *candidate {
-	o, s := r.o, r.o.source(k)
+	o := r.o
 	if r.orders == nil {
 		delete(o.dirty, k)
 	}
-	order := r.orders[k]
-	if s != nil && !s.good {
-		r.refuse(k, s.reason, s.problems)
+	c, base := r.gather(v, k, overlay)
+	if c == nil {
 		return nil
 	}
-	c := &candidate{key: k, source: s, order: order}
-	var base []zonefile.Record
-	if overlay {
-		var good bool
-		if base, c.over, good = r.below(v, k.zone); !good {
-			r.refuse(k, reasonBase, []zonefile.Problem{{
-				File: o.fileOf(k), Severity: zonefile.ERR, Code: reasonBase,
-				Message: fmt.Sprintf("view %s has no good state of the zone", v.Overlay),
-			}})
-			return nil
-		}
-	}
-	if s == nil && !overlay {
-		r.refuse(k, reasonMissing, []zonefile.Problem{{
-			File: o.fileOf(k), Severity: zonefile.ERR, Code: reasonMissing,
-			Message: fmt.Sprintf("view %s has no file for the zone", v.Name),
-		}})
-		return nil
-	}
-	if s != nil {
-		if c.own = o.newest(s); c.own == nil {
-			r.refuse(k, reasonJournal, []zonefile.Problem{{
-				File: s.path(), Severity: zonefile.ERR, Code: reasonJournal, Message: "the records that were accepted last cannot be read back",
-				Hint: "the log says why",
-			}})
-			return nil
-		}
-	}
-	if v.full[k.zone] {
-		c.beside, _, _ = r.below(v, k.zone)
-	}
+	s, order := c.source, c.order
 	if order != nil && order.own != nil {
 		c.own = order.own
 	}
@@ -205,4 +174,40 @@ func (r *round) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Na
 		return nil
 	}
 	return c
+}
+
+// gather finds what the next state of k is made of: its own newest records,
+// and those of the view below. It refuses k and returns nil where something is
+// missing.
+func (r *round) gather(v *viewPlan, k key, overlay bool) (c *candidate, base []zonefile.Record) {
+	o, s := r.o, r.o.source(k)
+	if s != nil && !s.good {
+		r.refuse(k, s.reason, s.problems)
+		return nil, nil
+	}
+	c = &candidate{key: k, source: s, order: r.orders[k]}
+	wanting := func(file, reason, message, hint string) {
+		r.refuse(k, reason, []zonefile.Problem{{File: file, Severity: zonefile.ERR, Code: reason, Message: message, Hint: hint}})
+	}
+	if overlay {
+		var good bool
+		if base, c.over, good = r.below(v, k.zone); !good {
+			wanting(o.fileOf(k), reasonBase, fmt.Sprintf("view %s has no good state of the zone", v.Overlay), "")
+			return nil, nil
+		}
+	}
+	if s == nil && !overlay {
+		wanting(o.fileOf(k), reasonMissing, fmt.Sprintf("view %s has no file for the zone", v.Name), "")
+		return nil, nil
+	}
+	if s != nil {
+		if c.own = o.newest(s); c.own == nil {
+			wanting(s.path(), reasonJournal, "the records that were accepted last cannot be read back", "the log says why")
+			return nil, nil
+		}
+	}
+	if v.full[k.zone] {
+		c.beside, _, _ = r.below(v, k.zone)
+	}
+	return c, base
 }

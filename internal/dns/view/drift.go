@@ -9,6 +9,7 @@ import (
 	"github.com/miekg/dns"
 
 	"postern/internal/dns/name"
+	"postern/internal/dns/zone"
 	"postern/internal/dns/zonefile"
 )
 
@@ -109,7 +110,7 @@ func (m *merge) leaks() {
 	}
 	inner := map[netip.Addr]name.Name{}
 	for _, r := range m.Internal {
-		if ip, ok := addressOf(r.RR); ok && ip.IsPrivate() {
+		if ip, ok := zone.Address(r.RR); ok && ip.IsPrivate() {
 			if n, ok := ownerOf(r); ok {
 				inner[ip] = n
 			}
@@ -118,13 +119,13 @@ func (m *merge) leaks() {
 	addresses, targets := 0, 0
 	exists := m.outside()
 	for _, r := range m.External {
-		if ip, ok := addressOf(r.RR); ok {
+		if ip, ok := zone.Address(r.RR); ok {
 			if n, ok := inner[ip]; ok {
 				m.tell(&addresses, r, zonefile.WARN, "leak-address", fmt.Sprintf("%s tells the world %s, which is %s inside", r.RR.Header().Name, ip, n), "remove it here, or give the public address")
 			}
 			continue
 		}
-		text := targetOf(r.RR)
+		text := zone.Target(r.RR)
 		if text == "" {
 			continue
 		}
@@ -163,37 +164,4 @@ func (m *merge) outside() func(name.Name) bool {
 		}
 		return false
 	}
-}
-
-func addressOf(rr dns.RR) (netip.Addr, bool) {
-	switch r := rr.(type) {
-	case *dns.A:
-		ip, ok := netip.AddrFromSlice(r.A)
-		return ip.Unmap(), ok
-	case *dns.AAAA:
-		return netip.AddrFromSlice(r.AAAA)
-	}
-	return netip.Addr{}, false
-}
-
-func targetOf(rr dns.RR) string {
-	switch r := rr.(type) {
-	case *dns.NS:
-		return r.Ns
-	case *dns.CNAME:
-		return r.Target
-	case *dns.DNAME:
-		return r.Target
-	case *dns.MX:
-		return r.Mx
-	case *dns.SRV:
-		return r.Target
-	case *dns.PTR:
-		return r.Ptr
-	case *dns.SVCB:
-		return r.Target
-	case *dns.HTTPS:
-		return r.Target
-	}
-	return ""
 }

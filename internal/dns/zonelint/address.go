@@ -6,6 +6,7 @@ import (
 	"github.com/miekg/dns"
 
 	"postern/internal/dns/name"
+	"postern/internal/dns/zone"
 	"postern/internal/dns/zonefile"
 )
 
@@ -43,19 +44,6 @@ func kindOf(ip netip.Addr) kind {
 	return public
 }
 
-// address returns the address of an A or AAAA record.
-func address(rr dns.RR) (netip.Addr, bool) {
-	switch r := rr.(type) {
-	case *dns.A:
-		ip, ok := netip.AddrFromSlice(r.A)
-		return ip.Unmap(), ok
-	case *dns.AAAA:
-		ip, ok := netip.AddrFromSlice(r.AAAA)
-		return ip, ok
-	}
-	return netip.Addr{}, false
-}
-
 // addresses looks at who can reach them. A zone below a name of RFC 6761 and
 // RFC 2606 is an example itself: nobody takes example.test for real, so the
 // documentation ranges are at home there and nowhere else.
@@ -65,7 +53,7 @@ func (l *lint) addresses(o *owner) {
 	}
 	for _, t := range []uint16{dns.TypeA, dns.TypeAAAA} {
 		for _, r := range o.of(t) {
-			ip, ok := address(r.RR)
+			ip, ok := zone.Address(r.RR)
 			if !ok {
 				continue
 			}

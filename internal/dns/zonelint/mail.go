@@ -6,6 +6,7 @@ import (
 	"github.com/miekg/dns"
 
 	"postern/internal/dns/name"
+	"postern/internal/dns/zone"
 	"postern/internal/dns/zonefile"
 )
 
@@ -107,7 +108,7 @@ func (l *lint) misplaced(o *owner, all []text) {
 // missing tells what a domain that takes mail lacks.
 func (l *lint) missing(o *owner, all []text) {
 	mx := o.of(dns.TypeMX)
-	if len(mx) == 0 || target(mx[0].RR) == "." {
+	if len(mx) == 0 || zone.Target(mx[0].RR) == "." {
 		return
 	}
 	spf := false

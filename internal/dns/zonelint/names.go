@@ -6,6 +6,7 @@ import (
 	"github.com/miekg/dns"
 
 	"postern/internal/dns/name"
+	"postern/internal/dns/zone"
 	"postern/internal/dns/zonefile"
 )
 
@@ -121,7 +122,7 @@ func (l *lint) serves(n name.Name) bool {
 		l.servers = map[name.Name]bool{}
 		for i := range l.owners {
 			for _, r := range l.owners[i].of(dns.TypeNS) {
-				if host, err := name.Parse(target(r.RR)); err == nil {
+				if host, err := name.Parse(zone.Target(r.RR)); err == nil {
 					l.servers[host] = true
 				}
 			}

@@ -6,6 +6,7 @@ import (
 	"github.com/miekg/dns"
 
 	"postern/internal/dns/name"
+	"postern/internal/dns/zone"
 	"postern/internal/dns/zonefile"
 )
 
@@ -116,13 +117,11 @@ func (l *lint) twice(o *owner) {
 		l.report(o.first(), "name-twice", "%s ends in the zone's name twice", o.name)
 	}
 	for _, set := range o.sets {
-		switch set.rrtype {
-		case dns.TypeNS, dns.TypeCNAME, dns.TypeMX, dns.TypeSRV, dns.TypePTR, dns.TypeDNAME, dns.TypeSOA:
-		default:
+		if zone.Target(set.records[0].RR) == "" {
 			continue
 		}
 		for _, r := range set.records {
-			if n, err := name.Parse(target(r.RR)); err == nil && l.doubled(n) {
+			if n, err := name.Parse(zone.Target(r.RR)); err == nil && l.doubled(n) {
 				l.report(r, "name-twice", "%s ends in the zone's name twice", n)
 			}
 		}
@@ -130,26 +129,6 @@ func (l *lint) twice(o *owner) {
 }
 
 func (l *lint) doubled(n name.Name) bool { return l.double != "" && n.IsBelow(l.double) }
-
-func target(rr dns.RR) string {
-	switch r := rr.(type) {
-	case *dns.NS:
-		return r.Ns
-	case *dns.CNAME:
-		return r.Target
-	case *dns.MX:
-		return r.Mx
-	case *dns.SRV:
-		return r.Target
-	case *dns.PTR:
-		return r.Ptr
-	case *dns.DNAME:
-		return r.Target
-	case *dns.SOA:
-		return r.Ns
-	}
-	return ""
-}
 
 // host looks at the name an MX, NS or SRV points to: it must be a name with an
 // address, not a CNAME (RFC 2181, Section 10.3) and not an address. cut is

@@ -85,6 +85,7 @@ func checkCases() []lintCase {
 		{"A15 outside the zone", sound + "a.other. A 192.0.2.1\n", "outside!"},
 		{"A16 forgotten dot in the owner", sound + "www.example A 192.0.2.1\n", "name-twice"},
 		{"A16 forgotten dot in the data", sound + "www CNAME ns.example\n", "name-twice"},
+		{"A16 forgotten dot in SVCB data", sound + "www HTTPS 1 ns.example alpn=h2\n", "name-twice svcb-lame"},
 		{"J02 two SPF records", sound + "@ TXT \"V=SPF1\" \" a -all\"\n@ TXT \"v=spf10\"\n", "spf-several"},
 	}
 }
