@@ -61,11 +61,16 @@ func (z *Zone) Node(n name.Name) *Node {
 	if n == z.apex.Name {
 		return z.apex
 	}
-	i, found := slices.BinarySearchFunc(z.rest, n, func(node Node, n name.Name) int { return node.Name.Compare(n) })
+	i, found := z.search(n)
 	if !found {
 		return nil
 	}
 	return &z.rest[i]
+}
+
+// search returns where in rest the name is, or would be.
+func (z *Zone) search(n name.Name) (int, bool) {
+	return slices.BinarySearchFunc(z.rest, n, func(node Node, n name.Name) int { return node.Name.Compare(n) })
 }
 
 // Nodes returns the nodes in canonical order, the apex first.
