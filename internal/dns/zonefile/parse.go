@@ -66,17 +66,22 @@ func Parse(r io.Reader, file string, origin name.Name, opts Options) ([]Record, 
 // ParseText is Parse for who has the text.
 func ParseText(src, file string, origin name.Name, opts Options) ([]Record, []Problem) {
 	p := &parser{zone: origin, opts: opts.withDefaults()}
+	p.all(src, file)
+	return p.records, p.problems
+}
+
+// all reads a zone from its beginning to its end.
+func (p *parser) all(src, file string) {
 	p.size = p.opts.MaxSize
 	// One record a line, and none shorter than this: lists that grow are copied
 	// over and over.
 	const shortest = 12
 	p.records = make([]Record, 0, min(strings.Count(src, "\n")+1, len(src)/shortest+1, p.opts.MaxRecords))
-	p.file(src, newScope(file, origin))
+	p.file(src, newScope(file, p.zone))
 	p.settleTTLs()
 	if len(p.records) < cap(p.records)*3/4 {
 		p.records = slices.Clip(slices.Clone(p.records))
 	}
-	return p.records, p.problems
 }
 
 // parser reads one zone: a file and what it includes.
@@ -102,6 +107,8 @@ type parser struct {
 
 	wire, shown [256]byte // the name that spell has read
 	target      target
+
+	passed func(*lexer, *scope) // told of each entry of the zone file itself, once it is read; may be nil
 }
 
 // scope is what one file may change for itself: RFC 1035, Section 5.1 gives
@@ -171,24 +178,39 @@ func (p *parser) file(src string, s *scope) {
 		return
 	}
 	p.size -= len(src)
-	if strings.HasPrefix(src, "\xff\xfe") || strings.HasPrefix(src, "\xfe\xff") {
+	if isUTF16(src) {
 		p.add(Problem{File: s.file, Severity: ERR, Code: "syntax", Message: "the file is in UTF-16", Hint: "save it as UTF-8"})
 		return
 	}
-	lex := newLexer(src, func(line, col int, code, message, hint string) {
-		p.fail(s, token{line: line, col: col}, code, message, hint)
-		s.owner, s.lost = "", true
-	})
+	lex := p.lexer(src, s)
 	for !p.done {
 		e, ok := lex.next()
 		if !ok {
 			return
 		}
-		if !e.blank && strings.HasPrefix(e.tokens[0].text, "$") {
-			p.directive(e, s)
-		} else {
-			p.record(e, s)
+		p.entry(e, s)
+		if p.passed != nil && p.depth == 0 {
+			p.passed(lex, s)
 		}
+	}
+}
+
+func isUTF16(src string) bool {
+	return strings.HasPrefix(src, "\xff\xfe") || strings.HasPrefix(src, "\xfe\xff")
+}
+
+func (p *parser) lexer(src string, s *scope) *lexer {
+	return newLexer(src, func(line, col int, code, message, hint string) {
+		p.fail(s, token{line: line, col: col}, code, message, hint)
+		s.owner, s.lost = "", true
+	})
+}
+
+func (p *parser) entry(e entry, s *scope) {
+	if !e.blank && strings.HasPrefix(e.tokens[0].text, "$") {
+		p.directive(e, s)
+	} else {
+		p.record(e, s)
 	}
 }
 
