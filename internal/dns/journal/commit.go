@@ -21,7 +21,8 @@ const (
 )
 
 // Save writes snapshots and returns when all are durable: the commit point. On
-// an error none is. The version before a new one goes into the history.
+// an error none is. The version before a new one goes into the history. What
+// differs little from a snapshot that is kept whole is written as an edit of it.
 func (s *Store) Save(snaps ...Snapshot) error {
 	if err := s.finishRedo(); err != nil {
 		return err
@@ -31,16 +32,11 @@ func (s *Store) Save(snaps ...Snapshot) error {
 	if len(snaps) > 1 {
 		ext = nextExt
 	}
-	versions := make([]int, len(snaps))
+	saved := make([]saving, len(snaps))
 	for i, snap := range snaps {
 		stems[i] = stem(snap.Zone, snap.View)
-		snap.Version = s.number(stems[i], snap.New)
-		versions[i] = snap.Version
-		if snap.New {
-			s.keep(stems[i])
-		}
-		err := s.writer.Stream(s.path(stems[i], ext), 0o600, func(w io.Writer) error { return write(w, snap) })
-		if err != nil {
+		var err error
+		if saved[i], err = s.saveAs(stems[i], ext, snap); err != nil {
 			s.dropNext(stems)
 			return err
 		}
@@ -55,10 +51,37 @@ func (s *Store) Save(snaps ...Snapshot) error {
 		}
 	}
 	for i, key := range stems {
-		s.newest[key] = versions[i]
+		s.newest[key] = saved[i].Version
+		s.rebase(key, saved[i])
 		s.prune(key)
 	}
 	return nil
+}
+
+// saving is a snapshot that is written, but perhaps not in place yet.
+type saving struct {
+	Snapshot
+	written
+	edit bool
+}
+
+// saveAs writes one snapshot to STEM.ext.
+func (s *Store) saveAs(key, ext string, snap Snapshot) (saving, error) {
+	snap.Version = s.number(key, snap.New)
+	if snap.New {
+		s.keep(key)
+	}
+	e := s.shorten(key, snap)
+	done := saving{Snapshot: snap, edit: e != nil}
+	err := s.writer.Stream(s.path(key, ext), 0o600, func(w io.Writer) (err error) {
+		if e != nil {
+			done.written, err = e.write(w)
+		} else {
+			done.written, err = write(w, snap)
+		}
+		return err
+	})
+	return done, err
 }
 
 // undoCommit takes back a commit that was not promised: its file may be there

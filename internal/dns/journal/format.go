@@ -22,18 +22,35 @@ import (
 	"postern/internal/dns/zone"
 )
 
-// A snapshot is: the magic line, a line of JSON (head), the records, and the
-// SHA-256 of all that. A record is a kind octet, four octets of length, and
-// the record in wire form, uncompressed.
-const magic = "postern-zone 1\n"
-
-const magicWord = "postern-zone "
+// A snapshot is whole or an edit. A whole one is: the magic line, a line of
+// JSON (head), the records, and the SHA-256 of all that. A record is a kind
+// octet, four octets of length, and the record in wire form, uncompressed.
+//
+// An edit says "as that whole snapshot, but for this", so that one record
+// changed in a large zone is a small file. It has a magic line of its own:
+// programs from before leave it alone as written by a newer version. Its head
+// names the base by version and checksum, the 32 octets at the end of the base
+// (see base.go for where that lies). What follows is framed as records are:
+// the records of the base's content that go (kind with the gone bit), those
+// that come, and then, for the source, whose order counts, hunks: at which
+// record of the base's list, how many of it go, and after that the records
+// that come there. An edit is always of a whole snapshot, never of another
+// edit: whatever is read takes two files at most. A record of which the kind
+// alone changes goes and comes.
+const (
+	magic     = "postern-zone 1\n" // whole, and all that is no snapshot
+	magicEdit = "postern-zone 2\n"
+	magicWord = "postern-zone "
+)
 
 // The kinds of records in a snapshot.
 const (
 	content byte = iota // served
 	derived             // served, and made by Postern
 	source              // in the admin's file
+	place               // no record: where a hunk of the source is
+
+	gone byte = 0x80 // it is in the base and not here
 )
 
 type head struct {
@@ -51,6 +68,33 @@ type head struct {
 	Who     string `json:"who,omitempty"`
 	Why     string `json:"why,omitempty"`
 	Names   int    `json:"names,omitempty"` // how many the zone has; absent before
+
+	// What an edit alone has: what it is of, and how much it holds itself.
+	// Records and Names are those of the state that results.
+	Base   *baseName `json:"base,omitempty"`
+	Frames int       `json:"frames,omitempty"`
+}
+
+// baseName says which whole snapshot an edit is of.
+type baseName struct {
+	Version int    `json:"version"`
+	Sum     string `json:"sum"` // the file's last 32 octets, in hex
+}
+
+func headOf(snap Snapshot) head {
+	return head{
+		Zone: snap.Zone, View: snap.View, File: snap.File, FileSerial: snap.FileSerial, HasSource: snap.Source != nil, Saved: snap.Saved.UTC(),
+		Records: snap.Content.Records() + len(snap.Source), Version: snap.Version, Serial: snap.Content.Serial(), Who: snap.Who, Why: snap.Why,
+		Names: snap.Content.Names(),
+	}
+}
+
+// snapshot returns what the head alone tells.
+func (h *head) snapshot(origin name.Name) Snapshot {
+	return Snapshot{
+		Zone: origin.String(), View: h.View, File: h.File, FileSerial: h.FileSerial, Saved: h.Saved,
+		Version: max(h.Version, 1), Who: h.Who, Why: h.Why, HasSource: h.HasSource,
+	}
 }
 
 // owners is how many owners of that many records to expect.
@@ -64,61 +108,94 @@ func (h *head) owners(records int) int {
 // encode is write, into memory.
 func encode(snap Snapshot) ([]byte, error) {
 	var b bytes.Buffer
-	err := write(&b, snap)
+	_, err := write(&b, snap)
 	return b.Bytes(), err
 }
 
 // piece is how much of a snapshot is in memory while it is written or read.
 const piece = 64 << 10
 
-// write writes a snapshot as a file has it.
-func write(to io.Writer, snap Snapshot) error {
-	h, err := json.Marshal(head{
-		snap.Zone, snap.View, snap.File, snap.FileSerial, snap.Source != nil, snap.Saved.UTC(), snap.Content.Records() + len(snap.Source),
-		snap.Version, snap.Content.Serial(), snap.Who, snap.Why, snap.Content.Names(),
+// checksum is the end of a file.
+type checksum [sha256.Size]byte
+
+// written tells of a file that was written.
+type written struct {
+	sum  checksum
+	size int64
+}
+
+// write writes a snapshot as a whole file has it.
+func write(to io.Writer, snap Snapshot) (written, error) {
+	return writeSealed(to, magic, headOf(snap), func(e *encoder) {
+		e.content(snap)
+		for _, rr := range snap.Source {
+			e.put(source, "", rr)
+		}
 	})
+}
+
+// writeSealed writes magic and head, what fill puts, and the checksum.
+func writeSealed(to io.Writer, magic string, h head, fill func(*encoder)) (written, error) {
+	line, err := json.Marshal(h)
 	if err != nil {
-		return err
+		return written{}, err
 	}
 	sum := sha256.New()
-	e := encoder{w: io.MultiWriter(to, sum), room: append(append([]byte(magic), h...), '\n')}
-	e.content(snap)
-	for _, rr := range snap.Source {
-		e.put(source, "", rr)
-	}
+	e := encoder{w: io.MultiWriter(to, sum), room: append(append([]byte(magic), line...), '\n')}
+	fill(&e)
+	e.flush()
 	if e.err != nil {
-		return fmt.Errorf("snapshot of %s: %w", snap.Zone, e.err)
+		return written{}, fmt.Errorf("snapshot of %s: %w", h.Zone, e.err)
 	}
-	if _, err := e.w.Write(e.room); err != nil {
-		return err
-	}
-	_, err = to.Write(sum.Sum(nil))
-	return err
+	done := written{size: e.size + sha256.Size}
+	sum.Sum(done.sum[:0])
+	_, err = to.Write(done.sum[:])
+	return done, err
 }
 
 // encoder writes records. The first error stays.
 type encoder struct {
 	w    io.Writer
 	room []byte // not written yet
+	size int64  // of what is
 	err  error
 }
 
-func (e *encoder) content(snap Snapshot) {
-	made := map[string]bool{}
-	for _, rr := range snap.Derived {
-		made[rr.String()] = true
+func (e *encoder) flush() {
+	if e.err == nil {
+		_, e.err = e.w.Write(e.room)
+		e.size += int64(len(e.room))
 	}
+	e.room = e.room[:0]
+}
+
+func (e *encoder) content(snap Snapshot) {
+	made := madeOf(snap.Derived)
 	for node := range snap.Content.Nodes() {
 		for i := range node.Sets {
 			for _, rr := range node.Sets[i].RRs {
-				kind := content
-				if len(made) > 0 && made[rr.String()] {
-					kind = derived
-				}
-				e.put(kind, node.Name, rr)
+				e.put(made.kind(rr), node.Name, rr)
 			}
 		}
 	}
+}
+
+// made is the records that Postern made itself, as they print.
+type made map[string]bool
+
+func madeOf(rrs []dns.RR) made {
+	m := made{}
+	for _, rr := range rrs {
+		m[rr.String()] = true
+	}
+	return m
+}
+
+func (m made) kind(rr dns.RR) byte {
+	if len(m) > 0 && m[rr.String()] {
+		return derived
+	}
+	return content
 }
 
 // put writes one record; the owner "" stands for that in it.
@@ -140,8 +217,7 @@ func (e *encoder) put(kind byte, owner name.Name, rr dns.RR) {
 	}
 	binary.BigEndian.PutUint32(wire[start+1:], uint32(len(wire)-start-5))
 	if e.room = wire; len(wire) >= piece {
-		_, e.err = e.w.Write(wire)
-		e.room = wire[:0]
+		e.flush()
 	}
 }
 
@@ -175,35 +251,44 @@ func decode(data []byte) (Snapshot, error) {
 	return read(bytes.NewReader(data), int64(len(data)), true)
 }
 
-// read reads a snapshot of that size, with or without the source records. The
-// octets go through the checksum as they are read; where it fails, whatever
-// else was wrong does not count.
-func read(from io.Reader, size int64, withSource bool) (Snapshot, error) {
+// read reads a whole snapshot of that size, with or without the source records.
+func read(from io.Reader, size int64, withSource bool) (snap Snapshot, err error) {
+	_, err = readSealed(from, size, func(r *bufio.Reader) (err error) {
+		snap, err = readBody(r, size, withSource, nil)
+		return err
+	})
+	if err != nil {
+		return Snapshot{}, err
+	}
+	return snap, nil
+}
+
+// readSealed has body read a file of that size up to its checksum, which it
+// returns. The octets go through the checksum as they are read; where it
+// fails, whatever else was wrong does not count.
+func readSealed(from io.Reader, size int64, body func(*bufio.Reader) error) (checksum, error) {
 	const longest = 1 << 17 // a record
 	sum := sha256.New()
 	disk := &noted{r: from}
-	body := io.TeeReader(io.LimitReader(disk, max(size-sha256.Size, 0)), sum)
-	r := bufio.NewReaderSize(body, longest)
+	r := bufio.NewReaderSize(io.TeeReader(io.LimitReader(disk, max(size-sha256.Size, 0)), sum), longest)
 	if first, _ := r.Peek(len(magicWord)); string(first) != magicWord {
 		if disk.err != nil {
-			return Snapshot{}, disk.err
+			return checksum{}, disk.err
 		}
-		return Snapshot{}, ErrMagic
+		return checksum{}, ErrMagic
 	}
-	snap, failed := readBody(r, size, withSource)
+	failed := body(r)
 	_, _ = io.Copy(io.Discard, r) // disk notes the error
-	var want [sha256.Size]byte
+	var want, got checksum
 	_, _ = io.ReadFull(disk, want[:]) // the checksum shows what is missing
 	if disk.err != nil {
-		return Snapshot{}, disk.err
+		return checksum{}, disk.err
 	}
-	if size < int64(len(magic)+sha256.Size) || !bytes.Equal(sum.Sum(nil), want[:]) {
-		return Snapshot{}, ErrChecksum
+	sum.Sum(got[:0])
+	if size < int64(len(magic)+sha256.Size) || got != want {
+		return checksum{}, ErrChecksum
 	}
-	if failed != nil {
-		return Snapshot{}, failed
-	}
-	return snap, nil
+	return got, failed
 }
 
 // noted keeps the first error of the disk: a file that could not be read is
@@ -224,9 +309,10 @@ func (n *noted) Read(p []byte) (int, error) {
 	return got, err
 }
 
-// readBody reads what stands before the checksum. size, of the file, bounds
-// what is set aside for what it claims to hold.
-func readBody(r *bufio.Reader, size int64, withSource bool) (Snapshot, error) {
+// readBody reads what stands before the checksum of a whole snapshot, and
+// takes over what am says, unless that is nil. size, of the file, bounds what
+// is set aside for what it claims to hold.
+func readBody(r *bufio.Reader, size int64, withSource bool, am *amendment) (Snapshot, error) {
 	// Only a whole file may claim to come from a newer version.
 	if first, _ := r.Peek(len(magic)); string(first) != magic {
 		return Snapshot{}, ErrVersion
@@ -236,18 +322,11 @@ func readBody(r *bufio.Reader, size int64, withSource bool) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, ErrContent
 	}
-	var h head
-	if err := json.Unmarshal(line, &h); err != nil {
-		return Snapshot{}, fmt.Errorf("%w: %w", ErrContent, err)
-	}
-	origin, err := name.Parse(h.Zone)
+	h, origin, err := parseHead(line)
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("%w: %w", ErrContent, err)
+		return Snapshot{}, err
 	}
-	d := decoder{b: zone.NewBuilder(origin), withSource: withSource, Snapshot: Snapshot{
-		Zone: origin.String(), View: h.View, File: h.File, FileSerial: h.FileSerial, Saved: h.Saved,
-		Version: max(h.Version, 1), Who: h.Who, Why: h.Why, HasSource: h.HasSource,
-	}}
+	d := decoder{b: zone.NewBuilder(origin), am: am, withSource: withSource, Snapshot: h.snapshot(origin)}
 	const shortest = 16 // octets of a record
 	expected := int(min(int64(max(h.Records, 0)), size/shortest))
 	if h.HasSource {
@@ -269,10 +348,23 @@ func readBody(r *bufio.Reader, size int64, withSource bool) (Snapshot, error) {
 	if count != h.Records {
 		return Snapshot{}, fmt.Errorf("%w: %d records of %d", ErrContent, count, h.Records)
 	}
+	if am != nil {
+		return d.amended()
+	}
 	if d.Content, err = d.b.Build(); err != nil {
 		return Snapshot{}, fmt.Errorf("%w: %w", ErrContent, err)
 	}
 	return d.Snapshot, nil
+}
+
+func parseHead(line []byte) (h head, origin name.Name, err error) {
+	if err = json.Unmarshal(line, &h); err == nil {
+		origin, err = name.Parse(h.Zone)
+	}
+	if err != nil {
+		return h, "", fmt.Errorf("%w: %w", ErrContent, err)
+	}
+	return h, origin, nil
 }
 
 // decoder gathers the records of a snapshot.
@@ -281,30 +373,49 @@ type decoder struct {
 	b          *zone.Builder
 	arena      zone.Arena
 	withSource bool
+	am         *amendment // nil where the file says all
+	sources    int        // records of the source, read or not
 }
 
 // take reads one record.
 func (d *decoder) take(r *bufio.Reader) error {
-	head, err := r.Peek(5)
+	whole, err := frame(r)
 	if err != nil {
-		return ErrContent
+		return err
 	}
-	kind, size := head[0], int(binary.BigEndian.Uint32(head[1:]))
-	if size > r.Size()-5 {
-		return ErrContent
+	kind := whole[0]
+	if kind == source {
+		d.sources++
 	}
-	whole, err := r.Peek(5 + size)
-	if err != nil {
-		return ErrContent
-	}
-	if kind != source || d.withSource {
-		err = d.record(kind, whole[5:])
+	if (kind != source || d.withSource) && !d.am.removes(whole) {
+		err = d.record(kind, whole[framed:])
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrContent, err)
 	}
-	_, err = r.Discard(5 + size)
+	_, err = r.Discard(len(whole))
 	return err
+}
+
+// framed is how many octets stand before a record.
+const framed = 5
+
+// frame returns the next record with what stands before it. It is not taken
+// off yet: it lies in r's memory.
+func frame(r *bufio.Reader) ([]byte, error) {
+	head, err := r.Peek(framed)
+	if err != nil {
+		return nil, ErrContent
+	}
+	size := int(binary.BigEndian.Uint32(head[1:]))
+	if size > r.Size()-framed {
+		return nil, ErrContent
+	}
+	whole, err := r.Peek(framed + size)
+	if err != nil {
+		return nil, ErrContent
+	}
+	return whole, nil
 }
 
 func (d *decoder) record(kind byte, wire []byte) error {
@@ -323,20 +434,6 @@ func (d *decoder) record(kind byte, wire []byte) error {
 		return d.b.AddOwned(owner, rr)
 	}
 	return fmt.Errorf("record kind %d", kind)
-}
-
-// readFile reads the snapshot that a file holds.
-func readFile(path string, withSource bool) (Snapshot, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return Snapshot{}, err
-	}
-	defer f.Close() // it is only read from
-	info, err := f.Stat()
-	if err != nil {
-		return Snapshot{}, err
-	}
-	return read(f, info.Size(), withSource)
 }
 
 // loadJSON reads a sealed file of JSON; an absent one leaves v as it is.

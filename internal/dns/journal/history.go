@@ -2,7 +2,6 @@ package journal
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -17,7 +16,7 @@ import (
 )
 
 // historyDir holds the snapshots of former versions, STEM#VERSION.version:
-// links to what was the snapshot once.
+// links to what was the snapshot once; and the bases of those that are edits.
 const (
 	historyDir = "history"
 	versionExt = ".version"
@@ -61,34 +60,58 @@ func (s *Store) SavePins(pins []Pin) error {
 
 // kept is a file of the history.
 type kept struct {
-	number int
+	number int // of a version
 	path   string
-	size   int64
+	info   fs.FileInfo // nil where it cannot be had
 }
 
-// versions returns what the history holds of a stem, oldest first.
-func (s *Store) versions(stem string) []kept {
+func (k kept) size() int64 {
+	if k.info == nil {
+		return 0
+	}
+	return k.info.Size()
+}
+
+// history returns what the history holds of a stem: versions, oldest first, and
+// the bases of edits.
+func (s *Store) history(stem string) (versions, bases []kept) {
 	entries, err := os.ReadDir(filepath.Join(s.dir, historyDir))
 	if err != nil {
 		s.Warn(fmt.Errorf("zone history: %w", err))
-		return nil
+		return nil, nil
 	}
-	var all []kept
 	for _, e := range entries {
 		rest, ok := strings.CutPrefix(e.Name(), stem+"#")
+		if !ok {
+			continue
+		}
+		k := kept{path: filepath.Join(s.dir, historyDir, e.Name())}
+		if info, err := e.Info(); err == nil {
+			k.info = info
+		}
+		if strings.HasSuffix(rest, baseExt) {
+			bases = append(bases, k)
+			continue
+		}
 		number, isVersion := strings.CutSuffix(rest, versionExt)
 		n, err := strconv.Atoi(number)
-		if !ok || !isVersion || err != nil || n == s.newest[stem] {
+		if !isVersion || err != nil || n == s.newest[stem] {
 			continue // a link made before a commit that failed is the present version
 		}
-		k := kept{number: n, path: filepath.Join(s.dir, historyDir, e.Name())}
-		if info, err := e.Info(); err == nil {
-			k.size = info.Size()
-		}
-		all = append(all, k)
+		k.number = n
+		versions = append(versions, k)
 	}
-	slices.SortFunc(all, func(a, b kept) int { return cmp.Compare(a.number, b.number) })
-	return all
+	slices.SortFunc(versions, func(a, b kept) int { return cmp.Compare(a.number, b.number) })
+	return versions, bases
+}
+
+func (s *Store) versions(stem string) []kept {
+	versions, _ := s.history(stem)
+	return versions
+}
+
+func (s *Store) versionPath(stem string, number int) string {
+	return filepath.Join(s.dir, historyDir, stem+"#"+strconv.Itoa(number)+versionExt)
 }
 
 // number returns the version that the next snapshot of stem gets.
@@ -110,27 +133,54 @@ func (s *Store) keep(stem string) {
 	if present == 0 {
 		return
 	}
-	to := filepath.Join(s.dir, historyDir, stem+"#"+strconv.Itoa(present)+versionExt)
+	to := s.versionPath(stem, present)
 	_ = os.Remove(to) // of an attempt that failed, perhaps before the snapshot was replaced in place
 	if err := os.Link(s.path(stem, snapshotExt), to); err != nil {
 		s.Warn(fmt.Errorf("zone history: a version is not kept: %w", err))
 	}
 }
 
-// prune drops the oldest versions beyond the bounds.
+// prune drops the oldest versions beyond the bounds, and the bases that nothing
+// is an edit of any more. A base counts once, with the newest version that is
+// an edit of it; it stays for as long as one is, be that beyond the bounds.
 func (s *Store) prune(stem string) {
-	all := s.versions(stem)
+	all, bases := s.history(stem)
 	var size int64
+	var left, counted []kept
 	for i, k := range slices.Backward(all) {
 		nth := len(all) - i // counting back from the present
-		size += k.size
+		for _, f := range s.files(stem, k, bases) {
+			if !slices.ContainsFunc(counted, func(c kept) bool { return os.SameFile(c.info, f.info) }) {
+				size += f.size()
+				counted = append(counted, f)
+			}
+		}
 		if nth == 1 || nth <= s.Versions && size <= s.Bytes {
+			left = append(left, k)
 			continue
 		}
-		if err := os.Remove(k.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			s.Warn(fmt.Errorf("zone history: %w", err))
+		s.drop(k.path)
+	}
+	s.dropBases(stem, bases, left)
+}
+
+// files returns those that a version takes: its own, and its base.
+func (s *Store) files(stem string, version kept, bases []kept) []kept {
+	all := []kept{version}
+	if len(bases) == 0 {
+		return all
+	}
+	h, err := headOfFile(version.path)
+	if err != nil {
+		return all // what is wrong with it shows when it is wanted
+	}
+	path := s.basePathOf(stem, h.Base)
+	for _, b := range bases {
+		if b.path == path {
+			all = append(all, b)
 		}
 	}
+	return all
 }
 
 // History returns the versions of a (zone, view), newest first.
@@ -138,7 +188,7 @@ func (s *Store) History(zone, view string) ([]Version, error) {
 	key := stem(zone, view)
 	var all []Version
 	if s.newest[key] > 0 {
-		v, err := describe(s.path(key, snapshotExt))
+		v, err := s.describe(key, s.path(key, snapshotExt))
 		if err != nil {
 			return nil, err
 		}
@@ -146,7 +196,7 @@ func (s *Store) History(zone, view string) ([]Version, error) {
 		all = append(all, v)
 	}
 	for _, k := range slices.Backward(s.versions(key)) {
-		v, err := describe(k.path)
+		v, err := s.describe(key, k.path)
 		if err != nil {
 			s.Warn(fmt.Errorf("zone history: %s: %w", k.path, err))
 			continue
@@ -160,11 +210,11 @@ func (s *Store) History(zone, view string) ([]Version, error) {
 // Former reads a version back, checked as any snapshot is.
 func (s *Store) Former(zone, view string, number int) (Snapshot, error) {
 	key := stem(zone, view)
-	path := filepath.Join(s.dir, historyDir, key+"#"+strconv.Itoa(number)+versionExt)
+	path := s.versionPath(key, number)
 	if number == s.newest[key] {
 		path = s.path(key, snapshotExt)
 	}
-	snap, err := readFile(path, true)
+	snap, err := s.readFile(key, path, true)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Snapshot{}, fmt.Errorf("version %d of %s: %w", number, zone, ErrNoVersion)
 	}
@@ -179,34 +229,40 @@ func (s *Store) Former(zone, view string, number int) (Snapshot, error) {
 
 // describe reads the head of a snapshot alone; one from before the history
 // does not say its serial there, and is read whole.
-func describe(path string) (Version, error) {
-	f, err := os.Open(path)
+func (s *Store) describe(key, path string) (Version, error) {
+	h, err := headOfFile(path)
 	if err != nil {
 		return Version{}, err
-	}
-	defer f.Close()           // it is only read from
-	const longest = 256 << 10 // a head: names, a path, a reason
-	r := bufio.NewReaderSize(f, longest)
-	first, err := r.Peek(len(magic))
-	if err != nil || !bytes.Equal(first, []byte(magic)) {
-		return Version{}, ErrMagic
-	}
-	if _, err := r.Discard(len(magic)); err != nil {
-		return Version{}, err
-	}
-	line, err := r.ReadSlice('\n')
-	var h head
-	if err != nil || json.Unmarshal(line, &h) != nil {
-		return Version{}, ErrContent
 	}
 	v := Version{Number: max(h.Version, 1), Serial: h.Serial, FileSerial: h.FileSerial, Saved: h.Saved, Who: h.Who, Why: h.Why}
 	if h.Version > 0 {
 		return v, nil
 	}
-	snap, err := readFile(path, false)
+	snap, err := s.readFile(key, path, false)
 	if err != nil {
 		return Version{}, err
 	}
 	v.Serial = snap.Content.Serial()
 	return v, nil
+}
+
+// headOfFile reads the head of a snapshot, whose checksum is not looked at.
+func headOfFile(path string) (h head, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return h, err
+	}
+	defer f.Close() // it is only read from
+	disk := &noted{r: f}
+	line, err := readHead(bufio.NewReaderSize(disk, 1<<10))
+	if disk.err != nil {
+		return h, disk.err
+	}
+	if err != nil {
+		return h, err
+	}
+	if json.Unmarshal(line, &h) != nil {
+		return h, ErrContent
+	}
+	return h, nil
 }

@@ -31,6 +31,8 @@ type Snapshot struct {
 	FileSerial uint32    // the serial in that file; meaningless without a file
 	Saved      time.Time // when it was published
 
+	// What is saved may be kept, to compare the next version with: it must not
+	// be changed any more.
 	Content *zone.Zone // with the serial it was served with
 	Source  []dns.RR   // the records of File alone, before the overlay; nil without a file
 	Derived []dns.RR   // the records in Content that Postern made itself
@@ -56,6 +58,9 @@ type Store struct {
 	newest map[string]int    // file name stem -> version of the snapshot
 	pins   []Pin
 	redo   []string // stems of a commit whose files are not all in place
+
+	bases    map[string]*base // file name stem -> what the next snapshot may be an edit of
+	editFrom int              // records that make a base
 
 	// Versions and Bytes bound the history of each (zone, view); the version
 	// before the present one is kept whatever its size.
@@ -91,6 +96,7 @@ func Open(dir string, writer atomicfile.Writer) (*Store, error) {
 	}
 	return &Store{
 		dir: dir, writer: writer, high: map[string]uint32{}, newest: map[string]int{},
+		bases: map[string]*base{}, editFrom: editFrom,
 		Versions: 20, Bytes: 64 << 20, Warn: func(error) {},
 	}, nil
 }
@@ -135,17 +141,26 @@ func (s *Store) load(withSource bool) (snapshots []Snapshot, derived []Derived, 
 		snap, err := s.loadSnapshot(e.Name(), withSource)
 		if err != nil {
 			problems = append(problems, err)
+		}
+		if errors.Is(err, ErrBase) {
+			var old error
+			if snap, old = s.reinstate(strings.TrimSuffix(e.Name(), snapshotExt), withSource); old != nil {
+				problems = append(problems, old)
+			}
+		}
+		if snap.Content == nil {
 			continue
 		}
 		s.raise(stem(snap.Zone, snap.View), snap.Content.Serial())
 		s.newest[stem(snap.Zone, snap.View)] = snap.Version
 		snapshots = append(snapshots, snap)
 	}
+	s.dropOrphans()
 	return snapshots, derived, problems
 }
 
 func (s *Store) loadSnapshot(file string, withSource bool) (Snapshot, error) {
-	snap, err := readFile(filepath.Join(s.dir, file), withSource)
+	snap, err := s.readFile(strings.TrimSuffix(file, snapshotExt), filepath.Join(s.dir, file), withSource)
 	if p := (*fs.PathError)(nil); errors.As(err, &p) {
 		return Snapshot{}, fmt.Errorf("read %s: %w", file, err)
 	}
@@ -153,7 +168,7 @@ func (s *Store) loadSnapshot(file string, withSource bool) (Snapshot, error) {
 		err = fmt.Errorf("%w: it holds zone %s of view %s", ErrContent, snap.Zone, snap.View)
 	}
 	if err != nil {
-		return Snapshot{}, s.setAside(file, err)
+		return Snapshot{}, errors.Join(s.setAside(file, err), s.setBaseAside(err))
 	}
 	return snap, nil
 }
@@ -215,7 +230,8 @@ func (s *Store) Remove(zone, view string) error {
 		return err
 	}
 	key := stem(zone, view)
-	for _, v := range s.versions(key) {
+	versions, bases := s.history(key)
+	for _, v := range versions {
 		if err := os.Remove(v.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove version: %w", err)
 		}
@@ -228,7 +244,14 @@ func (s *Store) Remove(zone, view string) error {
 		return fmt.Errorf("remove snapshot: %w", err)
 	}
 	delete(s.newest, key)
-	return atomicfile.SyncDir(s.dir)
+	delete(s.bases, key)
+	if err := atomicfile.SyncDir(s.dir); err != nil {
+		return err
+	}
+	for _, b := range bases { // last: while there is a snapshot it may need them
+		s.drop(b.path)
+	}
+	return nil
 }
 
 func (s *Store) path(stem, ext string) string { return filepath.Join(s.dir, stem+ext) }

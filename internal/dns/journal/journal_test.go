@@ -164,7 +164,7 @@ func TestDamage(t *testing.T) {
 func TestNewerVersionIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	newer := seal([]byte("postern-zone 2\nwhatever"))
+	newer := seal([]byte("postern-zone 3\nwhatever"))
 	path := filepath.Join(dir, "a@v.snapshot")
 	if err := os.WriteFile(path, newer, 0o600); err != nil {
 		t.Fatal(err)
@@ -257,6 +257,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add(whole[:len(whole)-32])
 	f.Add([]byte(magic + "{}\n\x00\x00\x00\x00\x01x"))
+	f.Add([]byte(magicEdit + "{}\n\x00\x00\x00\x00\x01x"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		snap, err := decode(seal(slices.Clone(body)))
 		if err == nil && (snap.Content == nil || snap.Zone != snap.Content.Origin().String()) {
