@@ -27,7 +27,7 @@ type Zone struct {
 	origin name.Name
 	apex   *owner
 	denial uint16 // number + 1 among the apex's sets of the SOA as negative answers carry it
-	nsec   bool   // there are NSEC records
+	nsec   int    // owners with an NSEC record
 	index
 	arena
 	order []uint32 // slots in canonical order of their names, the apex first

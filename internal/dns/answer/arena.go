@@ -29,6 +29,8 @@ const (
 	isCut   = 1 << iota // has NS and is not the apex
 	isAlias             // has a CNAME
 	isDNAME
+	isHost // has addresses
+	hasNSEC
 )
 
 // set is one packed RRset: records one after the other, each with the owner
@@ -158,6 +160,7 @@ type index struct {
 	slots []uint64
 	mask  uint64
 	seed  uint64
+	taken int // slots that are not free
 }
 
 // gone is the position of an owner that is no more. Its slot stays taken, for
@@ -181,6 +184,18 @@ func (z *Zone) lookup(key []byte) *owner {
 			}
 		}
 	}
+}
+
+// slotOf returns the slot of the name that key made words; ok is false where
+// there is no such name.
+func (z *Zone) slotOf(words unsafe.Pointer, size int) (slot uint32, ok bool) {
+	h := z.hash(words, size)
+	for i := h & z.mask; z.slots[i] != 0; i = (i + 1) & z.mask {
+		if slot := z.slots[i]; (slot^h)>>32 == 0 && uint32(slot) != gone && same(z.at(uint32(slot)), words, size) {
+			return uint32(i), true
+		}
+	}
+	return 0, false
 }
 
 // word is the eight octets at p + i, which may be no multiple of eight: the

@@ -20,7 +20,6 @@ type compiler struct {
 	nodes  []compiled
 	number []uint32 // by slot: number + 1 of the node that has it
 	above  []int    // the chain of nodes from the apex to the node at hand
-	taken  int      // slots
 	packer packer
 }
 
@@ -30,21 +29,17 @@ type compiled struct {
 	slot       uint32
 	over, wild uint32 // slots + 1
 	flags      uint8
+	rule       uint8 // flags of the owner that over names
 }
 
 func compile(src *zone.Zone, old *Zone) *Zone {
 	c := &compiler{Zone: &Zone{origin: src.Origin()}}
-	count := 0
-	for range src.Nodes() {
-		count++
-	}
+	c.packer.origin, c.packer.hosts = c.origin, c
+	count := src.Names()
 	c.nodes = make([]compiled, 0, count)
 	if old != nil && old.origin == c.origin && old.sparing() && 16*count >= len(old.slots) {
 		c.old, c.seed, c.mask = old, old.seed, old.mask
-		c.slots, c.segs = slices.Clone(old.slots), slices.Clone(old.segs)
-		for _, slot := range c.slots {
-			c.taken += int(min(slot, 1))
-		}
+		c.slots, c.segs, c.taken = slices.Clone(old.slots), slices.Clone(old.segs), old.taken
 	} else {
 		// At most half full, so that a miss ends soon.
 		slots := uint64(4)
@@ -62,7 +57,7 @@ func compile(src *zone.Zone, old *Zone) *Zone {
 	c.sweep()
 	c.setOrder()
 	c.packAll(src)
-	c.apex = c.linked(c.nodes[0].slot)
+	c.apex, c.denial = c.linked(c.nodes[0].slot), c.packer.denial
 	return c.Zone
 }
 
@@ -84,38 +79,47 @@ func (c *compiler) enter(src *zone.Node) {
 	for len(c.above) > 0 && !src.Name.IsBelow(c.nodes[c.above[len(c.above)-1]].src.Name) {
 		c.above = c.above[:len(c.above)-1]
 	}
-	for i := range src.Sets {
-		switch src.Sets[i].Type {
-		case dns.TypeNS:
-			if number > 0 {
-				nd.flags |= isCut
-			}
-		case dns.TypeCNAME:
-			nd.flags |= isAlias
-		case dns.TypeDNAME:
-			nd.flags |= isDNAME
-		case dns.TypeNSEC:
-			c.nsec = true
-		}
-	}
+	nd.flags = flagsOf(src, number == 0)
+	c.nsec += int(btoi(nd.flags&hasNSEC != 0))
 	if len(c.above) > 0 {
-		c.inherit(&nd, &c.nodes[c.above[len(c.above)-1]])
+		nd.inherit(&c.nodes[c.above[len(c.above)-1]])
 	}
 	c.nodes = append(c.nodes, nd)
 	c.above = append(c.above, number)
 }
 
+// flagsOf tells what an owner is from its sets.
+func flagsOf(src *zone.Node, apex bool) (flags uint8) {
+	for i := range src.Sets {
+		switch src.Sets[i].Type {
+		case dns.TypeNS:
+			if !apex {
+				flags |= isCut
+			}
+		case dns.TypeCNAME:
+			flags |= isAlias
+		case dns.TypeDNAME:
+			flags |= isDNAME
+		case dns.TypeA, dns.TypeAAAA:
+			flags |= isHost
+		case dns.TypeNSEC:
+			flags |= hasNSEC
+		}
+	}
+	return flags
+}
+
 // inherit sets what the node's parent decides: who rules over it, and, for a
 // wildcard, whose it is.
-func (c *compiler) inherit(nd, parent *compiled) {
+func (nd *compiled) inherit(parent *compiled) {
 	switch {
 	case parent.over != 0:
-		nd.over = parent.over
+		nd.over, nd.rule = parent.over, parent.rule
 	// RFC 6672, Section 2.4: what stands below a DNAME is not seen.
 	case parent.flags&isDNAME != 0:
-		nd.over = parent.slot + 1
+		nd.over, nd.rule = parent.slot+1, parent.flags
 	case nd.flags&isCut != 0:
-		nd.over = nd.slot + 1
+		nd.over, nd.rule = nd.slot+1, nd.flags
 	}
 	if nd.src.Name.IsWildcard() {
 		parent.wild = nd.slot + 1
@@ -140,16 +144,16 @@ func (c *compiler) claim(n name.Name, number int) uint32 {
 	}
 }
 
-// slotOf returns the slot of a name of the zone; ok is false where there is no
-// such name.
-func (c *compiler) slotOf(n name.Name) (slot uint32, ok bool) {
+// host is for packer.
+func (c *compiler) host(n name.Name) (slot uint32, rule uint8, ok bool) {
 	h := c.hash(c.packer.key(n))
 	for i := h & c.mask; c.slots[i] != 0; i = (i + 1) & c.mask {
 		if number := c.number[i]; number != 0 && c.slots[i]>>32 == h>>32 && c.nodes[number-1].src.Name == n {
-			return uint32(i), true
+			nd := &c.nodes[number-1]
+			return nd.slot, nd.rule, nd.flags&isHost != 0
 		}
 	}
-	return 0, false
+	return 0, 0, false
 }
 
 // sweep takes out what the old zone had and this one has not.
@@ -186,7 +190,7 @@ func (c *compiler) packAll(src *zone.Zone) {
 	}
 	for i := range c.nodes {
 		nd := &c.nodes[i]
-		run := c.pack(nd, src)
+		run := c.packer.pack(nd, src)
 		slot := &c.slots[nd.slot]
 		c.live += len(run)
 		if pos := uint32(*slot); pos != gone && bytes.Equal(run, c.old.at(pos).run()) {

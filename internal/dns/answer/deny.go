@@ -28,7 +28,7 @@ type proofs struct {
 // wildcard answers from the asterisk below the closest encloser.
 func (w *walk) wildcard(star *owner) bool {
 	w.res.Wild = true
-	if w.q.DO && w.zone.nsec {
+	if w.q.DO && w.zone.nsec > 0 {
 		// RFC 4035, Section 3.1.3.3: that there is no closer match.
 		w.prove(w.zone.before(w.name))
 	}

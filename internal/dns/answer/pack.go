@@ -15,6 +15,11 @@ import (
 
 // packer packs one owner after the other into one buffer.
 type packer struct {
+	origin name.Name // of the zone; names at or below it end in a pointer to it
+	hosts  hosts
+	denial uint16 // number + 1 among the apex's sets of the SOA of negative answers
+	packed int    // runs so far
+
 	run  []byte
 	sets []set
 	of   []dns.RR // the RRSIGs of the set at hand
@@ -22,12 +27,18 @@ type packer struct {
 	keys [264]byte
 
 	// Of the set at hand:
-	origin  name.Name // names at or below it end in a pointer to it
-	owner   name.Name // and those at or below this, where not "", in one to it
+	owner   name.Name // names at or below it, where not "", end in a pointer to it
 	start   int       // where in run its records begin
 	relocs  []uint32
 	targets []target
 	links   []link
+}
+
+// hosts knows the owners that have addresses.
+type hosts interface {
+	// host returns the slot of such an owner, and the flags of the one that
+	// rules over it, 0 for none.
+	host(n name.Name) (slot uint32, rule uint8, ok bool)
 }
 
 // target is a name in RDATA whose addresses go along.
@@ -48,15 +59,16 @@ func (p *packer) key(n name.Name) (words unsafe.Pointer, size int) {
 // pack returns the node's run, until the next call: first the sets that answer
 // questions, then the RRSIGs of each, which only go along, and at the apex the
 // SOA of negative answers.
-func (c *compiler) pack(nd *compiled, src *zone.Zone) []byte {
-	p, node := &c.packer, nd.src
-	p.sets, p.origin = p.sets[:0], c.origin
+func (p *packer) pack(nd *compiled, src *zone.Zone) []byte {
+	node := nd.src
+	p.packed++
+	p.sets = p.sets[:0]
 	sigs := node.Set(dns.TypeRRSIG)
 	total := len(node.Sets)
 	if sigs != nil {
 		total *= 2
 	}
-	apex := node.Name == c.origin
+	apex := node.Name == p.origin
 	if apex {
 		total += 2
 	}
@@ -65,15 +77,15 @@ func (c *compiler) pack(nd *compiled, src *zone.Zone) []byte {
 	p.pad(8)
 	p.run = append(p.run, make([]byte, total*setLen)...)
 	for i := range node.Sets {
-		c.packSet(nd, node.Sets[i].Type, node.Sets[i].RRs, true)
+		p.packSet(nd, node.Sets[i].Type, node.Sets[i].RRs, true)
 	}
 	if sigs != nil {
 		for i := range node.Sets {
-			p.sets[i].sig = c.packSigs(nd, sigs, node.Sets[i].Type, nil)
+			p.sets[i].sig = p.packSigs(nd, sigs, node.Sets[i].Type, nil)
 		}
 	}
 	if apex {
-		c.packDenial(nd, src, sigs)
+		p.packDenial(nd, src, sigs)
 	}
 	write(p.run, owner{
 		over: nd.over, wild: nd.wild, size: uint32(len(p.run)), nset: uint16(len(node.Sets)),
@@ -84,8 +96,7 @@ func (c *compiler) pack(nd *compiled, src *zone.Zone) []byte {
 
 // packSigs packs the RRSIGs that cover type t, as change makes them, and
 // returns their set's number + 1; 0 where there are none.
-func (c *compiler) packSigs(nd *compiled, sigs *zone.RRset, t uint16, change func(dns.RR) dns.RR) uint16 {
-	p := &c.packer
+func (p *packer) packSigs(nd *compiled, sigs *zone.RRset, t uint16, change func(dns.RR) dns.RR) uint16 {
 	p.of = p.of[:0]
 	for _, rr := range sigs.RRs {
 		if sig, ok := rr.(*dns.RRSIG); ok && sig.TypeCovered == t {
@@ -98,29 +109,28 @@ func (c *compiler) packSigs(nd *compiled, sigs *zone.RRset, t uint16, change fun
 	if len(p.of) == 0 {
 		return 0
 	}
-	c.packSet(nd, dns.TypeRRSIG, p.of, false)
+	p.packSet(nd, dns.TypeRRSIG, p.of, false)
 	return uint16(len(p.sets))
 }
 
 // packDenial packs the SOA, and its RRSIGs, as negative answers carry it: with
 // the smaller of its own TTL and MINIMUM (RFC 2308, Section 3).
-func (c *compiler) packDenial(nd *compiled, src *zone.Zone, sigs *zone.RRset) {
-	p, soa := &c.packer, src.SOA()
+func (p *packer) packDenial(nd *compiled, src *zone.Zone, sigs *zone.RRset) {
+	soa := src.SOA()
 	lowered := func(rr dns.RR) dns.RR {
 		rr = dns.Copy(rr)
 		rr.Header().Ttl = min(soa.Minttl, soa.Hdr.Ttl)
 		return rr
 	}
-	c.packSet(nd, dns.TypeSOA, []dns.RR{lowered(soa)}, false)
-	c.denial = uint16(len(p.sets))
+	p.packSet(nd, dns.TypeSOA, []dns.RR{lowered(soa)}, false)
+	p.denial = uint16(len(p.sets))
 	if sigs != nil {
-		p.sets[c.denial-1].sig = c.packSigs(nd, sigs, dns.TypeSOA, lowered)
+		p.sets[p.denial-1].sig = p.packSigs(nd, sigs, dns.TypeSOA, lowered)
 	}
 }
 
 // packSet packs one set, with links where it answers questions.
-func (c *compiler) packSet(nd *compiled, t uint16, rrs []dns.RR, links bool) {
-	p := &c.packer
+func (p *packer) packSet(nd *compiled, t uint16, rrs []dns.RR, links bool) {
 	p.pad(4)
 	p.start, p.owner = len(p.run), ""
 	p.relocs, p.targets, p.links = p.relocs[:0], p.targets[:0], p.links[:0]
@@ -132,13 +142,13 @@ func (c *compiler) packSet(nd *compiled, t uint16, rrs []dns.RR, links bool) {
 	}
 	for _, rr := range rrs {
 		at, to := p.record(rr)
-		if to != "" && links && at <= math.MaxUint16 && to.IsBelow(c.origin) {
+		if to != "" && links && linking(t) && at <= math.MaxUint16 && to.IsBelow(p.origin) {
 			p.targets = append(p.targets, target{at: at, name: to, must: cut && to.IsBelow(nd.src.Name)})
 		}
 	}
 	size := len(p.run) - p.start
 	if len(p.targets) > 0 {
-		c.link(cut)
+		p.link(cut)
 	}
 	p.pad(4)
 	s := set{
@@ -158,21 +168,16 @@ func (c *compiler) packSet(nd *compiled, t uint16, rrs []dns.RR, links bool) {
 
 // link turns targets into links: each owner once a set, what must be there
 // first.
-func (c *compiler) link(cut bool) {
-	p := &c.packer
+func (p *packer) link(cut bool) {
 	slices.SortStableFunc(p.targets, func(a, b target) int { return cmp.Compare(btoi(b.must), btoi(a.must)) })
 	for _, t := range p.targets {
-		slot, ok := c.slotOf(t.name)
+		slot, rule, ok := p.hosts.host(t.name)
 		if !ok {
-			continue
-		}
-		to := &c.nodes[c.number[slot]-1]
-		if to.src.Set(dns.TypeA) == nil && to.src.Set(dns.TypeAAAA) == nil {
 			continue
 		}
 		// Addresses below a cut are glue and belong beside the NS of a cut
 		// only (RFC 1034, Section 4.2.1); below a DNAME there is nothing.
-		if to.over != 0 && (!cut || c.nodes[c.number[to.over-1]-1].flags&isCut == 0) {
+		if rule != 0 && (!cut || rule&isCut == 0) {
 			continue
 		}
 		if !slices.ContainsFunc(p.links, func(l link) bool { return l.slot == slot }) {
@@ -193,6 +198,10 @@ func (p *packer) pad(to int) {
 		p.run = append(p.run, 0)
 	}
 }
+
+// linking tells whether the addresses of the name in its records go along with
+// a set of type t.
+func linking(t uint16) bool { return t == dns.TypeNS || t == dns.TypeMX || t == dns.TypeSRV }
 
 // record appends rr. It returns where in the set's records the name stands
 // whose addresses go along, and that name; "" for none.

@@ -262,7 +262,7 @@ func (w *walk) additional(o *owner, s *set, base int) {
 func (w *walk) nodata(o *owner, wild bool) {
 	w.res.Kind = NoData
 	w.soa()
-	if w.q.DO && w.zone.nsec {
+	if w.q.DO && w.zone.nsec > 0 {
 		w.denyType(o, wild)
 	}
 }
@@ -272,7 +272,7 @@ func (w *walk) nxdomain(o *owner) {
 	// RFC 6604, Section 3: the code of a chain is that of its last name.
 	w.res.Kind, w.res.Rcode = NXDomain, wire.NXDomain
 	w.soa()
-	if w.q.DO && w.zone.nsec {
+	if w.q.DO && w.zone.nsec > 0 {
 		w.denyName(o)
 	}
 }
