@@ -18,12 +18,11 @@ type mark struct {
 // state is what entries do to those behind them. Two places with the same
 // text behind them and the same state before them are read alike. What is
 // missing: scope.written, parser.target and the arena, which only save work;
-// bounds and lists, which Again looks after; the SOA's minimum and noTTL, which
-// matter to no file that Again takes.
+// bounds and lists, which Again looks after; scope.lost, noTTL and the SOA's
+// minimum, which matter to no file that Again takes.
 type state struct {
 	origin, owner       name.Name
 	shown, ownerText    string
-	lost                bool
 	ttlKnown, byDefault bool
 	ttl                 uint32
 	generated           int
@@ -33,7 +32,7 @@ func (p *parser) mark(l *lexer, s *scope) mark {
 	return mark{
 		pos: l.pos, line: l.line, records: len(p.records), problems: len(p.problems),
 		state: state{
-			origin: s.origin, shown: s.shown, owner: s.owner, ownerText: s.ownerText, lost: s.lost,
+			origin: s.origin, shown: s.shown, owner: s.owner, ownerText: s.ownerText,
 			ttl: p.ttl, ttlKnown: p.ttlKnown, byDefault: p.byDefault, generated: p.generated,
 		},
 	}
@@ -42,7 +41,7 @@ func (p *parser) mark(l *lexer, s *scope) mark {
 // resume makes p, which has read nothing yet, go on at m.
 func (p *parser) resume(m mark, src, file string) (*lexer, *scope) {
 	p.ttl, p.ttlKnown, p.byDefault, p.generated = m.ttl, m.ttlKnown, m.byDefault, m.generated
-	s := &scope{file: file, origin: m.origin, shown: m.shown, owner: m.owner, ownerText: m.ownerText, lost: m.lost}
+	s := &scope{file: file, origin: m.origin, shown: m.shown, owner: m.owner, ownerText: m.ownerText}
 	l := p.lexer(src, s)
 	l.pos, l.line, l.lineStart = m.pos, m.line, m.pos
 	return l, s
