@@ -109,6 +109,7 @@ func owners(t testing.TB, a, b *zone.Zone) []name.Name {
 func question(t testing.TB, qname string, qtype uint16, do bool) []byte {
 	t.Helper()
 	m := new(dns.Msg).SetQuestion(qname, qtype)
+	m.Id = 7
 	if do {
 		m.SetEdns0(wire.MaxUDP, true)
 	}
