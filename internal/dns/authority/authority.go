@@ -76,6 +76,7 @@ type ViewConfig struct {
 // Counters counts what happened since the start.
 type Counters struct {
 	Published metrics.Counter // zones published after a change
+	Amended   metrics.Counter // those among them that were amended, not made anew
 	Refused   metrics.Counter // candidates that were not published
 	Held      metrics.Counter // candidates that wait for Apply
 	Journal   metrics.Counter // writes to the journal that failed
@@ -95,6 +96,7 @@ type Authority struct {
 
 	build    string // which program this is, see note
 	noteFrom int
+	editFrom int
 }
 
 // ErrStopped is returned by calls before Start and after Stop.
@@ -111,7 +113,7 @@ func New(cfg Config) (*Authority, error) {
 	if cfg.StateDir == "" {
 		return nil, errors.New("authority: no state directory")
 	}
-	a := &Authority{cfg: cfg, ops: make(chan func()), clock: time.Now, build: buildID(), noteFrom: noteFrom}
+	a := &Authority{cfg: cfg, ops: make(chan func()), clock: time.Now, build: buildID(), noteFrom: noteFrom, editFrom: editFrom}
 	a.owner = newOwner(a, p)
 	a.state.Store(&published{table: view.NewTable(nil)})
 	return a, nil
@@ -212,6 +214,7 @@ func (a *Authority) scan(ctx context.Context, f func(*owner) error) (Report, err
 		o := a.owner
 		o.report = &report
 		failed = f(o)
+		o.judge()
 		o.reportTrouble()
 		o.report = nil
 	})

@@ -103,7 +103,8 @@ func (b *bench) start() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	a.clock, a.build, a.noteFrom = func() time.Time { return b.now }, b.build, 0
+	// What is for large zones only is for all of them here.
+	a.clock, a.build, a.noteFrom, a.editFrom = func() time.Time { return b.now }, b.build, 0, 0
 	if a.cfg.Poll > 0 {
 		a.clock = time.Now
 	}

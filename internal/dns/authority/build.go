@@ -29,11 +29,14 @@ type candidate struct {
 	records  []zonefile.Record
 	content  *zone.Zone
 	problems []zonefile.Problem
+	found    []zonefile.Problem // those among them that judging the records found
 
 	diff difference // to what is served, see compare
 
-	changed  bool // other content than is served, or a serial that moved ahead
-	fallback bool // made of the records accepted before: it clears no refusal
+	changed  bool        // other content than is served, or a serial that moved ahead
+	fallback bool        // made of the records accepted before: it clears no refusal
+	amended  bool        // made the short way, see amend
+	touched  []name.Name // by which it differs then from what is served
 	order    *order
 	who, why string // of the version it makes
 }
@@ -144,12 +147,8 @@ func (o *owner) assemble(c *candidate, base []zonefile.Record, hide, tree []name
 		c.records, yielded = o.withDerived(c.zone, c.own)
 		c.problems = append(c.problems, yielded...)
 	}
-	c.problems = append(c.problems, view.SameKeys(c.zone, file, c.beside, c.records)...)
-	for _, p := range zonelint.Check(c.records, c.zone, zonelint.Context{File: file, Exposure: o.exposure(c.view)}) {
-		if !overlay || p.File == file || p.Blocks() { // the rest is told of the view below
-			c.problems = append(c.problems, p)
-		}
-	}
+	c.found = o.findings(c)
+	c.problems = append(c.problems, c.found...)
 	if blocks(c.problems, o.plan.Strict) {
 		return false
 	}

@@ -14,7 +14,7 @@ import (
 // CheckFile reads one zone file and judges it as the server would, whose
 // clients of that kind see it, without other views. It is for the command line.
 func CheckFile(path string, origin name.Name, exposure zonelint.Exposure) ([]zonefile.Record, []zonefile.Problem) {
-	l, err := readZone(filepath.Dir(path), filepath.Base(path), origin)
+	l, err := readZone(filepath.Dir(path), filepath.Base(path), origin, nil)
 	if err != nil {
 		return nil, []zonefile.Problem{unreadable(path, err)}
 	}
@@ -76,7 +76,7 @@ func CheckOver(path string, origin name.Name, below Below) ([]zonefile.Record, [
 			Hint: "postern zone check " + below.File,
 		}}
 	}
-	l, err := readZone(filepath.Dir(path), filepath.Base(path), origin)
+	l, err := readZone(filepath.Dir(path), filepath.Base(path), origin, nil)
 	if err != nil {
 		return nil, []zonefile.Problem{unreadable(path, err)}
 	}

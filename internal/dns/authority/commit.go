@@ -122,7 +122,10 @@ func (o *owner) finish(c *candidate, st *served) {
 		return
 	}
 	st.reason, st.held = "", nil
-	st.problems = c.problems
+	st.found, st.problems = c.found, c.problems
+	if len(c.touched) > 0 {
+		st.unjudged, o.unjudged = true, true
+	}
 	if c.source != nil && c.source.reason == "" {
 		st.problems = slices.Concat(c.source.problems, c.problems)
 	}
@@ -178,7 +181,7 @@ func (o *owner) accept(c *candidate, now time.Time) {
 		o.served[c.key] = st
 	}
 	diff := o.compare(c) // while the old content stands
-	st.content, st.records, st.compiled, st.loadedAt = c.content, c.records, answer.Recompile(c.content, st.compiled), now
+	st.content, st.records, st.compiled, st.loadedAt = c.content, c.records, compiled(c, st.compiled), now
 	st.who, st.why = c.who, c.why
 	st.folded = false
 	if c.source != nil {
@@ -186,8 +189,21 @@ func (o *owner) accept(c *candidate, now time.Time) {
 	}
 	o.finish(c, st)
 	o.a.Counters.Published.Inc()
+	if c.amended {
+		o.a.Counters.Amended.Inc()
+	}
 	o.noteDown(c, st)
 	o.announce(st, diff)
+}
+
+// compiled returns the answers of c, from those that are served where it can.
+func compiled(c *candidate, old *answer.Zone) *answer.Zone {
+	if c.amended {
+		if z, ok := answer.Amend(c.content, old, append(c.touched, c.zone)); ok { // the serial is at the apex
+			return z
+		}
+	}
+	return answer.Recompile(c.content, old)
 }
 
 // announce logs what changed and puts it into the report.

@@ -119,6 +119,7 @@ func (o *owner) replaceDerived(next []journal.Derived, k key) error {
 	}
 	o.dirty[k] = true
 	o.build()
+	o.judge()
 	if st.reason != reasonJournal {
 		return nil // what is refused or waits are the admin's newest records, not ours
 	}
@@ -208,7 +209,7 @@ func occupied(records []zonefile.Record, wanted map[name.Name]bool) map[name.Nam
 	}
 	taken := map[name.Name][]zonefile.Record{}
 	for _, r := range records {
-		if n, err := name.Parse(r.RR.Header().Name); err == nil && above[n] && r.File != derivedFile {
+		if n, err := r.Name(); err == nil && above[n] && r.File != derivedFile {
 			taken[n] = append(taken[n], r)
 		}
 	}

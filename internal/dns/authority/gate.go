@@ -33,15 +33,24 @@ const smallZone = 10
 // mayPublish decides whether the newest records of a file go out by
 // themselves; if not, it notes why they wait.
 func (o *owner) mayPublish(c *candidate) bool {
+	waits := o.waits(c)
+	if len(waits) > 0 {
+		o.hold(c, waits)
+	}
+	return len(waits) == 0
+}
+
+// waits returns why the newest records of a file do not go out by themselves.
+func (o *owner) waits(c *candidate) []zonefile.Problem {
 	pin, pinned := o.pins[c.key]
 	old := o.standing(c.key)
 	switch {
 	case c.source == nil:
-		return true
+		return nil
 	case !pinned && o.same(c) && !o.plan.Serial.bump(c.content.Serial(), old.Serial()):
-		return true
+		return nil
 	case sameRecords(c.own, o.accepted(c.source)):
-		return true
+		return nil
 	}
 	file := c.source.path()
 	dangers := o.dangers(file, c)
@@ -54,12 +63,8 @@ func (o *owner) mayPublish(c *candidate) bool {
 		waits = []zonefile.Problem{{
 			File: file, Severity: zonefile.WARN, Code: ReasonPlanned, Message: "the file is not published before somebody applies it", Hint: hint,
 		}}
-	case len(dangers) == 0:
-		return true
 	}
-	waits = append(dangers, waits...) // a danger is told first
-	o.hold(c, waits)
-	return false
+	return append(dangers, waits...) // a danger is told first
 }
 
 // standing returns what k is served with; nil: nothing.

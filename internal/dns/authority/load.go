@@ -23,6 +23,7 @@ const maxZoneText = 256 << 20
 
 // loaded is one zone file as it was read.
 type loaded struct {
+	text         *zonefile.Text // to read it again by
 	records      []zonefile.Record
 	problems     []zonefile.Problem
 	includes     []string // relative to the directory
@@ -34,8 +35,9 @@ type loaded struct {
 var errNotRegular = errors.New("a directory, a pipe or a device, not a file")
 
 // readZone reads and parses dir/file. The error is one of the file itself;
-// what is wrong inside is in the problems.
-func readZone(dir, file string, origin name.Name) (loaded, error) {
+// what is wrong inside is in the problems. last is how it was read before, or
+// nil: then an edit is read instead of the whole.
+func readZone(dir, file string, origin name.Name, last *zonefile.Text) (loaded, error) {
 	f, err := openZone(dir, file)
 	if err != nil {
 		return loaded{}, err
@@ -48,8 +50,13 @@ func readZone(dir, file string, origin name.Name) (loaded, error) {
 	in.digest(text)
 	defer in.close()
 	l := loaded{unterminated: text != "" && text[len(text)-1] != '\n'}
-	l.records, l.problems = zonefile.ParseText(text, filepath.Join(dir, file), origin,
-		zonefile.Options{Include: in.include, MaxSize: maxZoneText})
+	if last != nil {
+		l.text, _ = last.Again(text)
+	}
+	if l.text == nil {
+		l.text = zonefile.Read(text, filepath.Join(dir, file), origin, zonefile.Options{Include: in.include, MaxSize: maxZoneText})
+	}
+	l.records, l.problems = l.text.Records(), l.text.Problems()
 	l.includes, l.sig = in.paths, strings.Join(in.sigs, " ")
 	l.hash = hex.EncodeToString(in.sum.Sum(nil))
 	return l, nil

@@ -2,6 +2,7 @@ package authority
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -154,6 +155,33 @@ func BenchmarkReloadOneRecord(b *testing.B) {
 	want := fmt.Sprintf("192.0.2.%d", n%200+1)
 	if got := z.Node("\x05first\x07example\x04test\x00").Set(dns.TypeA).RRs[0].String(); !strings.HasSuffix(got, want) {
 		b.Fatalf("served %s, want %s", got, want)
+	}
+	stopBench(b, a, hosts)
+}
+
+// BenchmarkEditOneRecord is what serving an edit of it takes; judging all of
+// the zone, which BenchmarkReloadOneRecord waits for, comes later.
+func BenchmarkEditOneRecord(b *testing.B) {
+	root, file, hosts := largeRoot(b)
+	a := benchAuthority(b, root)
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		b.StopTimer()
+		n++
+		writeLargeZone(b, file, hosts, fmt.Sprintf("192.0.2.%d", n%200+1))
+		b.StartTimer()
+		var settled error
+		err := a.do(b.Context(), func() {
+			a.owner.scan(true)
+			settled = a.owner.settleDown(b.Context())
+		})
+		if err = errors.Join(err, settled); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if amended := a.Counters.Amended.Value(); amended < uint64(n)-1 {
+		b.Fatalf("%d of %d edits were amended", amended, n)
 	}
 	stopBench(b, a, hosts)
 }

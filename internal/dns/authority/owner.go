@@ -39,6 +39,9 @@ type owner struct {
 	report     *Report            // where a call wants to hear of changes
 	loaded     int                // records published since the last table
 	untidy     bool               // many records were published: see tidy
+
+	unjudged     bool      // a zone was amended since the last look
+	unjudgedFrom time.Time // the first of those that wait to be judged
 }
 
 // served is what one (zone, view) answers with.
@@ -55,8 +58,10 @@ type served struct {
 
 	reason   string // why the last candidate was refused; "" if it was not
 	problems []zonefile.Problem
-	held     []string // reason words for which the newest records wait; nil if they do not
-	logged   string   // the refusal that was logged last
+	found    []zonefile.Problem // those of the records that are served
+	unjudged bool               // found is not all there is to say, see judge
+	held     []string           // reason words for which the newest records wait; nil if they do not
+	logged   string             // the refusal that was logged last
 
 	who, why string // of the version that is served
 
@@ -139,15 +144,21 @@ func (o *owner) run(ctx context.Context, w *watch) {
 	}
 	settle, armed := time.NewTimer(time.Hour), false
 	defer settle.Stop()
-	quiet := time.NewTimer(time.Hour)
+	quiet, judge := time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	defer quiet.Stop()
+	defer judge.Stop()
 	for {
 		if o.untidy {
 			quiet.Reset(tidyAfter)
 			o.untidy = false
 		}
+		if o.unjudged {
+			judge.Reset(o.judgeIn(o.a.clock()))
+			o.unjudged = false
+		}
 		select {
 		case <-ctx.Done():
+			o.judge() // what is known is known at the next start
 			return
 		case f := <-o.a.ops:
 			o.aside(f)
@@ -157,6 +168,8 @@ func (o *owner) run(ctx context.Context, w *watch) {
 		case <-settle.C:
 			armed = false
 			o.aside(func() { o.scan(false) })
+		case <-judge.C:
+			o.aside(o.judge)
 		case <-quiet.C:
 			o.aside(debug.FreeOSMemory)
 		case <-w.changed:

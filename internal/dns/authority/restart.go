@@ -63,7 +63,7 @@ func (o *owner) noteDown(c *candidate, st *served) {
 		Rules: o.rules(s), Hash: s.hash, Includes: s.includes, FileSerial: s.fileSOA, Derived: o.derivedHash(c.key),
 		Serial: st.content.Serial(), Saved: st.loadedAt, Read: s.problems, Found: st.problems,
 	}
-	if n.Rules == "" || st.content.Records() < o.a.noteFrom || st.note != nil && st.note.about(n) {
+	if n.Rules == "" || st.unjudged || st.content.Records() < o.a.noteFrom || st.note != nil && st.note.about(n) {
 		return
 	}
 	if err := o.store.SaveNote(c.zone.String(), c.view, n); err != nil {
@@ -184,7 +184,7 @@ func (o *owner) asNoted(s *source) ([]zonefile.Record, bool) {
 	if !s.noted {
 		return nil, false
 	}
-	l, err := readZone(s.dir, s.file, s.zone)
+	l, err := readZone(s.dir, s.file, s.zone, nil)
 	return l.records, err == nil && l.hash == s.hash
 }
 

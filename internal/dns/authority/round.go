@@ -142,6 +142,9 @@ func (r *round) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Na
 	if order != nil && order.own != nil {
 		c.own = order.own
 	}
+	if o.amend(c) {
+		return c
+	}
 	if r.orders == nil || order != nil {
 		fit := o.assemble(c, base, hide, tree)
 		if fit && (order != nil || o.mayPublish(c)) {
@@ -166,7 +169,7 @@ func (r *round) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Na
 	if s != nil && o.accepted(s) == nil && len(hide)+len(tree) == 0 {
 		return nil
 	}
-	c.own, c.problems, c.content = nil, nil, nil
+	c.own, c.problems, c.found, c.content = nil, nil, nil, nil
 	if s != nil {
 		c.own, c.fallback = o.accepted(s), true
 	}

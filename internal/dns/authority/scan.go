@@ -27,6 +27,7 @@ type source struct {
 	key
 	dir, file string
 
+	text     *zonefile.Text    // by which a large file is read again
 	records  []zonefile.Record // of the last time the file could be read whole
 	accepted []zonefile.Record // those in what is served
 	good     bool              // records are there, or folded
@@ -180,7 +181,7 @@ func (o *owner) look(k key, dir, file string, force bool) {
 		o.sources[k] = s
 	}
 	if s.dir != dir || s.file != file {
-		s.dir, s.file, s.sig = dir, file, ""
+		s.dir, s.file, s.sig, s.text = dir, file, "", nil
 	}
 	sig, err := signature(dir, file, s.includes)
 	switch {
@@ -253,7 +254,7 @@ func (o *owner) read(s *source) {
 	if o.trusts(s) {
 		return
 	}
-	l, err := readZone(s.dir, s.file, s.zone)
+	l, err := readZone(s.dir, s.file, s.zone, s.text)
 	if err != nil {
 		s.sig = ""
 		o.fault(s, reasonUnreadable, unreadable(s.path(), err))
@@ -275,6 +276,9 @@ func (o *owner) read(s *source) {
 		return
 	}
 	s.records, s.good, s.reason, s.problems = l.records, true, "", l.problems
+	if s.text = nil; len(l.records) >= o.a.editFrom {
+		s.text = l.text
+	}
 	s.fileSOA = serialOf(l.records)
 	o.dirty[s.key] = true
 }

@@ -260,3 +260,10 @@ func (l *lint) ttls(o *owner) {
 		}
 	}
 }
+
+// Unfit returns what makes a zone unservable of what can be wrong with some of
+// its owners: each such code is about the records of one owner alone. It takes
+// all records of these owners, and of the apex.
+func Unfit(records []zonefile.Record, origin name.Name, c Context) []zonefile.Problem {
+	return slices.DeleteFunc(Check(records, origin, c), func(p zonefile.Problem) bool { return !p.Blocks() })
+}
