@@ -53,7 +53,7 @@ func (s *Store) Save(snaps ...Snapshot) error {
 	for i, key := range stems {
 		s.newest[key] = saved[i].Version
 		s.rebase(key, saved[i])
-		s.prune(key)
+		s.prune(key, saved[i].edit)
 	}
 	return nil
 }

@@ -133,6 +133,11 @@ func (s *Store) keep(stem string) {
 	if present == 0 {
 		return
 	}
+	// A commit that failed late may have left another version in its place: then
+	// this one was kept already.
+	if h, err := headOfFile(s.path(stem, snapshotExt)); err == nil && max(h.Version, 1) != present {
+		return
+	}
 	to := s.versionPath(stem, present)
 	_ = os.Remove(to) // of an attempt that failed, perhaps before the snapshot was replaced in place
 	if err := os.Link(s.path(stem, snapshotExt), to); err != nil {
@@ -142,14 +147,24 @@ func (s *Store) keep(stem string) {
 
 // prune drops the oldest versions beyond the bounds, and the bases that nothing
 // is an edit of any more. A base counts once, with the newest version that is
-// an edit of it; it stays for as long as one is, be that beyond the bounds.
-func (s *Store) prune(stem string) {
+// an edit of it; it stays for as long as one is, be that beyond the bounds. What
+// all are based on is read only where that can matter; edit says that the
+// present snapshot is one.
+func (s *Store) prune(stem string, edit bool) {
 	all, bases := s.history(stem)
+	var most int64
+	for _, k := range slices.Concat(all, bases) {
+		most += k.size()
+	}
+	based := bases
+	if most <= s.Bytes {
+		based = nil // whichever counts
+	}
 	var size int64
 	var left, counted []kept
 	for i, k := range slices.Backward(all) {
 		nth := len(all) - i // counting back from the present
-		for _, f := range s.files(stem, k, bases) {
+		for _, f := range s.files(stem, k, based) {
 			if !slices.ContainsFunc(counted, func(c kept) bool { return os.SameFile(c.info, f.info) }) {
 				size += f.size()
 				counted = append(counted, f)
@@ -161,7 +176,9 @@ func (s *Store) prune(stem string) {
 		}
 		s.drop(k.path)
 	}
-	s.dropBases(stem, bases, left)
+	if !edit || len(bases) > 1 {
+		s.dropBases(stem, bases, left)
+	}
 }
 
 // files returns those that a version takes: its own, and its base.
