@@ -2,16 +2,36 @@ package authority
 
 import "runtime"
 
-// aside does what may take long while questions are answered: with room of
-// its own (Config.Room), where the owner's thread stands back (standBack), so
-// that the kernel runs whoever has a question to read first. Without, on one
-// core, a reader would wait until the runtime takes the core from the owner,
-// for ten milliseconds and more.
-func (o *owner) aside(f func()) {
-	if room := o.a.cfg.Room; room != nil {
-		defer room()()
+// roomFrom is how many octets of files, one or many, take long enough to load
+// for room of their own.
+const roomFrom = 64 << 10
+
+// makeRoom is for what takes long while questions are answered: it is done with
+// room of its own (Config.Room), where the owner's thread stands back
+// (standBack), so that the kernel runs whoever has a question to read first.
+// Without, on one core, a reader would wait until the runtime takes the core
+// from the owner, for ten milliseconds and more. Room stops all readers for a
+// moment to be made, so who only looks takes none.
+func (o *owner) makeRoom() {
+	if o.leave == nil && o.a.cfg.Room != nil && o.watch != nil {
+		o.leave = o.a.cfg.Room()
 	}
-	f()
+}
+
+// toRead makes room where so much is read that it takes long.
+func (o *owner) toRead(octets int64) {
+	if o.reading += octets; o.reading >= roomFrom {
+		o.makeRoom()
+	}
+}
+
+// leaveRoom ends what makeRoom began.
+func (o *owner) leaveRoom() {
+	o.reading = 0
+	if o.leave != nil {
+		o.leave()
+		o.leave = nil
+	}
 }
 
 // standBack gives the calling goroutine a thread of its own with a lower

@@ -44,6 +44,12 @@ type candidate struct {
 // build makes what is dirty anew and publishes.
 func (o *owner) build() {
 	o.settleTrusted()
+	for k := range o.dirty {
+		if st := o.served[k]; st != nil && st.content != nil && st.content.Records() >= o.a.editFrom {
+			o.makeRoom()
+			break
+		}
+	}
 	_ = o.commit(o.prepare(nil).made, false) // each failure is in its zone's status
 	o.tabulate()
 }

@@ -35,6 +35,7 @@ func (o *owner) judge() {
 			continue // what is refused or waits was judged whole
 		}
 		some = true
+		o.makeRoom()
 		st.unjudged = false
 		c := &candidate{key: k, source: o.sources[k], records: st.records, content: st.content}
 		if c.source != nil {

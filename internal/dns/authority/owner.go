@@ -40,6 +40,9 @@ type owner struct {
 	loaded     int                // records published since the last table
 	untidy     bool               // many records were published: see tidy
 
+	leave   func() // ends the room that loading takes; nil: none is taken
+	reading int64  // octets of the files that were read since it was last left
+
 	unjudged     bool      // a zone was amended since the last look
 	unjudgedFrom time.Time // the first of those that wait to be judged
 }
@@ -161,17 +164,18 @@ func (o *owner) run(ctx context.Context, w *watch) {
 			o.judge() // what is known is known at the next start
 			return
 		case f := <-o.a.ops:
-			o.aside(f)
+			f()
 		case <-poll:
 			o.scan(false)
 			w.follow(o.directories())
 		case <-settle.C:
 			armed = false
-			o.aside(func() { o.scan(false) })
+			o.scan(false)
 		case <-judge.C:
-			o.aside(o.judge)
+			o.judge()
 		case <-quiet.C:
-			o.aside(debug.FreeOSMemory)
+			o.makeRoom()
+			debug.FreeOSMemory()
 		case <-w.changed:
 			// The first look starts a file's clock, the next ones read it when
 			// the clock has run. A burst of events is one look.
@@ -184,6 +188,7 @@ func (o *owner) run(ctx context.Context, w *watch) {
 			settle.Reset(o.plan.Settle/2 + time.Millisecond)
 			armed = true
 		}
+		o.leaveRoom()
 	}
 }
 

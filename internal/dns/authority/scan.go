@@ -254,6 +254,9 @@ func (o *owner) read(s *source) {
 	if o.trusts(s) {
 		return
 	}
+	if info, err := os.Stat(s.path()); err == nil {
+		o.toRead(info.Size())
+	}
 	l, err := readZone(s.dir, s.file, s.zone, s.text)
 	if err != nil {
 		s.sig = ""
