@@ -36,12 +36,14 @@ fuzz:
 
 # The tables of the manual's page on speed, beside NSD and Knot, and the times
 # of answers while zones are reloaded and while somebody floods: on a machine
-# that does nothing else. TABLES is any of plain,defaults,count,mixes,load.
+# that does nothing else. TABLES is any of plain,defaults,count,total,mixes,load;
+# total needs qemu-system-x86 and KERNEL, a Linux image, and else says so.
 ROUNDS ?= 5
 SECS   ?= 4
-TABLES ?= plain,defaults,count,mixes,load
+TABLES ?= plain,defaults,count,total,mixes,load
+KERNEL ?=
 bench: build
-	$(GO) run ./internal/lab/bench -bin ./postern -rounds $(ROUNDS) -secs $(SECS) -only $(TABLES)
+	$(GO) run ./internal/lab/bench -bin ./postern -rounds $(ROUNDS) -secs $(SECS) -only $(TABLES) -kernel "$(KERNEL)"
 	POSTERN_PROVE=1 POSTERN_LAB_BINARY=$(CURDIR)/postern $(GO) test -count=1 -v -parallel 1 -timeout 60m -run '^(TestReloadUnderLoad|TestFlood)$$' ./internal/lab
 
 # What single functions cost.

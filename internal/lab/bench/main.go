@@ -6,7 +6,9 @@
 // The tables: the plain zone and its mixes, by the script that all servers
 // are measured with where it lies beside the checkout; what users have by
 // default, over a zone of a million hosts; user instructions by the query;
-// the mixes against each other; and loading.
+// all instructions, the kernel's too, counted inside QEMU where it is
+// installed and a kernel image is given; the mixes against each other; and
+// loading.
 package main
 
 import (
@@ -22,6 +24,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -34,6 +37,8 @@ type options struct {
 	hosts  int
 	only   string
 	peers  string
+	kernel string
+	core   int
 }
 
 func main() {
@@ -43,11 +48,16 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds, of which the median counts")
 	flag.IntVar(&o.secs, "secs", 4, "seconds each")
 	flag.IntVar(&o.hosts, "hosts", 1_000_000, "hosts of the large zone; the small one has a tenth")
-	flag.StringVar(&o.only, "only", "plain,defaults,count,mixes,load", "which tables")
+	flag.StringVar(&o.only, "only", "plain,defaults,count,total,mixes,load", "which tables")
 	flag.StringVar(&o.peers, "peers", "postern,nsd,knot", "which servers")
+	flag.StringVar(&o.kernel, "kernel", "", "a Linux kernel image for total")
+	flag.IntVar(&o.core, "core", 0, "the core of the guest of total, counted from 0")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt) // the program's own life
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM) // the program's own life
 	defer stop()
+	if flag.Arg(0) == "guest" {
+		guest(ctx, o)
+	}
 	if err := run(ctx, os.Stdout, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
@@ -76,6 +86,7 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 		{"plain", b.plain},
 		{"defaults", b.defaults},
 		{"count", b.count},
+		{"total", b.total},
 		{"mixes", b.mixes},
 		{"load", b.loading},
 	} {
@@ -96,6 +107,8 @@ type bench struct {
 	ctx context.Context
 	out io.Writer
 	dir string
+
+	alone bool // on a machine with one core for all
 }
 
 func (b *bench) printf(format string, args ...any) { fmt.Fprintf(b.out, format, args...) }

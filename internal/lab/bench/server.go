@@ -137,9 +137,12 @@ func (b *bench) start(s setup, before ...string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	args = append(append([]string{"-c", "0"}, before...), args...)
+	args = append(append([]string{}, before...), args...)
+	if !b.alone {
+		args = append([]string{"taskset", "-c", "0"}, args...)
+	}
 	p := &server{name: s.name, at: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(s.port)), log: log}
-	p.cmd = exec.CommandContext(b.ctx, "taskset", args...)
+	p.cmd = exec.CommandContext(b.ctx, args[0], args[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	begin := time.Now()
@@ -151,7 +154,11 @@ func (b *bench) start(s setup, before ...string) (*server, error) {
 	if s.kind == defaults {
 		again = 100 * time.Millisecond
 	}
-	if err := p.ready(again); err != nil {
+	core := 2
+	if b.alone {
+		core = 0
+	}
+	if err := p.ready(again, core); err != nil {
 		p.stop()
 		text, _ := os.ReadFile(log.Name()) // what there is of it
 		return nil, fmt.Errorf("%s: %w\n%s", s.name, err, text)
@@ -161,13 +168,13 @@ func (b *bench) start(s setup, before ...string) (*server, error) {
 }
 
 // ready asks until there is a good answer.
-func (p *server) ready(again time.Duration) error {
+func (p *server) ready(again time.Duration, core int) error {
 	for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); {
 		if err := p.cmd.Process.Signal(syscall.Signal(0)); err != nil {
 			return err
 		}
 		// A port that nobody listens at answers at once with an error.
-		c, err := load.New(load.Config{Server: p.at, Hosts: 1, Mix: load.Wildcard, Window: 1, Timeout: 2 * time.Millisecond, Core: 2})
+		c, err := load.New(load.Config{Server: p.at, Hosts: 1, Mix: load.Wildcard, Window: 1, Timeout: 2 * time.Millisecond, Core: core})
 		if err != nil {
 			return err
 		}
