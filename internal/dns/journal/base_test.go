@@ -148,6 +148,13 @@ func TestLostBase(t *testing.T) {
 		_, err = f.WriteAt([]byte("rubbish"), 400)
 		return errors.Join(err, f.Close())
 	}
+	swap := func(path string) error { // for another version, whole and sound
+		data, err := os.ReadFile(strings.Split(path, "#")[0] + "#1" + versionExt)
+		if err != nil {
+			return err
+		}
+		return errors.Join(os.Remove(path), os.WriteFile(path, data, 0o600))
+	}
 	for what, c := range map[string]struct {
 		harm    func(path string) error
 		version bool // the version that the base was is harmed too
@@ -158,6 +165,8 @@ func TestLostBase(t *testing.T) {
 		"missing, the version there":  {harm: os.Remove, serial: 5},
 		"damaged, the version there":  {harm: damage, serial: 5},
 		"missing altogether":          {harm: os.Remove, version: true, serial: 6, aside: true},
+		"another, the version there":  {harm: swap, serial: 5},
+		"another altogether":          {harm: swap, version: true, serial: 6, aside: true},
 		"damaged altogether":          {harm: everywhere, serial: 6, aside: true},
 		"damaged, pinned to what was": {harm: everywhere, pin: 1, serial: 6, aside: true},
 		"damaged, pinned to an edit":  {harm: everywhere, pin: 4, aside: true},
@@ -285,6 +294,29 @@ func TestPruneKeepsBases(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, historyDir, "*")); len(left) > 0 {
 		t.Error(left)
+	}
+}
+
+// A base that a commit needs which is not in place yet stays.
+func TestPruneHeedsCommits(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openEdits(t, dir, atomicfile.Writer{})
+	chain(t, s, newModel(t, "v", 150), 1)
+	present, next := s.path("example.test@v", snapshotExt), s.path("example.test@v", nextExt)
+	if err := os.Rename(present, next); err != nil {
+		t.Fatal(err)
+	}
+	s.prune("example.test@v", false)
+	if len(bases(t, dir)) != 1 {
+		t.Error("the base is gone")
+	}
+	if err := os.Remove(next); err != nil {
+		t.Fatal(err)
+	}
+	s.prune("example.test@v", false)
+	if len(bases(t, dir)) != 0 {
+		t.Error("the base is left")
 	}
 }
 

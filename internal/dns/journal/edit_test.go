@@ -252,6 +252,38 @@ func check(t *testing.T, dir, view string, states map[int]Snapshot) {
 	}
 }
 
+// Records that Postern made change, change hands, and stand beside the admin's:
+// all that is an edit, and reads as it was.
+func TestDerivedEdits(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openEdits(t, dir, atomicfile.Writer{})
+	m := newModel(t, "v", 150)
+	one, two, three := m.normal(`key.example.test. 300 IN TXT "1"`), m.normal(`key.example.test. 300 IN TXT "2"`), m.normal(`aaa.example.test. 300 IN TXT "3"`)
+	own := m.source
+	for i, c := range []struct{ mine, admins []dns.RR }{
+		{mine: []dns.RR{one}},
+		{mine: []dns.RR{two}},
+		{mine: []dns.RR{two, one}},
+		{mine: []dns.RR{two}, admins: []dns.RR{one}},
+		{mine: []dns.RR{one}, admins: []dns.RR{two}},
+		{mine: []dns.RR{one, three}, admins: []dns.RR{two}},
+		{admins: []dns.RR{two, one}},
+		{mine: []dns.RR{three, two, one}},
+		{},
+	} {
+		m.serial++
+		m.derived, m.source = c.mine, slices.Concat(own, c.admins)
+		snap := m.snapshot(i%2 == 0)
+		save(t, s, snap)
+		got, _, problems := openEdits(t, dir, atomicfile.Writer{}).Load()
+		if len(problems) > 0 || len(got) != 1 || isEdit(t, s.path("example.test@v", snapshotExt)) != (i > 0) {
+			t.Fatal(i, got, problems)
+		}
+		equal(t, got[0], snap, s.newest["example.test@v"])
+	}
+}
+
 // goldenEdit is a base and an edit of it, in all an edit can say.
 func goldenEdit(t testing.TB) (*base, Snapshot) {
 	m := newModel(t, "external", 180)
