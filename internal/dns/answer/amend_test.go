@@ -224,7 +224,7 @@ func TestAmendEqualsRecompile(t *testing.T) {
 	for part := range uint64(4) {
 		t.Run(fmt.Sprint(part), func(t *testing.T) {
 			t.Parallel()
-			const seeds, steps = 8, 20
+			const seeds, steps = 5, 20
 			short := 0
 			for i := range uint64(seeds) {
 				short += amendChain(t, part*seeds+i, steps)

@@ -63,7 +63,8 @@ type Finder interface {
 func Compile(z *zone.Zone) *Zone { return compile(z, nil) }
 
 // Recompile returns z in wire form. What is the same in old, an earlier state
-// of the zone, is shared with it; old may be nil.
+// of the zone, is shared with it; old may be nil. Every name is packed to see
+// that: where it is known what has changed, Amend is shorter.
 func Recompile(z *zone.Zone, old *Zone) *Zone { return compile(z, old) }
 
 // Origin returns the zone's name.

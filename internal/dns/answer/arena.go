@@ -140,7 +140,8 @@ const (
 	maxSegs = 1 << (32 - segBits)
 )
 
-// arena is where runs lie. Segments are written once and shared. They are
+// arena is where runs lie. Segments are written once and shared; a longer copy
+// may stand in the place of a short one in the next state. They are
 // longer than sixteen octets, so the allocator begins each at a multiple of
 // eight.
 type arena struct {
@@ -164,7 +165,7 @@ type index struct {
 }
 
 // gone is the position of an owner that is no more. Its slot stays taken, for
-// the names that were put after it.
+// the names that were put after it, until Amend gives it to another.
 const gone = 1<<32 - 1
 
 // lookup returns the owner of that name, or nil. The eight octets after the
