@@ -14,13 +14,10 @@ import (
 )
 
 // What the guest counts with: questions that are asked before, and the number
-// by which one count is longer than the other. The account of the kernel's
-// border lags by up to a tick, four million instructions: it is read about so
-// many questions that this is little.
+// by which one count is longer than the other.
 const (
 	warming   = 2000
 	questions = 5000
-	bordering = 100_000
 )
 
 // said begins a line for the host.
@@ -37,11 +34,8 @@ var totalMixes = []struct {
 	{"defaults", defaults, func(p *server, hosts int) load.Config { return full(p.at, hosts, load.ServerCookie) }},
 }
 
-// totalWindows are how many questions are unanswered at one time; at one of
-// them, the parts in and outside the kernel are told.
-var totalWindows = []int{1, 8, borderWindow, 200}
-
-const borderWindow = 64
+// totalWindows are how many questions are unanswered at one time.
+var totalWindows = []int{1, 8, 64, 200}
 
 // guest is the first program of the guest of total: it counts, prints, and
 // turns the machine off. It never returns.
@@ -57,9 +51,6 @@ func guest(ctx context.Context, o options) {
 
 func counting(ctx context.Context, o options) error {
 	if err := furnish(); err != nil {
-		return err
-	}
-	if err := settleOn(o.core); err != nil {
 		return err
 	}
 	b := &bench{options: o, ctx: ctx, out: os.Stdout, dir: "/tmp", alone: true}
@@ -105,28 +96,6 @@ func loopback() error {
 	return nil
 }
 
-// settleOn moves the whole program to one core: the first thread goes there
-// and begins again, and so do all that it starts.
-func settleOn(core int) error {
-	if core == 0 {
-		return nil
-	}
-	runtime.LockOSThread()
-	var now, only unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &now); err != nil {
-		return err
-	}
-	only.Set(core)
-	if now == only {
-		runtime.UnlockOSThread()
-		return nil
-	}
-	if err := unix.SchedSetaffinity(0, &only); err != nil {
-		return fmt.Errorf("core %d: %w", core, err)
-	}
-	return unix.Exec("/proc/self/exe", os.Args, os.Environ())
-}
-
 // loops is how often the loop goes round that shows that the clock counts.
 const loops = 100_000_000
 
@@ -150,18 +119,15 @@ func spin(n uint64) {
 	}
 }
 
-// The clocks of a process with all its threads, also those that ended, as
-// Linux numbers them: outside the kernel, and on a core at all.
-const (
-	clockUser = 1
-	clockAll  = 2
-)
+// clockSched, CPUCLOCK_SCHED of Linux, is the clock of a process that tells how
+// long all its threads were on a core, also those that ended.
+const clockSched = 2
 
 // spent adds those of all processes of a server, in nanoseconds.
-func (p *server) spent(clock int) (sum int64, err error) {
+func (p *server) spent() (sum int64, err error) {
 	for _, pid := range p.tree() {
 		var t unix.Timespec
-		err = errors.Join(err, unix.ClockGettime(int32(^pid<<3|clock), &t))
+		err = errors.Join(err, unix.ClockGettime(int32(^pid<<3|clockSched), &t))
 		sum += t.Nano()
 	}
 	return sum, err
@@ -188,9 +154,6 @@ func (b *bench) countServer(name string, k kind) error {
 			continue
 		}
 		for _, window := range totalWindows {
-			if b.core > 0 && window != borderWindow {
-				continue
-			}
 			n, err := b.totalOf(p, mix.cfg(p, b.hosts/10), window)
 			if err != nil {
 				return err
@@ -201,8 +164,7 @@ func (b *bench) countServer(name string, k kind) error {
 	return nil
 }
 
-// totalOf counts the instructions of a question: all of them, or where the
-// kernel watches its border, those outside of it.
+// totalOf counts the instructions of a question.
 func (b *bench) totalOf(p *server, cfg load.Config, window int) (float64, error) {
 	cfg.Core, cfg.Window, cfg.Timeout, cfg.Seed = 0, window, time.Minute, 1
 	c, err := load.New(cfg)
@@ -214,21 +176,17 @@ func (b *bench) totalOf(p *server, cfg load.Config, window int) (float64, error)
 		return 0, err
 	}
 	p.settle()
-	if b.core > 0 {
-		n, err := p.spentOn(c, bordering, clockUser)
-		return n / bordering, err
-	}
-	one, err := p.spentOn(c, questions, clockAll)
+	one, err := p.spentOn(c, questions)
 	if err != nil {
 		return 0, err
 	}
-	two, err := p.spentOn(c, 2*questions, clockAll)
+	two, err := p.spentOn(c, 2*questions)
 	return (two - one) / questions, err
 }
 
-// spentOn is what n questions take by a clock.
-func (p *server) spentOn(c *load.Client, n, clock int) (float64, error) {
-	before, err := p.spent(clock)
+// spentOn is what n questions take.
+func (p *server) spentOn(c *load.Client, n int) (float64, error) {
+	before, err := p.spent()
 	if err != nil {
 		return 0, err
 	}
@@ -239,6 +197,6 @@ func (p *server) spentOn(c *load.Client, n, clock int) (float64, error) {
 	if r.Lost+r.Wrong > 0 {
 		return 0, fmt.Errorf("%v", r)
 	}
-	after, err := p.spent(clock)
+	after, err := p.spent()
 	return float64(after - before), err
 }
