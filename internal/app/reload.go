@@ -119,7 +119,8 @@ func adminListeners(cfg *config.Checked) []config.Listen {
 
 // sameZones compares all but what never changes.
 func sameZones(a, b authority.Config) bool {
-	a.Now, a.Log, a.Room, b.Now, b.Log, b.Room = nil, nil, nil, nil, nil, nil
+	a.Now, a.Log, a.Room, a.Changed = nil, nil, nil, nil
+	b.Now, b.Log, b.Room, b.Changed = nil, nil, nil, nil
 	return reflect.DeepEqual(a, b)
 }
 

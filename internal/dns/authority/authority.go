@@ -52,6 +52,11 @@ type Config struct {
 	Poll   time.Duration // how often files are looked at besides being watched; default 2 s; below zero: only when Scan is called
 	Settle time.Duration // how long a file must be left alone before it is read; default 450 ms: who writes in place may pause, and a change is to be served within a second
 
+	// Changed hears of every (zone, view) that is served with another serial,
+	// once readers see it. It must not wait for anything. Default:
+	// nobody is told.
+	Changed func(zone name.Name, view string, serial uint32)
+
 	// Room makes room for long work while questions are answered, until what it
 	// returns is called. Default: nothing is done.
 	Room func() (leave func())

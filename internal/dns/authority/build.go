@@ -58,7 +58,7 @@ func (o *owner) build() {
 // overlays.
 func (o *owner) tabulate() {
 	compiled := map[string]map[name.Name]*answer.Zone{}
-	zones := map[key]*zone.Zone{}
+	zones, deltas := map[key]*zone.Zone{}, map[key][]zone.Delta{}
 	for _, i := range o.plan.order {
 		v := &o.plan.views[i]
 		base := compiled[v.Overlay]
@@ -69,6 +69,7 @@ func (o *owner) tabulate() {
 		for n := range base {
 			if z := zones[key{n, v.Overlay}]; z != nil {
 				zones[key{n, v.Name}] = z
+				deltas[key{n, v.Name}] = deltas[key{n, v.Overlay}]
 			}
 		}
 		for k, st := range o.served {
@@ -77,13 +78,14 @@ func (o *owner) tabulate() {
 			}
 			here[k.zone] = st.compiled
 			delete(zones, k)
+			delete(deltas, k)
 			if st.content != nil {
-				zones[k] = st.content
+				zones[k], deltas[k] = st.content, st.deltas
 			}
 		}
 		compiled[v.Name] = here
 	}
-	o.publish(compiled, zones)
+	o.publish(compiled, zones, deltas)
 }
 
 // zonesOf returns the zones that exist in the view, in order: those with a

@@ -181,6 +181,7 @@ func (o *owner) accept(c *candidate, now time.Time) {
 		o.served[c.key] = st
 	}
 	diff := o.compare(c) // while the old content stands
+	st.remember(diff)
 	st.content, st.records, st.compiled, st.loadedAt = c.content, c.records, compiled(c, st.compiled), now
 	st.who, st.why = c.who, c.why
 	st.folded = false
@@ -281,12 +282,12 @@ func (o *owner) reportTrouble() {
 }
 
 // publish makes the table and the status what readers see.
-func (o *owner) publish(zonesOf map[string]map[name.Name]*answer.Zone, zones map[key]*zone.Zone) {
+func (o *owner) publish(zonesOf map[string]map[name.Name]*answer.Zone, zones map[key]*zone.Zone, deltas map[key][]zone.Delta) {
 	var views []view.View
 	for _, v := range o.plan.views {
 		views = append(views, view.View{Name: v.Name, Clients: v.Clients, Keys: v.Keys, Recursion: v.Recursion, Zones: zonesOf[v.Name]})
 	}
-	p := &published{table: view.NewTable(views), zones: zones, faults: o.allFaults()}
+	p := &published{table: view.NewTable(views), zones: zones, deltas: deltas, faults: o.allFaults()}
 	for _, st := range o.served {
 		p.status = append(p.status, o.status(st))
 	}
@@ -295,7 +296,8 @@ func (o *owner) publish(zonesOf map[string]map[name.Name]*answer.Zone, zones map
 		y, _ := name.Parse(b.Zone)
 		return key{x, a.View}.compare(key{y, b.View})
 	})
-	o.a.state.Store(p)
+	before := o.a.state.Swap(p)
+	o.tellChanged(before, p)
 	const large = 50_000
 	o.untidy = o.untidy || o.loaded >= large
 	o.loaded = 0

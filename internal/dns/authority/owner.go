@@ -53,6 +53,7 @@ type served struct {
 	content  *zone.Zone        // nil: no good state
 	records  []zonefile.Record // what content was built from: the base of overlays
 	compiled *answer.Zone
+	deltas   []zone.Delta // by which content came about, see Content
 
 	derived []dns.RR // of a folded state: the records that Postern made
 	folded  bool     // records are not read yet, see unfold

@@ -74,6 +74,7 @@ func (r Report) Failed() []Change {
 type published struct {
 	table  *view.Table
 	zones  map[key]*zone.Zone
+	deltas map[key][]zone.Delta // of zones that have some
 	status []Status
 	faults []Fault
 }
