@@ -18,6 +18,12 @@ type builder struct {
 	opts    Options
 	root    table
 	checked *Checked
+
+	// For what zones, views and peers say together.
+	defaults []listing                // of all zones
+	lists    map[string][]listing     // of each zone
+	used     map[string]bool          // peers that some zone names
+	dirs     map[string][]os.DirEntry // of views, as far as they were read
 }
 
 func (b *builder) build() {
@@ -26,13 +32,16 @@ func (b *builder) build() {
 	b.listeners()
 	b.dns()
 	b.keys()
+	b.peers()
 	b.views()
+	b.zoneDefaults()
 	b.zones()
 	b.resolver()
 	b.mail()
 	b.rest()
 	b.checkListeners()
 	b.checkViews()
+	b.checkSecondaries()
 }
 
 func (b *builder) server() {
@@ -134,6 +143,7 @@ func (b *builder) dns() {
 	s := b.root.sub("dns")
 	b.checked.DNS = DNS{Apply: s.text("apply"), Serial: s.text("serial"), Lint: s.text("lint")}
 	b.checked.DNS.RRL, b.checked.DNS.RRLTotal, b.checked.DNS.Cookies = s.rate("rrl"), s.rate("rrl_total"), s.flag("cookies")
+	b.checked.DNS.Source = s.addresses("source")
 	b.checked.DNS.MaxChange, _ = parsePercent(s.text("max_change"))
 }
 

@@ -19,13 +19,16 @@ type Checked struct {
 	DNS      DNS
 	Views    []View // in the order in which they are tried
 	Keys     []Key  // by name
+	Peers    []Peer // by name
 	Zones    []Zone // by name
-	Resolver Resolver
-	Mail     Mail
-	Derived  Derived
-	Accounts Accounts
-	Limits   Limits
-	TLS      TLS
+	// What a zone has where nothing is written for it; see Secondaries.
+	ZoneDefault ZoneDefault
+	Resolver    Resolver
+	Mail        Mail
+	Derived     Derived
+	Accounts    Accounts
+	Limits      Limits
+	TLS         TLS
 
 	file *File // what was written, for Effective
 }
@@ -68,6 +71,7 @@ type DNS struct {
 	RRL       Rate   // zero: off
 	RRLTotal  Rate   // zero: off, as it is without RRL
 	Cookies   bool
+	Source    []netip.Addr // of what peers are sent; empty: the system chooses
 }
 
 // View is one entry of [[view]].
@@ -99,8 +103,26 @@ type Zone struct {
 
 // ZoneView is [zone."NAME".view.VIEW].
 type ZoneView struct {
-	View      string
-	NoOverlay bool // overlay = "none": the zone of this view is a full copy
+	View        string
+	NoOverlay   bool     // overlay = "none": the zone of this view is a full copy
+	Secondaries []string // names of Checked.Peers; nil: those of ZoneDefault
+}
+
+// ZoneDefault is [zone_default].
+type ZoneDefault struct {
+	Views []ZoneView // with nothing but Secondaries
+}
+
+// Peer is [peer.NAME], another name server. It has keys or is ByAddress, never
+// both and never neither.
+type Peer struct {
+	Name      string
+	Notify    []netip.AddrPort
+	From      []netip.Prefix // where it transfers from; empty, with keys only: anywhere
+	Keys      []string       // of Checked.Keys; the first signs, all verify
+	ByAddress bool           // insecure_by_address
+	Transport string         // "tcp"
+	Source    []netip.Addr   // empty: DNS.Source
 }
 
 // Resolver is [resolver].

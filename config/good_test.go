@@ -83,7 +83,7 @@ func wholeWanted(dir string) *Checked {
 			{Serve: ServeSubmission, Addrs: []netip.AddrPort{a("192.0.2.1:587")}, Transports: []string{"starttls"}},
 			{Serve: ServeRelay, Addrs: []netip.AddrPort{a("10.0.0.1:0")}},
 		},
-		DNS: DNS{Apply: "manual", Serial: "date", Lint: "strict", MaxChange: 45, Cookies: true},
+		DNS: DNS{Apply: "manual", Serial: "date", Lint: "strict", MaxChange: 45, Cookies: true, Source: []netip.Addr{netip.MustParseAddr("192.0.2.1")}},
 		Views: []View{
 			{
 				Name: "internal", Clients: []netip.Prefix{p("10.0.0.0/8"), p("10.1.1.1/32")}, Zones: filepath.Join(dir, "zones/internal"),
@@ -93,7 +93,16 @@ func wholeWanted(dir string) *Checked {
 		},
 		Zones: []Zone{
 			{Name: "64/26.2.0.192.in-addr.arpa", File: "rev-64-26.zone"},
-			{Name: "example.test", Views: []ZoneView{{View: "internal", NoOverlay: true}}},
+			{Name: "example.test", Views: []ZoneView{{View: "internal", NoOverlay: true, Secondaries: []string{"inner"}}, {View: "external", Secondaries: []string{}}}},
+		},
+		ZoneDefault: ZoneDefault{Views: []ZoneView{{View: "external", Secondaries: []string{"isp1", "archive"}}}},
+		Peers: []Peer{
+			{Name: "archive", From: []netip.Prefix{p("198.51.100.99/32")}, ByAddress: true, Transport: "tcp"},
+			{Name: "inner", Notify: []netip.AddrPort{a("10.0.0.53:53")}, From: []netip.Prefix{p("10.0.0.0/8"), p("10.1.1.1/32")}, ByAddress: true, Transport: "tcp"},
+			{
+				Name: "isp1", Notify: []netip.AddrPort{a("198.51.100.53:53"), a("[2001:db8::53]:5353")}, From: []netip.Prefix{p("198.51.100.48/28")},
+				ByAddress: true, Transport: "tcp", Source: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
+			},
 		},
 		Resolver: Resolver{
 			RootHints: filepath.Join(dir, "hints"), Source: []netip.Addr{netip.MustParseAddr("192.0.2.1")},

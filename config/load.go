@@ -54,7 +54,10 @@ func (o Options) Parse(data []byte, file, dir string) (*Checked, []Problem) {
 	syntax := Failed(f.problems)
 	root := levels()
 	strict{file: f, root: root, opts: o}.table(f.root, root, nil)
-	b := &builder{file: f, opts: o, checked: &Checked{file: f}, root: section0(f, root)}
+	b := &builder{
+		file: f, opts: o, checked: &Checked{file: f}, root: section0(f, root),
+		lists: map[string][]listing{}, used: map[string]bool{}, dirs: map[string][]os.DirEntry{},
+	}
 	if !syntax {
 		b.build()
 	}

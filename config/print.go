@@ -4,6 +4,7 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -164,11 +165,16 @@ func (e *effective) entries(s section, l *level, n *node, path []string) {
 			e.open(path, true)
 			e.keys(table{n: entry, l: l}, i)
 		}
-	case s.list, s.knob && n == nil, s.path == "networks" && n == nil:
+	case s.list, s.knob && n == nil, n == nil && !s.defaults():
 	default:
 		e.open(path, false)
 		e.keys(table{n: n, l: l}, 0)
 	}
+}
+
+// defaults reports whether any key has a value that nobody wrote.
+func (s section) defaults() bool {
+	return slices.ContainsFunc(s.keys, func(k key) bool { return k.def != nil })
 }
 
 func (e *effective) open(path []string, list bool) {

@@ -64,7 +64,7 @@ func namesSchema() []section {
 			{name: "rrl", kind: kindLimit(), def: "50/s", doc: "equal answers by UDP to one /24 or /56 outside, where no cookie shows that the client is there"},
 			{name: "rrl_total", kind: kindLimit(), def: "200/s", doc: "all answers there together, where rrl is not off: the many names of a large zone make many different ones"},
 			{name: "cookies", kind: kindFlag(), def: true, doc: "DNS cookies: clients that show one are outside rrl"},
-			{name: "source", kind: kindAddress(), list: true, def: []string{}, only: []string{}, doc: "own addresses for NOTIFY, SOA polls and transfers"},
+			{name: "source", kind: kindAddress(), list: true, def: []string{}, doc: "own addresses for NOTIFY, SOA polls and transfers"},
 		}},
 		{path: "view", list: true, doc: "Who sees what. A TSIG key chooses first; else a listener narrows the views, and of these the first whose clients match is taken.", keys: []key{
 			{name: "name", kind: kindName(), need: true, eg: "internal", doc: "how others refer to it"},
@@ -76,18 +76,32 @@ func namesSchema() []section {
 			{name: "hide_tree", kind: kindDomain(), list: true, def: []string{}, doc: "the same, with all below"},
 			{name: "recursion", kind: kindFlag(), def: false, doc: "resolve the names of others for these clients; never for any"},
 		}},
-		{path: "zone_default", soon: true, doc: "For all zones."},
+		{path: "zone_default", doc: "For all zones, but where one says otherwise.", keys: []key{
+			{name: "dnssec", kind: kindText(), soon: true, doc: "policy"},
+			{name: "secondaries", kind: kindName(), list: true, eg: []string{"isp1"}, doc: "peers that are told of changes and may transfer; with several views write it in [zone_default.view.NAME]"},
+		}},
+		{path: "zone_default.view.*", eg: "external", mute: true, doc: "For all zones of one view.", keys: []key{
+			{name: "secondaries", kind: kindName(), list: true, eg: []string{"isp1"}, doc: "peers that are told of changes and may transfer"},
+		}},
 		{path: "zone.*", eg: "example.test", doc: "What one zone has in all its views. A zone needs no entry.", keys: []key{
 			{name: "file", kind: kindZoneFile(), eg: "rev-64-26.zone", doc: "its file, where that is not NAME.zone; relative to the zones directory of the view"},
 			{name: "dnssec", kind: kindText(), soon: true, doc: "policy"},
+			{name: "secondaries", kind: kindName(), list: true, eg: []string{"isp1"}, doc: "as in a view, where one alone holds the zone"},
 		}},
 		{path: "zone.*.view.*", eg: "internal", doc: "What one zone has in one view.", keys: []key{
 			{name: "overlay", kind: kindWord(), words: []string{"none"}, doc: "none: the zone of this view is a full copy, not laid over another"},
-			{name: "secondaries", kind: kindText(), list: true, soon: true, doc: "peers that are told and may transfer"},
+			{name: "secondaries", kind: kindName(), list: true, eg: []string{"isp1"}, doc: "peers that are told of changes and may transfer, in place of those of all zones; [] for none"},
 			{name: "primaries", kind: kindText(), list: true, soon: true, doc: "peers it is transferred from"},
 			{name: "dynamic", kind: kindText(), soon: true, doc: "who may update what"},
 		}},
-		{path: "peer.*", soon: true, doc: "Other name servers."},
+		{path: "peer.*", mute: true, eg: "isp1", doc: "Other name servers.", keys: []key{
+			{name: "notify", kind: kindAddressPort(), list: true, eg: []string{"198.51.100.53:53"}, doc: "told of changes, and asked which serial it has"},
+			{name: "transfer_from", kind: kindClient(), list: true, eg: []string{"198.51.100.0/28"}, doc: "where it transfers from; without keys needed, else anywhere unless given"},
+			{name: "keys", kind: kindDomain(), list: true, eg: []string{"partner-2026."}, doc: "TSIG keys: the first signs, all verify; it is served only what is signed"},
+			{name: "insecure_by_address", kind: kindFlag(), def: false, doc: "no keys: whoever has, or forges, its address gets the zones"},
+			{name: "transport", kind: kindWord(), def: "tcp", words: []string{"tcp"}, later: []string{"tls"}, doc: "of transfers"},
+			{name: "source", kind: kindAddress(), list: true, def: []string{}, doc: "own addresses for this peer, in place of those of [dns]"},
+		}},
 		{path: "key.*", mute: true, eg: "partner-2026.", doc: "TSIG keys, shared with those who sign their requests. The name is part of it: both sides write the same.", keys: []key{
 			{name: "algorithm", kind: kindWord(), def: "hmac-sha256", words: []string{"hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha224", "hmac-sha1"}, doc: "the hash of the signature"},
 			{name: "secret", kind: kindSecret(), need: true, eg: "file:secrets/partner-2026.key", doc: "base64; postern key generate makes one"},

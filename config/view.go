@@ -111,6 +111,7 @@ func (b *builder) zones() {
 			b.viewExists(name, v.at)
 			z.Views = append(z.Views, ZoneView{View: name, NoOverlay: v.text("overlay") == "none"})
 		}
+		b.zoneSecondaries(t, &z)
 		b.checked.Zones = append(b.checked.Zones, z)
 	}
 	slices.SortFunc(b.checked.Zones, func(a, c Zone) int { return strings.Compare(a.Name, c.Name) })
