@@ -32,7 +32,7 @@ func TestBad(t *testing.T) {
 			if !ok {
 				t.Fatalf("%s: case %q has no line ---", name, title)
 			}
-			got := problemsOf(t, text)
+			got := problemsOf(t, Options{signing: filepath.Base(name) == "dnssec.txt"}, text)
 			now.WriteString("=== " + title + "\n" + text + "---\n" + got + "\n")
 			if strings.TrimSpace(got) != strings.TrimSpace(want) && !*update {
 				t.Errorf("%s: %s: problems of\n%s\n got\n%s\nwant\n%s", name, title, text, got, want)
@@ -48,9 +48,9 @@ func TestBad(t *testing.T) {
 
 // problemsOf returns the problems without the name of the file, one a line.
 // Most cases listen for nothing, which alone is only worth a warning.
-func problemsOf(t *testing.T, text string) string {
+func problemsOf(t *testing.T, o Options, text string) string {
 	t.Helper()
-	checked, problems := Parse([]byte(text), "postern.toml", t.TempDir())
+	checked, problems := o.Parse([]byte(text), "postern.toml", t.TempDir())
 	if (checked == nil) != Failed(problems) {
 		t.Errorf("a configuration in spite of errors, or none without: %v", problems)
 	}
@@ -70,7 +70,7 @@ func TestBadBytes(t *testing.T) {
 		{"UTF-16", "\xff\xfe[\x00s\x00]\x00", "1:1: not TOML: invalid character at start of key: U+00FF 'ÿ' (it looks like UTF-16: save it as UTF-8)\n"},
 		{"too large", strings.Repeat("#\n", maxFile/2+1), "1:1: the file is larger than 1048576 bytes (is it the right file?)\n"},
 	} {
-		if got := problemsOf(t, c.text); got != c.want {
+		if got := problemsOf(t, Options{}, c.text); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
 	}

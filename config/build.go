@@ -23,6 +23,7 @@ type builder struct {
 	defaults []listing                // of all zones
 	lists    map[string][]listing     // of each zone
 	used     map[string]bool          // peers that some zone names
+	signing  map[string]bool          // policies that some zone names
 	dirs     map[string][]os.DirEntry // of views, as far as they were read
 }
 
@@ -33,6 +34,7 @@ func (b *builder) build() {
 	b.dns()
 	b.keys()
 	b.peers()
+	b.policies()
 	b.views()
 	b.zoneDefaults()
 	b.zones()
@@ -42,6 +44,7 @@ func (b *builder) build() {
 	b.checkListeners()
 	b.checkViews()
 	b.checkSecondaries()
+	b.unusedPolicies()
 }
 
 func (b *builder) server() {

@@ -17,10 +17,11 @@ type Checked struct {
 	Networks map[string][]netip.Prefix // as written, and the built-in any, loopback, self
 	Listen   []Listen
 	DNS      DNS
-	Views    []View // in the order in which they are tried
-	Keys     []Key  // by name
-	Peers    []Peer // by name
-	Zones    []Zone // by name
+	Views    []View   // in the order in which they are tried
+	Keys     []Key    // by name
+	Peers    []Peer   // by name
+	Policies []Policy // by name; "standard" is always there
+	Zones    []Zone   // by name
 	// What a zone has where nothing is written for it; see Secondaries.
 	ZoneDefault ZoneDefault
 	Resolver    Resolver
@@ -96,9 +97,10 @@ type Key struct {
 
 // Zone is what [zone."NAME"] says about one zone.
 type Zone struct {
-	Name  string
-	File  string // absolute, or relative to the zones directory of each view; "" for NAME.zone
-	Views []ZoneView
+	Name   string
+	File   string // absolute, or relative to the zones directory of each view; "" for NAME.zone
+	DNSSEC string // name of one of Checked.Policies, or "off"; "": as ZoneDefault
+	Views  []ZoneView
 }
 
 // ZoneView is [zone."NAME".view.VIEW].
@@ -110,7 +112,19 @@ type ZoneView struct {
 
 // ZoneDefault is [zone_default].
 type ZoneDefault struct {
-	Views []ZoneView // with nothing but Secondaries
+	DNSSEC string     // name of one of Checked.Policies, or "off"; "": zones are served as their files are
+	Views  []ZoneView // with nothing but Secondaries
+}
+
+// Policy is [dnssec.NAME].
+type Policy struct {
+	Name      string
+	Algorithm string        // "ecdsap256sha256", "ecdsap384sha384", "ed25519", "rsasha256"
+	Split     bool          // keys = "ksk+zsk"; else one key signs all
+	NSEC3     bool          // denial = "nsec3"
+	OptOut    bool          // only with NSEC3
+	Validity  time.Duration // 0: "auto"
+	ZONEMD    string        // "auto", "on", "off"
 }
 
 // Peer is [peer.NAME], another name server. It has keys or is ByAddress, never

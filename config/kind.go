@@ -81,6 +81,16 @@ func kindDuration() kind {
 	}}
 }
 
+// kindValidity is a duration of at least a day: signatures are renewed in time
+// only if there is some. Beyond a year an old answer could be replayed for as
+// long.
+func kindValidity() kind {
+	return kind{shape: isString, noun: "validity", like: `"auto", or "1d" to "366d"`, check: func(s string) (string, bool) {
+		d, ok := parseDuration(s)
+		return "", s == "auto" || ok && d >= 24*time.Hour && d <= 366*24*time.Hour
+	}}
+}
+
 func kindSize() kind {
 	return kind{shape: isString, noun: "size", like: `"25MB" or "1GiB"`, check: func(s string) (string, bool) {
 		_, ok := parseSize(s)

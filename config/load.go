@@ -15,6 +15,8 @@ import (
 type Options struct {
 	TestKnobs bool         // take [resolver.test], and port 0 in listeners
 	OwnAddrs  []netip.Addr // of this machine; they belong to the network "self"
+
+	signing bool // take DNSSEC policies, before the program does
 }
 
 // Load reads a file with no Options.
@@ -56,7 +58,7 @@ func (o Options) Parse(data []byte, file, dir string) (*Checked, []Problem) {
 	strict{file: f, root: root, opts: o}.table(f.root, root, nil)
 	b := &builder{
 		file: f, opts: o, checked: &Checked{file: f}, root: section0(f, root),
-		lists: map[string][]listing{}, used: map[string]bool{}, dirs: map[string][]os.DirEntry{},
+		lists: map[string][]listing{}, used: map[string]bool{}, signing: map[string]bool{}, dirs: map[string][]os.DirEntry{},
 	}
 	if !syntax {
 		b.build()

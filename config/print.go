@@ -32,7 +32,7 @@ func makeReference() []byte {
 	for _, s := range schema() {
 		b.WriteString("\n# " + s.doc + "\n")
 		header := bracket(exampleHeader(s), s.list)
-		if s.soon {
+		if s.soon || s.path == "dnssec.*" && !signing {
 			b.WriteString("# " + header + " is not available yet.\n")
 			continue
 		}
@@ -67,7 +67,7 @@ func exampleHeader(s section) string {
 }
 
 func referenceKey(b *bytes.Buffer, k key, mute string) {
-	if k.soon {
+	if k.soon || k.name == "dnssec" && !signing {
 		fmt.Fprintf(b, "# %s: not available yet (%s)\n", k.name, k.doc)
 		return
 	}
@@ -150,11 +150,15 @@ func (e *effective) section(s section, l *level, n *node, rest, path []string) {
 		e.section(s, l, n.field(rest[0]), rest[1:], append(path, rest[0]))
 		return
 	}
-	if n == nil {
-		return
+	names := []string{}
+	if n != nil {
+		names = n.names
 	}
-	for _, name := range n.names {
-		e.section(s, l, n.fields[name], rest[1:], append(path, name))
+	if s.path == "dnssec.*" && e.checked.signsStandard() && !slices.Contains(names, standard) {
+		names = append(slices.Clip(names), standard)
+	}
+	for _, name := range names {
+		e.section(s, l, n.field(name), rest[1:], append(path, name))
 	}
 }
 

@@ -1,5 +1,7 @@
 package config
 
+import "slices"
+
 // section is a table of the file. In its path "*" stands for a name that the
 // admin chooses.
 type section struct {
@@ -34,7 +36,7 @@ type key struct {
 
 // schema is the whole file, in the order of the reference.
 func schema() []section {
-	return append(append(namesSchema(), mailSchema()...), restSchema()...)
+	return slices.Concat(namesSchema(), mailSchema(), restSchema())
 }
 
 func namesSchema() []section {
@@ -77,7 +79,7 @@ func namesSchema() []section {
 			{name: "recursion", kind: kindFlag(), def: false, doc: "resolve the names of others for these clients; never for any"},
 		}},
 		{path: "zone_default", doc: "For all zones, but where one says otherwise.", keys: []key{
-			{name: "dnssec", kind: kindText(), soon: true, doc: "policy"},
+			{name: "dnssec", kind: kindName(), eg: "standard", doc: "the policy that signs them, or off; without it they are served as the files are, signatures and all"},
 			{name: "secondaries", kind: kindName(), list: true, eg: []string{"isp1"}, doc: "peers that are told of changes and may transfer; with several views write it in [zone_default.view.NAME]"},
 		}},
 		{path: "zone_default.view.*", eg: "external", mute: true, doc: "For all zones of one view.", keys: []key{
@@ -85,7 +87,7 @@ func namesSchema() []section {
 		}},
 		{path: "zone.*", eg: "example.test", doc: "What one zone has in all its views. A zone needs no entry.", keys: []key{
 			{name: "file", kind: kindZoneFile(), eg: "rev-64-26.zone", doc: "its file, where that is not NAME.zone; relative to the zones directory of the view"},
-			{name: "dnssec", kind: kindText(), soon: true, doc: "policy"},
+			{name: "dnssec", kind: kindName(), eg: "standard", doc: "a policy, or off"},
 			{name: "secondaries", kind: kindName(), list: true, eg: []string{"isp1"}, doc: "as in a view, where one alone holds the zone"},
 		}},
 		{path: "zone.*.view.*", eg: "internal", doc: "What one zone has in one view.", keys: []key{
@@ -106,7 +108,18 @@ func namesSchema() []section {
 			{name: "algorithm", kind: kindWord(), def: "hmac-sha256", words: []string{"hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha224", "hmac-sha1"}, doc: "the hash of the signature"},
 			{name: "secret", kind: kindSecret(), need: true, eg: "file:secrets/partner-2026.key", doc: "base64; postern key generate makes one"},
 		}},
-		{path: "dnssec.*", soon: true, doc: "DNSSEC policies."},
+		{path: "dnssec.*", mute: true, eg: "standard", doc: "DNSSEC policies. The name standard is built in: these defaults, unless it is written.", keys: []key{
+			{name: "algorithm", kind: kindWord(), def: "ecdsap256sha256", words: []string{"ecdsap256sha256", "ecdsap384sha384", "ed25519", "rsasha256"}, doc: "of keys and signatures"},
+			{name: "keys", kind: kindWord(), def: "csk", words: []string{"csk", "ksk+zsk"}, doc: "csk: one key for all; ksk+zsk: one that the parent names, and one that signs the zone"},
+			{name: "csk_lifetime", kind: kindText(), only: "manual", doc: "of keys = csk"},
+			{name: "ksk_lifetime", kind: kindText(), only: "manual", doc: "of keys = ksk+zsk"},
+			{name: "zsk_lifetime", kind: kindText(), only: "manual", doc: "of keys = ksk+zsk"},
+			{name: "denial", kind: kindWord(), def: "nsec", words: []string{"nsec", "nsec3"}, doc: "proofs of what does not exist; nsec3: with hashed names, no salt and no further iterations"},
+			{name: "opt_out", kind: kindFlag(), def: false, doc: "of nsec3: unsigned delegations are left out"},
+			{name: "validity", kind: kindValidity(), def: "auto", doc: "of signatures; auto: at least 14 days, and as long as secondaries and caches may keep them"},
+			{name: "zonemd", kind: kindWord(), def: "auto", words: []string{"auto", "on", "off"}, doc: "a digest of the whole zone; auto: on, but off where updates are allowed"},
+			{name: "cds", kind: kindFlag(), def: false, only: false, doc: "tell the parent of keys"},
+		}},
 		{path: "resolver", doc: "The resolver always exists, for mail; views open it to clients.", keys: []key{
 			{name: "validate", kind: kindFlag(), def: false, only: false, doc: "DNSSEC validation"},
 			{name: "root_hints", kind: kindPath(), eg: "root.hints", doc: "a file in place of the built-in root servers"},

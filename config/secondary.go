@@ -18,6 +18,7 @@ type listing struct {
 // zoneDefaults reads [zone_default] and what it says about each view.
 func (b *builder) zoneDefaults() {
 	t := b.root.sub("zone_default")
+	b.checked.ZoneDefault.DNSSEC = b.policyOf(t)
 	views := t.sub("view")
 	for _, name := range views.names() {
 		v := views.sub(name)

@@ -100,7 +100,7 @@ func (b *builder) zones() {
 			b.file.errorAt(t.at, fmt.Sprintf("bad zone name %q", written), hint)
 			continue
 		}
-		z := Zone{Name: canonical(written), File: t.text("file")}
+		z := Zone{Name: canonical(written), File: t.text("file"), DNSSEC: b.policyOf(t)}
 		if slices.ContainsFunc(b.checked.Zones, func(o Zone) bool { return o.Name == z.Name }) {
 			b.file.errorAt(t.at, fmt.Sprintf("the zone %q is written twice", z.Name), "case and a final dot make no difference")
 			continue

@@ -1,0 +1,63 @@
+package config
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestPolicies is which policy signs a zone, and what it says.
+func TestPolicies(t *testing.T) {
+	t.Parallel()
+	text := "[dnssec.hashed]\nalgorithm = \"ed25519\"\nkeys = \"ksk+zsk\"\ndenial = \"nsec3\"\nopt_out = true\nvalidity = \"30d\"\nzonemd = \"off\"\nzsk_lifetime = \"manual\"\n" +
+		"[zone_default]\ndnssec = \"standard\"\n[zone.\"Hashed.test.\"]\ndnssec = \"hashed\"\n[zone.\"off.test\"]\ndnssec = \"off\"\n[zone.\"file.test\"]\nfile = \"f\"\n"
+	o := Options{signing: true}
+	c, problems := o.Parse([]byte(text), "postern.toml", t.TempDir())
+	if c == nil {
+		t.Fatal(problems)
+	}
+	builtIn := Policy{Name: "standard", Algorithm: "ecdsap256sha256", ZONEMD: "auto"}
+	for zone, want := range map[string]Policy{
+		"other.test": builtIn, "file.test": builtIn,
+		"hashed.test": {Name: "hashed", Algorithm: "ed25519", Split: true, NSEC3: true, OptOut: true, Validity: 30 * 24 * time.Hour, ZONEMD: "off"},
+	} {
+		if p, isOff := c.Policy(zone); p == nil || *p != want || isOff {
+			t.Errorf("%s: %+v, %t", zone, p, isOff)
+		}
+	}
+	if p, isOff := c.Policy("off.test"); p != nil || !isOff {
+		t.Errorf("off: %+v, %t", p, isOff)
+	}
+	// What is built in is said, that nothing is told to the parent too.
+	first := Effective(c)
+	if !strings.Contains(string(first), "[dnssec.standard]\nalgorithm = \"ecdsap256sha256\"\n") || !strings.Contains(string(first), "\ncds = false\n") {
+		t.Errorf("%s", first)
+	}
+	again, problems := o.Parse(first, "effective.toml", t.TempDir())
+	if again == nil {
+		t.Fatalf("%v\n%s", problems, first)
+	}
+	if second := Effective(again); !bytes.Equal(first, second) {
+		t.Errorf("not the same:\n%s\n%s", first, second)
+	}
+}
+
+// TestNoPolicy: where nothing is said zones are served as their files are, and
+// no policy is shown.
+func TestNoPolicy(t *testing.T) {
+	t.Parallel()
+	c, problems := Parse([]byte("[zone.\"a.test\"]\ndnssec = \"off\"\n"), "postern.toml", t.TempDir())
+	if c == nil {
+		t.Fatal(problems)
+	}
+	if p, isOff := c.Policy("b.test"); p != nil || isOff {
+		t.Errorf("%+v, %t", p, isOff)
+	}
+	if _, isOff := c.Policy("a.test"); !isOff {
+		t.Error("off is not off")
+	}
+	if strings.Contains(string(Effective(c)), "[dnssec") {
+		t.Error("a policy of nobody is shown")
+	}
+}
