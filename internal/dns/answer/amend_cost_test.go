@@ -3,6 +3,7 @@ package answer
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -217,7 +218,10 @@ func TestAmendPacksFew(t *testing.T) {
 // segments nor slots grow without bound, and the whole way is seldom needed.
 func TestAmendWithoutEnd(t *testing.T) {
 	t.Parallel()
-	const edits = 4000
+	edits := 1000
+	if os.Getenv("POSTERN_PROVE") != "" {
+		edits = 10_000
+	}
 	src := build(t, parse(t, benchText(300)))
 	z := Compile(src)
 	size, whole, segs := z.Size(), 0, 0
