@@ -19,8 +19,9 @@ const lattice = `
 1 words:   dns/name dns/wire mail/address mail/message mail/envelope
 2 rules:   dns/zone dns/zonefile dns/zonelint dns/answer dns/view dns/gate
 2 rules:   dns/tsig dns/resolver/iterate
+2 rules:   dns/dnssec
 2 rules:   mail/smtpline mail/sasl mail/spf mail/dkim mail/dmarc mail/verdict mail/seal mail/dsn
-3 keepers: store account certs dns/journal dns/authority
+3 keepers: store account certs dns/journal dns/authority dns/xfr
 3 keepers: dns/resolver dns/resolver/cache dns/resolver/outbound
 3 keepers: mail/inspect mail/spool mail/route mail/deliver mail/queue mail/accept mail/selector
 4 doors:   dns/listen dns/listen/doh dns/listen/doq dns/serve mail/smtpd mail/mx mail/submission mail/relay
@@ -37,6 +38,7 @@ mail/envelope     -> mail/address
 dns/zonefile      -> dns/zone
 dns/zonelint      -> dns/zone dns/zonefile
 dns/answer        -> dns/zone
+dns/dnssec        -> dns/zone
 dns/view          -> dns/zone dns/zonefile dns/zonelint dns/answer
 mail/verdict      -> mail/smtpline mail/spf mail/dkim mail/dmarc
 account           -> store
