@@ -1,0 +1,40 @@
+// Package xfr gives zones to their secondaries: it makes the messages of a
+// transfer, whole (AXFR) or as differences (IXFR), decides who may have one,
+// tells secondaries of new versions (NOTIFY), and asks them what they serve.
+//
+// Full, Changes and Datagram are pure: they pack a zone's records straight into
+// messages, one buffer at a time, and never hold a zone twice. Rules says which
+// peer may have what; a transfer belongs to one zone in one view (VIEWS), and
+// who is in no rule hears what he would hear of a zone that does not exist. Out
+// bounds the transfers at one time, and how many of them pack at once, so that
+// questions are answered meanwhile; whoever calls it brings the goroutine.
+// Notifier owns its goroutines; Stop ends them.
+//
+// It never changes a zone, and never takes one from others. RFC 1982 (serials),
+// RFC 1995 (IXFR), RFC 1996 (NOTIFY), RFC 5936 (AXFR), RFC 8945 (TSIG, by
+// package tsig), RFC 9103 (transfers within TLS, without client certificates).
+package xfr
+
+import (
+	"github.com/miekg/dns"
+
+	"postern/internal/dns/name"
+	"postern/internal/dns/zone"
+)
+
+// Delta is one step of a zone's history. The SOA records are not among those
+// removed and added, or are passed over there.
+type Delta struct {
+	From, To       uint32
+	FromSOA, ToSOA *dns.SOA
+	Removed, Added []dns.RR // normalised, in canonical order
+}
+
+// Source knows what is published.
+type Source interface {
+	// Content returns what the zone holds in that view, nil where it has no
+	// good state, and the steps that led there: the newest last, each beginning
+	// at the serial where the one before ends, the last ending at the content's.
+	// It may wait for the disk. The caller changes nothing of it.
+	Content(zone name.Name, view string) (*zone.Zone, []Delta)
+}
