@@ -37,7 +37,7 @@ const condenseMost = 100_000
 
 // Choose says how to bring a client that has that serial to the zone's content,
 // and by which steps.
-func Choose(z *zone.Zone, serial uint32, history []Delta) (Form, []Delta) {
+func Choose(z *zone.Zone, serial uint32, history []zone.Delta) (Form, []zone.Delta) {
 	now := z.Serial()
 	// RFC 1995, Section 2. Serials half the space apart are in no order (RFC
 	// 1982, Section 3.2): such a client gets the zone.
@@ -50,13 +50,13 @@ func Choose(z *zone.Zone, serial uint32, history []Delta) (Form, []Delta) {
 	}
 	size := 0
 	for i := range steps {
-		size += steps[i].size()
+		size += steps[i].Records()
 	}
 	// RFC 1995, Section 4: what is longer than the zone helps nobody. What was
 	// there and is gone again is left out then (Section 5).
 	if size > z.Records() && len(steps) > 1 && size <= min(2*z.Records(), condenseMost) {
 		if one, err := condense(steps); err == nil {
-			steps, size = []Delta{one}, one.size()
+			steps, size = []zone.Delta{one}, one.Records()
 		}
 	}
 	if size > z.Records() {
@@ -65,32 +65,19 @@ func Choose(z *zone.Zone, serial uint32, history []Delta) (Form, []Delta) {
 	return Steps, steps
 }
 
-// size is how many records the step takes, its two SOA records among them.
-func (d *Delta) size() int {
-	n := 2
-	for _, rrs := range [...][]dns.RR{d.Removed, d.Added} {
-		for _, rr := range rrs {
-			if rr.Header().Rrtype != dns.TypeSOA {
-				n++
-			}
-		}
-	}
-	return n
-}
-
 // chain returns the steps from that serial to the zone's content, nil where
 // history does not reach there or does not fit.
-func chain(z *zone.Zone, serial uint32, history []Delta) []Delta {
+func chain(z *zone.Zone, serial uint32, history []zone.Delta) []zone.Delta {
 	for i := len(history) - 1; i >= 0; i-- {
 		d := &history[i]
 		switch {
-		case d.FromSOA == nil || d.ToSOA == nil || d.FromSOA.Serial != d.From || d.ToSOA.Serial != d.To:
+		case d.From == nil || d.To == nil:
 			return nil
-		case i == len(history)-1 && !zone.SameRecord(d.ToSOA, z.SOA()):
+		case i == len(history)-1 && !zone.SameRecord(d.To, z.SOA()):
 			return nil
-		case i < len(history)-1 && d.To != history[i+1].From:
+		case i < len(history)-1 && d.To.Serial != history[i+1].From.Serial:
 			return nil
-		case d.From == serial:
+		case d.From.Serial == serial:
 			return history[i:]
 		}
 	}
@@ -98,9 +85,8 @@ func chain(z *zone.Zone, serial uint32, history []Delta) []Delta {
 }
 
 // condense makes one step of several (RFC 1995, Section 5).
-func condense(steps []Delta) (Delta, error) {
-	first, last := &steps[0], &steps[len(steps)-1]
-	one := Delta{From: first.From, To: last.To, FromSOA: first.FromSOA, ToSOA: last.ToSOA}
+func condense(steps []zone.Delta) (zone.Delta, error) {
+	one := zone.Delta{From: steps[0].From, To: steps[len(steps)-1].To}
 	removed, added := map[string]dns.RR{}, map[string]dns.RR{}
 	for i := range steps {
 		err := errors.Join(move(steps[i].Removed, added, removed), move(steps[i].Added, removed, added))
@@ -116,9 +102,6 @@ func condense(steps []Delta) (Delta, error) {
 // into do.
 func move(rrs []dns.RR, undo, do map[string]dns.RR) error {
 	for _, rr := range rrs {
-		if rr.Header().Rrtype == dns.TypeSOA {
-			continue
-		}
 		key, err := zone.AppendRecord(nil, rr)
 		if err != nil {
 			return err // wrapped by zone
@@ -148,11 +131,11 @@ func ordered(all map[string]dns.RR) []dns.RR {
 
 // Changes gives emit the messages that bring a client from that serial to the
 // zone's content, as Full does, and says in which form.
-func Changes(q *wire.Query, o *wire.Options, z *zone.Zone, serial uint32, history []Delta, emit func(msg []byte) error) (Form, error) {
+func Changes(q *wire.Query, o *wire.Options, z *zone.Zone, serial uint32, history []zone.Delta, emit func(msg []byte) error) (Form, error) {
 	return new(packer).changes(q, o, z, serial, history, q.Limit(false), emit)
 }
 
-func (p *packer) changes(q *wire.Query, o *wire.Options, z *zone.Zone, serial uint32, history []Delta, limit int, emit func(msg []byte) error) (Form, error) {
+func (p *packer) changes(q *wire.Query, o *wire.Options, z *zone.Zone, serial uint32, history []zone.Delta, limit int, emit func(msg []byte) error) (Form, error) {
 	form, steps := Choose(z, serial, history)
 	switch form {
 	case Current:
@@ -174,7 +157,7 @@ func (p *packer) current(q *wire.Query, o *wire.Options, z *zone.Zone, limit int
 
 // steps answers with differences (RFC 1995, Section 4): the new SOA; of each
 // step the old SOA, what goes, its new SOA, what comes; the new SOA again.
-func (p *packer) steps(q *wire.Query, o *wire.Options, z *zone.Zone, steps []Delta, limit int, emit func(msg []byte) error) error {
+func (p *packer) steps(q *wire.Query, o *wire.Options, z *zone.Zone, steps []zone.Delta, limit int, emit func(msg []byte) error) error {
 	p.begin(q, o, limit, emit)
 	var one [1]dns.RR
 	soa := func(r *dns.SOA) error {
@@ -186,13 +169,13 @@ func (p *packer) steps(q *wire.Query, o *wire.Options, z *zone.Zone, steps []Del
 	}
 	for i := range steps {
 		d := &steps[i]
-		if err := soa(d.FromSOA); err != nil {
+		if err := soa(d.From); err != nil {
 			return err
 		}
 		if err := p.list(d.Removed); err != nil {
 			return err
 		}
-		if err := soa(d.ToSOA); err != nil {
+		if err := soa(d.To); err != nil {
 			return err
 		}
 		if err := p.list(d.Added); err != nil {
@@ -211,11 +194,11 @@ var errMore = errors.New("a second message")
 // Datagram returns the answer to IXFR over UDP, and its form: what Changes has
 // to say where that fits, else the SOA alone, so that the client comes by TCP
 // (RFC 1995, Section 2).
-func Datagram(q *wire.Query, o *wire.Options, z *zone.Zone, serial uint32, history []Delta) ([]byte, Form, error) {
+func Datagram(q *wire.Query, o *wire.Options, z *zone.Zone, serial uint32, history []zone.Delta) ([]byte, Form, error) {
 	return new(packer).datagram(q, o, z, serial, history)
 }
 
-func (p *packer) datagram(q *wire.Query, o *wire.Options, z *zone.Zone, serial uint32, history []Delta) (reply []byte, form Form, err error) {
+func (p *packer) datagram(q *wire.Query, o *wire.Options, z *zone.Zone, serial uint32, history []zone.Delta) (reply []byte, form Form, err error) {
 	limit := q.Limit(true)
 	// The first message is kept until there surely is no second one.
 	keep := func(msg []byte) error {

@@ -19,7 +19,7 @@ func TestChoose(t *testing.T) {
 		zoneOf(t, 2, "a A 192.0.2.2\nb A 192.0.2.1\nc A 192.0.2.1\nd A 192.0.2.1\ne A 192.0.2.1\n"),
 		zoneOf(t, 3, "a A 192.0.2.1\nb A 192.0.2.1\nc A 192.0.2.1\nd A 192.0.2.1\ne A 192.0.2.1\n")
 	both := history(one, two, three)
-	edited := func(f func([]Delta)) []Delta { h := slices.Clone(both); f(h); return h }
+	edited := func(f func([]zone.Delta)) []zone.Delta { h := slices.Clone(both); f(h); return h }
 	before, after := zoneOf(t, 1<<32-1, "a A 192.0.2.1\n"), zoneOf(t, 1, "b A 192.0.2.1\n")
 	many := []*zone.Zone{one}
 	for i := range 8 {
@@ -29,7 +29,7 @@ func TestChoose(t *testing.T) {
 		name    string
 		z       *zone.Zone
 		serial  uint32
-		history []Delta
+		history []zone.Delta
 		want    Form
 		steps   int
 	}{
@@ -43,13 +43,12 @@ func TestChoose(t *testing.T) {
 		{"two steps", three, 1, both, Steps, 2},
 		{"the last step", three, 2, both, Steps, 1},
 		{"history does not end here", two, 1, both, Whole, 0},
-		{"a gap", three, 1, edited(func(h []Delta) { h[0].To, h[0].ToSOA = 9, zoneOf(t, 9, "").SOA() }), Whole, 0},
-		{"no SOA", three, 1, edited(func(h []Delta) { h[0].FromSOA = nil }), Whole, 0},
-		{"a SOA of another serial", three, 1, edited(func(h []Delta) { h[0].FromSOA = two.SOA() }), Whole, 0},
-		{"another SOA than that served", three, 2, edited(func(h []Delta) {
+		{"a gap", three, 1, edited(func(h []zone.Delta) { h[0].To = zoneOf(t, 9, "").SOA() }), Whole, 0},
+		{"no SOA", three, 1, edited(func(h []zone.Delta) { h[0].From = nil }), Whole, 0},
+		{"another SOA than that served", three, 2, edited(func(h []zone.Delta) {
 			soa := *three.SOA()
 			soa.Refresh++
-			h[1].ToSOA = &soa
+			h[1].To = &soa
 		}), Whole, 0},
 		{"longer than the zone: condensed", many[4], 1, history(many[:5]...), Steps, 1},
 		{"much longer than the zone", many[8], 1, history(many...), Whole, 0},
@@ -70,9 +69,9 @@ func TestCondensed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(text(d.Removed), text(d.Added)); d.From != 1 || d.To != 3 ||
+	if got := fmt.Sprint(text(d.Removed), text(d.Added)); d.From.Serial != 1 || d.To.Serial != 3 ||
 		got != "[b.example.\t3600\tIN\tA\t192.0.2.1] [d.example.\t3600\tIN\tA\t192.0.2.1]" {
-		t.Errorf("%d to %d: %s", d.From, d.To, got)
+		t.Errorf("%d to %d: %s", d.From.Serial, d.To.Serial, got)
 	}
 }
 
@@ -147,7 +146,7 @@ func TestRandomEdits(t *testing.T) {
 
 // checkDatagram: what fits a datagram brings the client to the zone; what does
 // not is the new SOA alone.
-func checkDatagram(t *testing.T, q *wire.Query, from, to *zone.Zone, steps []Delta) {
+func checkDatagram(t *testing.T, q *wire.Query, from, to *zone.Zone, steps []zone.Delta) {
 	t.Helper()
 	q.Tail = 100
 	defer func() { q.Tail = 0 }()

@@ -109,9 +109,6 @@ func (p *packer) set(owner name.Name, rrs []dns.RR) error {
 func (p *packer) list(rrs []dns.RR) error {
 	var one [1]dns.RR
 	for _, rr := range rrs {
-		if rr.Header().Rrtype == dns.TypeSOA {
-			continue
-		}
 		owner, err := name.Parse(rr.Header().Name)
 		if err != nil {
 			return fmt.Errorf("owner %q: %w", rr.Header().Name, err)

@@ -61,17 +61,11 @@ func zoneOf(t testing.TB, serial uint32, text string) *zone.Zone {
 	return build(t, parse(t, head(serial)+text)...)
 }
 
-// delta is the step between two versions, as authority would keep it.
-func delta(old, new *zone.Zone) Delta {
-	removed, added := zone.Diff(old, new)
-	return Delta{From: old.Serial(), To: new.Serial(), FromSOA: old.SOA(), ToSOA: new.SOA(), Removed: removed, Added: added}
-}
-
 // history is the steps between versions.
-func history(versions ...*zone.Zone) []Delta {
-	var all []Delta
+func history(versions ...*zone.Zone) []zone.Delta {
+	var all []zone.Delta
 	for i := 1; i < len(versions); i++ {
-		all = append(all, delta(versions[i-1], versions[i]))
+		all = append(all, zone.NewDelta(versions[i-1], versions[i]))
 	}
 	return all
 }

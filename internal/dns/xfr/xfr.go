@@ -16,25 +16,24 @@
 package xfr
 
 import (
-	"github.com/miekg/dns"
+	"context"
 
 	"postern/internal/dns/name"
 	"postern/internal/dns/zone"
 )
 
-// Delta is one step of a zone's history. The SOA records are not among those
-// removed and added, or are passed over there.
-type Delta struct {
-	From, To       uint32
-	FromSOA, ToSOA *dns.SOA
-	Removed, Added []dns.RR // normalised, in canonical order
-}
-
 // Source knows what is published.
 type Source interface {
 	// Content returns what the zone holds in that view, nil where it has no
-	// good state, and the steps that led there: the newest last, each beginning
-	// at the serial where the one before ends, the last ending at the content's.
-	// It may wait for the disk. The caller changes nothing of it.
-	Content(zone name.Name, view string) (*zone.Zone, []Delta)
+	// good state, and what it changed by of late, the oldest step first: each
+	// begins where the one before ends, the last ends at the content. It does
+	// not wait. The caller changes nothing of it.
+	Content(zone name.Name, view string) (*zone.Zone, []zone.Delta)
+}
+
+// Historian is a Source that remembers longer.
+type Historian interface {
+	// Since returns what the zone changed by since it had that serial, in one
+	// piece; false where that is not known. It may wait for the disk.
+	Since(ctx context.Context, zone name.Name, view string, serial uint32) (zone.Delta, bool)
 }
