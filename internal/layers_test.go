@@ -18,7 +18,7 @@ const lattice = `
 0 floor:   atomicfile lifecycle lookup lookup/lookuptest metrics ratelimit secret
 1 words:   dns/name dns/wire mail/address mail/message mail/envelope
 2 rules:   dns/zone dns/zonefile dns/zonelint dns/answer dns/view dns/gate
-2 rules:   dns/tsig dns/resolver/iterate
+2 rules:   dns/attest dns/tsig dns/resolver/iterate
 2 rules:   dns/dnssec
 2 rules:   mail/smtpline mail/sasl mail/spf mail/dkim mail/dmarc mail/verdict mail/seal mail/dsn
 3 keepers: store account certs dns/journal dns/authority dns/xfr
@@ -38,6 +38,7 @@ mail/envelope     -> mail/address
 dns/zonefile      -> dns/zone
 dns/zonelint      -> dns/zone dns/zonefile
 dns/answer        -> dns/zone
+dns/attest        -> dns/zone
 dns/dnssec        -> dns/zone
 dns/view          -> dns/zone dns/zonefile dns/zonelint dns/answer
 mail/verdict      -> mail/smtpline mail/spf mail/dkim mail/dmarc
