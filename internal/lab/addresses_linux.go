@@ -29,7 +29,7 @@ func (l *Lab) ListAddresses(addresses ...string) {
 
 // startApart runs a program in a further network namespace, where an interface
 // lists its IPv4 addresses; they are reached from here as all others are.
-func (l *Lab) startApart(name string, addresses []string, program string, args ...string) *Process {
+func (l *Lab) startApart(log *Log, addresses []string, program string, args ...string) *Process {
 	l.t.Helper()
 	// It waits until its network is there.
 	cmd := exec.Command("/bin/sh", append([]string{"-c", `read go && exec "$0" "$@"`, program}, args...)...)
@@ -38,7 +38,7 @@ func (l *Lab) startApart(name string, addresses []string, program string, args .
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	p := l.launch(name, l.newLog(name), cmd)
+	p := l.launch(log.name, log, cmd)
 	l.apart++
 	pid, link := p.cmd.Process.Pid, "apart"+strconv.Itoa(l.apart)
 
@@ -47,7 +47,7 @@ func (l *Lab) startApart(name string, addresses []string, program string, args .
 	there.WriteString("link set lo up\nlink set edge up\n")
 	for _, address := range addresses {
 		// In the table that makes the whole network local, the longer prefix wins.
-		fmt.Fprintf(&here, "route add %s/32 dev %s src %s table local\n", address, link, elsewhere)
+		fmt.Fprintf(&here, "route replace %s/32 dev %s src %s table local\n", address, link, elsewhere)
 		fmt.Fprintf(&there, "addr add %s/32 dev edge\n", address)
 	}
 	there.WriteString("route add default dev edge\n")

@@ -32,7 +32,7 @@
 //
 //	192.0.2.0/24      the tree: root at 192.0.2.1, then one address a zone; Unbound at 192.0.2.53
 //	198.51.100.0/24   ours (by habit .25 and .53) and Alpha's outside
-//	203.0.113.0/24    Beta and everybody else
+//	203.0.113.0/24    Beta and everybody else, our secondaries among them
 //	10.0.0.0/8        our inner network
 //	2001:db8::/32, fd00::/8   the same for IPv6
 //

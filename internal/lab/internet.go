@@ -13,11 +13,13 @@ import (
 // Program is a name server's program.
 type Program string
 
-// The authoritative servers the lab knows. NSD is the default.
+// The authoritative servers the lab knows. NSD is the default for zones of the
+// tree; PowerDNS is a secondary only.
 const (
-	NSD  Program = "nsd"
-	BIND Program = "bind"
-	Knot Program = "knot"
+	NSD      Program = "nsd"
+	BIND     Program = "bind"
+	Knot     Program = "knot"
+	PowerDNS Program = "powerdns"
 )
 
 // Zone is one zone of the tree. The root and the top-level zones come by

@@ -189,11 +189,17 @@ func (l *Lab) program(name, debianPackage string) string {
 			return path
 		}
 	}
-	lack := fmt.Sprintf("the lab lacks %s (Debian package %s)", name, debianPackage)
+	l.lacks(name, debianPackage)
+	return ""
+}
+
+// lacks ends the test, whose world cannot be had without that package.
+func (l *Lab) lacks(what, debianPackage string) {
+	l.t.Helper()
+	lack := fmt.Sprintf("the lab lacks %s (Debian package %s)", what, debianPackage)
 	if os.Getenv("CI") == "true" {
 		l.t.Fatal(lack + ", and CI=true")
 	}
 	l.tell("skip " + lack)
 	l.t.Skip(lack)
-	return ""
 }

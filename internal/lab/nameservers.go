@@ -72,7 +72,7 @@ options {
 };
 controls { };
 %[3]s`, dir, strings.Join(addresses, "; "), entries.String()))
-	return l.startApart(name, addresses, l.program("named", "bind9"), "-4", "-g", "-n", "1", "-c", file)
+	return l.startApart(l.newLog(name), addresses, l.program("named", "bind9"), "-4", "-g", "-n", "1", "-c", file)
 }
 
 // startKnot serves zones with Knot DNS.
