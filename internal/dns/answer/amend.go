@@ -3,6 +3,8 @@ package answer
 import (
 	"slices"
 
+	"github.com/miekg/dns"
+
 	"postern/internal/dns/name"
 	"postern/internal/dns/zone"
 )
@@ -11,7 +13,12 @@ import (
 // owners touched, and in the empty non-terminals above them, only. It costs
 // what these cost, and a few copies. ok is false where Recompile has to do it:
 // where much has changed, where a cut or DNAME takes or loses what stands
-// below it, or where old has no room left or too much waste.
+// below it, where the zone denies in another way, where an NSEC3 record's owner
+// is or becomes a name as well, or where old has no room left or too much waste.
+//
+// Of a signed zone an edit touches its owner, the NSEC records before it or the
+// NSEC3 records of it and before these, and the apex: they are changed in
+// place, and the chain is copied where its members change.
 func Amend(src *zone.Zone, old *Zone, touched []name.Name) (z *Zone, ok bool) {
 	a, ok := amend(src, old, touched)
 	if !ok {
@@ -27,8 +34,10 @@ type amendment struct {
 	src    *zone.Zone
 	old    *Zone
 	nodes  []*amended // in canonical order, once all are known
+	proofs []*amended // NSEC3 records, in the order of their hashes
 	at     map[name.Name]*amended
-	most   int // nodes, beyond which the whole way is shorter
+	turns  []turn // of the chain of NSEC or NSEC3 records
+	most   int    // nodes, beyond which the whole way is shorter
 	packer packer
 }
 
@@ -37,6 +46,7 @@ type amended struct {
 	compiled // src is nil where it goes
 	name     name.Name
 	was      *owner // nil where it comes
+	turn     turn   // of an NSEC3 record
 }
 
 func amend(src *zone.Zone, old *Zone, touched []name.Name) (*amendment, bool) {
@@ -44,14 +54,16 @@ func amend(src *zone.Zone, old *Zone, touched []name.Name) (*amendment, bool) {
 		return nil, false
 	}
 	a := &amendment{
-		Zone: &Zone{origin: old.origin, nsec: old.nsec, denial: old.denial},
+		Zone: &Zone{origin: old.origin, denial: old.denial, aside: old.aside, scheme: schemeOf(src)},
 		src:  src, old: old, at: map[name.Name]*amended{}, most: 64 + src.Names()/16,
 	}
-	a.packer.origin, a.packer.hosts = a.origin, a
-	if !a.gather(touched) {
+	a.packer.origin, a.packer.hosts, a.packer.scheme = a.origin, a, a.scheme
+	if a.scheme != old.scheme || !a.gather(touched) {
 		return nil, false
 	}
-	slices.SortFunc(a.nodes, func(x, y *amended) int { return x.name.Compare(y.name) })
+	byName := func(x, y *amended) int { return x.name.Compare(y.name) }
+	slices.SortFunc(a.nodes, byName)
+	slices.SortFunc(a.proofs, byName)
 	return a, a.settle() && a.splice() && a.packAll()
 }
 
@@ -65,18 +77,53 @@ func (a *amendment) gather(touched []name.Name) bool {
 		if !n.IsBelow(a.origin) {
 			return false
 		}
+		aside, ok := a.addProof(n)
+		if !ok {
+			return false
+		}
 		// With a name may come or go empty non-terminals above it, and to the
 		// first that stays it may be the wildcard.
-		for !a.add(n) {
-			n = n.Parent()
+		for ; !aside && !a.add(n); n = n.Parent() {
+			if a.src.Node(n).Set(dns.TypeNSEC3) != nil {
+				return false // there is a name below an NSEC3 record
+			}
 		}
 	}
 	a.addReferrers()
 	// What stands below a cut or DNAME depends on it. Where the name itself
 	// comes or goes, so does all below it, and is among the nodes.
-	return len(a.nodes) <= a.most && !slices.ContainsFunc(a.nodes, func(nd *amended) bool {
+	return len(a.nodes)+len(a.proofs) <= a.most && !slices.ContainsFunc(a.nodes, func(nd *amended) bool {
 		return nd.stays() && (nd.flags^nd.was.flags)&(isCut|isDNAME) != 0
 	})
+}
+
+// addProof puts the name among the NSEC3 records, if it is of one in either
+// zone, and nothing else: aside. It reports false where it is both, or of
+// another chain.
+func (a *amendment) addProof(n name.Name) (aside, ok bool) {
+	node := a.src.Node(n)
+	now := node.Set(dns.TypeNSEC3) != nil
+	h, fits := hashOf(n, a.origin)
+	if !fits || !a.hashed() {
+		return false, !now
+	}
+	at, had := a.old.findHash(&h)
+	if !now && !had {
+		return false, true
+	}
+	if _, name := a.old.slotOf(a.packer.key(n)); name || now && !(asideOf(node) && a.scheme.proof(node)) || !now && node != nil {
+		return false, false
+	}
+	if a.at[n] == nil {
+		nd := &amended{name: n, turn: turn{head: h.head(), at: at, had: had, has: now}}
+		nd.src, nd.flags = node, isProof
+		if had {
+			nd.was = a.old.at(a.old.ring.pos[at])
+		}
+		a.at[n], a.proofs = nd, append(a.proofs, nd)
+		a.aside += int(btoi(now)) - int(btoi(had))
+	}
+	return true, true
 }
 
 // add puts the name among the nodes, if it is in either zone. It reports

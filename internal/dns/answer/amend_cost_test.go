@@ -84,7 +84,7 @@ func TestAmendTakesTheUsual(t *testing.T) {
 		{"a name below a DNAME", add("x.old.z. 60 IN A 192.0.2.9"), true},
 		{"an MX to a name below a DNAME", add("x.old.z. 60 IN A 192.0.2.9", "l.z. 60 IN MX 1 x.old.z."), true},
 		{"a CNAME in place of an address", swap("l.z. 60 IN A 192.0.2.6", "l.z. 60 IN CNAME w.z."), true},
-		{"NSEC records come", add("l.z. 60 IN NSEC z. A NSEC", "z. 60 IN NSEC l.z. SOA NSEC"), true},
+		{"NSEC records come", add("l.z. 60 IN NSEC z. A NSEC", "z. 60 IN NSEC l.z. SOA NSEC"), false},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()

@@ -13,8 +13,9 @@
 //
 // RFC 1034, Section 4.3.2 (the walk); RFC 2308 (negative answers); RFC 4592
 // (wildcards); RFC 6604 (rcode of a chain); RFC 6672 (DNAME); RFC 8482 (ANY);
-// RFC 9471 (glue). Of a presigned zone RRSIG, DS and NSEC records go along
-// where the client sets DO (RFC 4035, Section 3.1); NSEC3 proofs do not.
+// RFC 9471 (glue). Of a signed zone, where the client sets DO, RRSIG and DS
+// records and the proofs of what is not there go along: RFC 4035, Section 3.1
+// (NSEC), RFC 5155, Section 7.2 (NSEC3). Nothing here signs or validates.
 package answer
 
 import (
@@ -27,7 +28,9 @@ type Zone struct {
 	origin name.Name
 	apex   *owner
 	denial uint16 // number + 1 among the apex's sets of the SOA as negative answers carry it
-	nsec   int    // owners with an NSEC record
+	aside  int    // nodes of the source that are no names: those of NSEC3 records alone
+	scheme
+	ring
 	index
 	arena
 	order []uint32 // slots in canonical order of their names, the apex first
@@ -47,11 +50,14 @@ const (
 	Left
 	// TooLong: a DNAME led to a name of more than 255 octets.
 	TooLong
+	// Collision: a name that is not there has the NSEC3 hash of one that is, so
+	// that nothing can deny it.
+	Collision
 )
 
 // String returns the kind as a word.
 func (k Kind) String() string {
-	return [...]string{"answer", "no data", "no such name", "referral", "leaves our zones", "name too long"}[k]
+	return [...]string{"answer", "no data", "no such name", "referral", "leaves our zones", "name too long", "NSEC3 hash collision"}[k]
 }
 
 // Finder tells which zone answers a question, for chains that leave a zone.
@@ -78,7 +84,7 @@ func (z *Zone) Nodes() int { return len(z.order) }
 
 // Size returns how many octets of memory the zone takes, shared ones counted.
 func (z *Zone) Size() int {
-	n := 8*len(z.slots) + 4*len(z.order)
+	n := 8*len(z.slots) + 4*len(z.order) + 12*len(z.ring.pos)
 	for _, seg := range z.segs {
 		n += len(seg)
 	}

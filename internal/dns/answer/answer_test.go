@@ -133,13 +133,23 @@ func (w *world) ask(t testing.TB, qname string, qtype uint16, limit int, edits .
 	return out, res, true
 }
 
+// setDO asks for what signing adds.
+func setDO(m *dns.Msg) { m.SetEdns0(1232, true) }
+
+// check compares both opinions, without DO and with.
 func (w *world) check(t testing.TB, qname string, qtype uint16) {
 	t.Helper()
-	got, res, ok := w.ask(t, qname, qtype, wire.MaxTCP)
+	w.checkOne(t, qname, qtype, false)
+	w.checkOne(t, qname, qtype, true, setDO)
+}
+
+func (w *world) checkOne(t testing.TB, qname string, qtype uint16, do bool, edits ...func(*dns.Msg)) {
+	t.Helper()
+	got, res, ok := w.ask(t, qname, qtype, wire.MaxTCP-wire.OptLen, edits...)
 	if !ok {
 		return
 	}
-	want := w.oracle.ask(qname, qtype)
+	want := w.oracle.ask(qname, qtype, do)
 	fail := func(what string, got, want any) {
 		t.Helper()
 		t.Fatalf("%s %s: %s\n got %v\nwant %v", qname, dns.Type(qtype), what, got, want)
@@ -167,22 +177,33 @@ func (w *world) check(t testing.TB, qname string, qtype uint16) {
 	if len(slices.Compact(slices.Clone(extra))) != len(extra) {
 		fail("record twice", extra, nil)
 	}
-	w.checkLimits(t, qname, qtype, got)
+	// What ANY gives the oracle has compared.
+	for _, rr := range slices.Concat(got.Answer, got.Ns, got.Extra) {
+		if h := rr.Header().Rrtype; !do && h != qtype && qtype != dns.TypeANY && slices.Contains(added, h) {
+			fail("without DO", rr, nil)
+		}
+	}
+	if got.AuthenticatedData {
+		fail("AD", true, false)
+	}
+	w.checkLimits(t, qname, qtype, got, want.glue, edits)
 }
+
+// added are the types that nobody gets who does not ask for them or set DO.
+var added = []uint16{dns.TypeRRSIG, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM, dns.TypeDNSKEY, dns.TypeDS}
 
 // checkLimits asks again with room for less: the same answer but for optional
 // records, or TC and nothing.
-func (w *world) checkLimits(t testing.TB, qname string, qtype uint16, full *dns.Msg) {
+func (w *world) checkLimits(t testing.TB, qname string, qtype uint16, full *dns.Msg, glue []string, edits []func(*dns.Msg)) {
 	t.Helper()
-	for _, limit := range []int{512, 100, 80, 60} {
-		got, res, _ := w.ask(t, qname, qtype, max(limit, len(qname)+20))
+	for _, limit := range []int{512, 300, 100, 80, 60} {
+		got, res, _ := w.ask(t, qname, qtype, max(limit, len(qname)+20), edits...)
 		if res.TC {
 			continue
 		}
 		if !slices.Equal(lines(got.Answer), lines(full.Answer)) || !slices.Equal(lines(got.Ns), lines(full.Ns)) {
 			t.Fatalf("%s %s within %d octets: not the same and not truncated:\n%v", qname, dns.Type(qtype), limit, got)
 		}
-		glue := w.oracle.ask(qname, qtype).glue
 		for _, rr := range glue {
 			if !slices.Contains(lines(got.Extra), rr) {
 				t.Fatalf("%s %s within %d octets: glue %s is missing without TC", qname, dns.Type(qtype), limit, rr)

@@ -12,6 +12,7 @@ import (
 //	its sets, first those that answer questions, then those that only go along
 //	their packed records
 //	their relocs and links
+//	where NSEC3 denies: the hash of "*" below it, but for a cut, and its own
 //
 // Other owners are named by their slot in the index + 1, with 0 for none: a
 // slot stays the same while the owner's run of octets moves.
@@ -31,6 +32,7 @@ const (
 	isDNAME
 	isHost // has addresses
 	hasNSEC
+	isProof // no name, but an NSEC3 record: see proofKey
 )
 
 // set is one packed RRset: records one after the other, each with the owner
@@ -102,6 +104,16 @@ func (o *owner) find(t uint16) *set {
 // records returns the packed records of a set.
 func (o *owner) records(s *set) []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(o), s.at)), s.size)
+}
+
+// hash returns the NSEC3 hash of the owner's name: see reached.
+func (o *owner) hash() *hash {
+	return (*hash)(unsafe.Add(unsafe.Pointer(o), int(o.size)-hashLen))
+}
+
+// wildHash returns that of "*" below the owner's name, which is no cut.
+func (o *owner) wildHash() *hash {
+	return (*hash)(unsafe.Add(unsafe.Pointer(o), int(o.size)-2*hashLen))
 }
 
 func (o *owner) relocs(s *set) []uint32 {

@@ -18,8 +18,10 @@ type compiler struct {
 	*Zone
 	old    *Zone
 	nodes  []compiled
-	number []uint32 // by slot: number + 1 of the node that has it
-	above  []int    // the chain of nodes from the apex to the node at hand
+	proofs []compiled // NSEC3 records, in the order of their hashes
+	held   *zone.Node // the node before, if nothing but a name below it makes it a name
+	number []uint32   // by slot: number + 1 of the node that has it
+	above  []int      // the chain of nodes from the apex to the node at hand
 	packer packer
 }
 
@@ -33,9 +35,9 @@ type compiled struct {
 }
 
 func compile(src *zone.Zone, old *Zone) *Zone {
-	c := &compiler{Zone: &Zone{origin: src.Origin()}}
-	c.packer.origin, c.packer.hosts = c.origin, c
-	count := src.Names()
+	c := &compiler{Zone: &Zone{origin: src.Origin(), scheme: schemeOf(src)}}
+	c.packer.origin, c.packer.hosts, c.packer.scheme = c.origin, c, c.scheme
+	count := c.names(src)
 	c.nodes = make([]compiled, 0, count)
 	if old != nil && old.origin == c.origin && old.sparing() && 16*count >= len(old.slots) {
 		c.old, c.seed, c.mask = old, old.seed, old.mask
@@ -50,7 +52,7 @@ func compile(src *zone.Zone, old *Zone) *Zone {
 	}
 	c.number = make([]uint32, len(c.slots))
 	for n := range src.Nodes() {
-		if c.enter(n); 2*c.taken > len(c.slots) {
+		if c.take(n); 2*c.taken > len(c.slots) {
 			return compile(src, nil) // too many names have come and gone
 		}
 	}
@@ -58,6 +60,7 @@ func compile(src *zone.Zone, old *Zone) *Zone {
 	c.setOrder()
 	c.packAll(src)
 	c.apex, c.denial = c.linked(c.nodes[0].slot), c.packer.denial
+	c.aside = src.Names() - len(c.nodes)
 	return c.Zone
 }
 
@@ -71,6 +74,44 @@ func (z *Zone) sparing() bool {
 	return len(z.segs) < maxSegs/2 && total-z.live <= z.live/2+segLen/64
 }
 
+// names returns how many names there are: take tells them from NSEC3 records.
+func (c *compiler) names(src *zone.Zone) int {
+	count := src.Names()
+	if !c.hashed() {
+		return count // or a few more than there are
+	}
+	var held *zone.Node
+	for n := range src.Nodes() {
+		if held != nil && n.Name.IsBelow(held.Name) {
+			count++
+		}
+		if held = nil; asideOf(n) {
+			held = n
+			count--
+		}
+	}
+	return count
+}
+
+// take enters the node as a name, as the place of NSEC3 records, or as both.
+// Canonical order tells of names below it right after it.
+func (c *compiler) take(src *zone.Node) {
+	if c.held != nil && src.Name.IsBelow(c.held.Name) {
+		c.enter(c.held)
+	}
+	c.held = nil
+	if src.Set(dns.TypeNSEC3) != nil {
+		if _, ok := hashOf(src.Name, c.origin); ok && c.scheme.proof(src) {
+			c.proofs = append(c.proofs, compiled{src: src, flags: isProof})
+		}
+		if asideOf(src) {
+			c.held = src
+			return
+		}
+	}
+	c.enter(src)
+}
+
 // enter gives the node its slot, and finds its place in the tree. Canonical
 // order is depth first: the parent is the last node above.
 func (c *compiler) enter(src *zone.Node) {
@@ -80,7 +121,6 @@ func (c *compiler) enter(src *zone.Node) {
 		c.above = c.above[:len(c.above)-1]
 	}
 	nd.flags = flagsOf(src, number == 0)
-	c.nsec += int(btoi(nd.flags&hasNSEC != 0))
 	if len(c.above) > 0 {
 		nd.inherit(&c.nodes[c.above[len(c.above)-1]])
 	}
@@ -125,6 +165,10 @@ func (nd *compiled) inherit(parent *compiled) {
 		parent.wild = nd.slot + 1
 	}
 }
+
+// reached reports whether a question can end at the node: not where another
+// rules over it.
+func (nd *compiled) reached() bool { return nd.over == 0 || nd.over == nd.slot+1 }
 
 // claim returns the slot of the name, taking a free one where it has none. A
 // slot without a position yet is told by its number.
@@ -185,6 +229,12 @@ func (c *compiler) setOrder() {
 // packAll packs every node, and keeps the runs that are new.
 func (c *compiler) packAll(src *zone.Zone) {
 	w := writer{arena: &c.arena}
+	switch c.deny {
+	case byName:
+		c.ring = ring{make([]uint64, 0, len(c.nodes)), make([]uint32, 0, len(c.nodes))}
+	case byHash, byCost:
+		c.ring = ring{make([]uint64, 0, len(c.proofs)), make([]uint32, 0, len(c.proofs))}
+	}
 	if c.old == nil {
 		w.expect = 72*src.Records() + segLen/16 // about: what is left over is given back
 	}
@@ -193,12 +243,37 @@ func (c *compiler) packAll(src *zone.Zone) {
 		run := c.packer.pack(nd, src)
 		slot := &c.slots[nd.slot]
 		c.live += len(run)
-		if pos := uint32(*slot); pos != gone && bytes.Equal(run, c.old.at(pos).run()) {
-			continue
+		if pos := uint32(*slot); pos == gone || !bytes.Equal(run, c.old.at(pos).run()) {
+			*slot = *slot>>32<<32 | uint64(w.put(run))
 		}
-		*slot = *slot>>32<<32 | uint64(w.put(run))
+		if c.deny == byName && nd.flags&hasNSEC != 0 && nd.reached() {
+			c.link(headOf(nd.src.Name, c.origin), uint32(*slot))
+		}
 	}
+	c.packProofs(src, &w)
 	w.end()
+}
+
+// packProofs packs the NSEC3 records.
+func (c *compiler) packProofs(src *zone.Zone, w *writer) {
+	for i := range c.proofs {
+		nd := &c.proofs[i]
+		h, _ := hashOf(nd.src.Name, c.origin)
+		run := c.packer.pack(nd, src)
+		c.live += len(run)
+		if c.old != nil && c.old.hashed() {
+			if at, found := c.old.findHash(&h); found && bytes.Equal(run, c.old.at(c.old.ring.pos[at]).run()) {
+				c.link(h.head(), c.old.ring.pos[at])
+				continue
+			}
+		}
+		c.link(h.head(), w.put(run))
+	}
+}
+
+// link puts a record at the end of the ring.
+func (c *compiler) link(head uint64, pos uint32) {
+	c.heads, c.ring.pos = append(c.heads, head), append(c.ring.pos, pos)
 }
 
 // writer appends runs to an arena, in segments of its own.

@@ -21,6 +21,7 @@ type opinion struct {
 	aa                bool
 	left              bool
 	grows             bool // the last step was a DNAME that leads below itself
+	do                bool // asked with DO
 	answer, authority []string
 	glue              []string // must be there, or TC
 	extra             []string // may be there
@@ -32,6 +33,10 @@ func newOracle(zones map[string][]dns.RR) *oracle {
 		r := records{}
 		for _, rr := range rrs {
 			owner := strings.ToLower(rr.Header().Name)
+			// RFC 5155, Section 7.2.8: these make no name.
+			if sig, ok := rr.(*dns.RRSIG); rr.Header().Rrtype == dns.TypeNSEC3 || ok && sig.TypeCovered == dns.TypeNSEC3 {
+				owner = apart
+			}
 			r[owner] = append(r[owner], rr)
 		}
 		o.zones[strings.ToLower(origin)] = r
@@ -81,8 +86,8 @@ func (r records) get(n string, t uint16) []dns.RR {
 	return out
 }
 
-func (o *oracle) ask(qname string, qtype uint16) opinion {
-	op := opinion{aa: true}
+func (o *oracle) ask(qname string, qtype uint16, do bool) opinion {
+	op := opinion{aa: true, do: do}
 	seen := []string{}
 	for name := strings.ToLower(qname); ; {
 		origin, ok := o.zoneOf(name, qtype)
@@ -112,11 +117,11 @@ func (r records) ask(op *opinion, origin, name string, qtype uint16, first bool)
 	for {
 		cut := at != origin && len(r.get(at, dns.TypeNS)) > 0
 		if cut && (at != name || qtype != dns.TypeDS) {
-			r.refer(op, at, first)
+			r.refer(op, origin, at, first)
 			return ""
 		}
 		if at == name {
-			return r.match(op, origin, name, r[at], qtype)
+			return r.match(op, origin, name, at, r[at], qtype)
 		}
 		if d := r.get(at, dns.TypeDNAME); len(d) > 0 {
 			return r.dname(op, d[0].(*dns.DNAME), at, name)
@@ -128,21 +133,31 @@ func (r records) ask(op *opinion, origin, name string, qtype uint16, first bool)
 		}
 		star := "*." + strings.TrimPrefix(at, ".")
 		if r.exists(star) {
-			return r.match(op, origin, name, r[star], qtype)
+			r.denyCloser(op, origin, name, at)
+			return r.match(op, origin, name, star, r[star], qtype)
 		}
 		op.rcode = dns.RcodeNameError
-		op.authority = append(op.authority, r.negative(origin))
+		op.authority = append(op.authority, r.negative(op, origin)...)
+		r.denyName(op, origin, name, at)
 		return ""
 	}
 }
 
-func (r records) negative(origin string) string {
+func (r records) negative(op *opinion, origin string) []string {
 	soa := dns.Copy(r.get(origin, dns.TypeSOA)[0]).(*dns.SOA)
 	soa.Hdr.Ttl = min(soa.Hdr.Ttl, soa.Minttl)
-	return text(soa, origin)
+	out := []string{text(soa, origin)}
+	if op.do {
+		for _, sig := range r.signatures(origin, dns.TypeSOA) {
+			sig = dns.Copy(sig)
+			sig.Header().Ttl = soa.Hdr.Ttl
+			out = append(out, text(sig, origin))
+		}
+	}
+	return out
 }
 
-func (r records) match(op *opinion, origin, name string, set []dns.RR, qtype uint16) string {
+func (r records) match(op *opinion, origin, name, at string, set []dns.RR, qtype uint16) string {
 	var hits []dns.RR
 	for _, rr := range set {
 		if rr.Header().Rrtype == qtype {
@@ -150,9 +165,20 @@ func (r records) match(op *opinion, origin, name string, set []dns.RR, qtype uin
 		}
 	}
 	if qtype == dns.TypeANY && len(set) > 0 {
-		// RFC 8482 leaves the choice open: the smallest type number here.
-		least := slices.MinFunc(set, func(a, b dns.RR) int { return int(a.Header().Rrtype) - int(b.Header().Rrtype) })
-		return r.match(op, origin, name, slices.DeleteFunc(slices.Clone(set), func(rr dns.RR) bool {
+		// RFC 8482 leaves the choice open: the smallest type number here, of what
+		// signing added last.
+		rank := func(rr dns.RR) int {
+			switch t := rr.Header().Rrtype; t {
+			case dns.TypeNSEC:
+				return 1 << 16
+			case dns.TypeRRSIG:
+				return 1 << 17
+			default:
+				return int(t)
+			}
+		}
+		least := slices.MinFunc(set, func(a, b dns.RR) int { return rank(a) - rank(b) })
+		return r.match(op, origin, name, at, slices.DeleteFunc(slices.Clone(set), func(rr dns.RR) bool {
 			return rr.Header().Rrtype != least.Header().Rrtype
 		}), least.Header().Rrtype)
 	}
@@ -161,19 +187,22 @@ func (r records) match(op *opinion, origin, name string, set []dns.RR, qtype uin
 		op.extra = append(op.extra, r.addresses(pointsTo(rr))...)
 	}
 	if len(hits) > 0 {
+		op.sign(&op.answer, r, at, qtype, name)
 		return ""
 	}
 	for _, rr := range set {
 		if c, ok := rr.(*dns.CNAME); ok {
 			op.answer = append(op.answer, text(rr, name))
+			op.sign(&op.answer, r, at, dns.TypeCNAME, name)
 			return strings.ToLower(c.Target)
 		}
 	}
-	op.authority = append(op.authority, r.negative(origin))
+	op.authority = append(op.authority, r.negative(op, origin)...)
+	r.denyType(op, origin, name, at)
 	return ""
 }
 
-func (r records) refer(op *opinion, cut string, first bool) {
+func (r records) refer(op *opinion, origin, cut string, first bool) {
 	op.aa = op.aa && !first
 	for _, rr := range r.get(cut, dns.TypeNS) {
 		op.authority = append(op.authority, text(rr, cut))
@@ -183,11 +212,22 @@ func (r records) refer(op *opinion, cut string, first bool) {
 		}
 		op.extra = append(op.extra, r.addresses(ns)...)
 	}
+	if !op.do {
+		return
+	}
+	for _, ds := range r.get(cut, dns.TypeDS) {
+		op.authority = append(op.authority, text(ds, cut))
+	}
+	op.sign(&op.authority, r, cut, dns.TypeDS, cut)
+	if len(r.get(cut, dns.TypeDS)) == 0 {
+		r.denyType(op, origin, cut, cut)
+	}
 }
 
 func (r records) dname(op *opinion, d *dns.DNAME, owner, name string) string {
 	if line := text(d, owner); !slices.Contains(op.answer, line) {
 		op.answer = append(op.answer, line)
+		op.sign(&op.answer, r, owner, dns.TypeDNAME, owner)
 	}
 	prefix := strings.TrimSuffix(name, owner)
 	if owner == "." {
@@ -209,7 +249,7 @@ func (r records) dname(op *opinion, d *dns.DNAME, owner, name string) string {
 func (r records) addresses(n string) []string {
 	var out []string
 	for _, t := range []uint16{dns.TypeA, dns.TypeAAAA} {
-		for _, rr := range r.get(n, t) {
+		for _, rr := range append(r.get(n, t), r.signatures(n, t)...) {
 			out = append(out, text(rr, n))
 		}
 	}

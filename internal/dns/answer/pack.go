@@ -19,11 +19,13 @@ type packer struct {
 	hosts  hosts
 	denial uint16 // number + 1 among the apex's sets of the SOA of negative answers
 	packed int    // runs so far
+	scheme        // by which names are hashed
 
 	run  []byte
 	sets []set
-	of   []dns.RR // the RRSIGs of the set at hand
-	wide []byte   // a record as the library packs it
+	kept []zone.RRset // of the node at hand
+	some []dns.RR     // the RRSIGs of the set at hand
+	wide []byte       // a record as the library packs it
 	keys [264]byte
 
 	// Of the set at hand:
@@ -63,8 +65,8 @@ func (p *packer) pack(nd *compiled, src *zone.Zone) []byte {
 	node := nd.src
 	p.packed++
 	p.sets = p.sets[:0]
-	sigs := node.Set(dns.TypeRRSIG)
-	total := len(node.Sets)
+	sigs := p.keep(nd)
+	total := len(p.kept)
 	if sigs != nil {
 		total *= 2
 	}
@@ -74,43 +76,150 @@ func (p *packer) pack(nd *compiled, src *zone.Zone) []byte {
 	}
 	p.run = append(p.run[:0], make([]byte, ownerLen)...)
 	p.run = append(p.run, node.Name...)
+	if nd.flags&isProof != 0 {
+		p.run = p.run[:ownerLen+proofLen]
+		p.run[ownerLen] = proofMark
+	}
+	length := len(p.run) - ownerLen
 	p.pad(8)
 	p.run = append(p.run, make([]byte, total*setLen)...)
-	for i := range node.Sets {
-		p.packSet(nd, node.Sets[i].Type, node.Sets[i].RRs, true)
+	for i := range p.kept {
+		p.packSet(nd, p.kept[i].Type, p.kept[i].RRs, true)
 	}
-	if sigs != nil {
-		for i := range node.Sets {
-			p.sets[i].sig = p.packSigs(nd, sigs, node.Sets[i].Type, nil)
-		}
+	count := len(p.sets)
+	switch {
+	case sigs == nil:
+	case nd.flags&isProof != 0:
+		p.sets[0].sig = p.packSigs(nd, sigs, dns.TypeNSEC3, nil)
+	default:
+		p.shareSigs(sigs)
 	}
 	if apex {
 		p.packDenial(nd, src, sigs)
 	}
+	p.packHashes(nd)
 	write(p.run, owner{
-		over: nd.over, wild: nd.wild, size: uint32(len(p.run)), nset: uint16(len(node.Sets)),
-		nameLen: uint8(len(node.Name)), flags: nd.flags,
+		over: nd.over, wild: nd.wild, size: uint32(len(p.run)), nset: uint16(count),
+		nameLen: uint8(length), flags: nd.flags,
 	}, p.sets)
 	return p.run
+}
+
+// keep chooses the node's sets that answer questions, those that signing adds
+// last: for an NSEC3 record it alone, else all but NSEC3 records, which are not
+// asked for (RFC 5155, Section 7.2.8). It returns the RRSIGs, too.
+func (p *packer) keep(nd *compiled) (sigs *zone.RRset) {
+	p.kept = p.kept[:0]
+	var nsec *zone.RRset
+	mixed := false // RRSIGs of NSEC3 records stand among the others
+	for i := range nd.src.Sets {
+		switch set := &nd.src.Sets[i]; {
+		case set.Type == dns.TypeRRSIG:
+			sigs = set
+		case set.Type == dns.TypeNSEC:
+			nsec = set
+		case set.Type == dns.TypeNSEC3:
+			mixed = true
+			fallthrough
+		default:
+			if (set.Type == dns.TypeNSEC3) == (nd.flags&isProof != 0) {
+				p.kept = append(p.kept, *set)
+			}
+		}
+	}
+	if nd.flags&isProof != 0 {
+		return sigs
+	}
+	if nsec != nil {
+		p.kept = append(p.kept, *nsec)
+	}
+	if sigs != nil && mixed {
+		sigs = without(sigs, dns.TypeNSEC3)
+	}
+	if sigs != nil {
+		p.kept = append(p.kept, *sigs)
+	}
+	return sigs
+}
+
+// without returns the RRSIGs but those that cover type t; nil for none.
+func without(sigs *zone.RRset, t uint16) *zone.RRset {
+	rest := zone.RRset{Type: sigs.Type, TTL: sigs.TTL}
+	for _, rr := range sigs.RRs {
+		if sig, ok := rr.(*dns.RRSIG); !ok || sig.TypeCovered != t {
+			rest.RRs = append(rest.RRs, rr)
+		}
+	}
+	if len(rest.RRs) == 0 {
+		return nil
+	}
+	return &rest
+}
+
+// shareSigs gives each set its RRSIGs: those of one type stand together in the
+// last set, which holds all of them (RFC 4034, Sections 3.1 and 6.3).
+func (p *packer) shareSigs(sigs *zone.RRset) {
+	all := p.sets[len(p.sets)-1]
+	at, count := all.at, len(p.sets)-1
+	for i := 0; i < len(sigs.RRs); {
+		t, part := covered(sigs.RRs[i]), set{at: at, typ: dns.TypeRRSIG}
+		for ; i < len(sigs.RRs) && covered(sigs.RRs[i]) == t; i++ {
+			size := 12 + uint32(binary.BigEndian.Uint16(p.run[at+10:]))
+			part.size, part.count, at = part.size+size, part.count+1, at+size
+		}
+		for j := range p.sets[:count] {
+			if s := &p.sets[j]; s.typ == t && s.sig == 0 {
+				p.sets = append(p.sets, part)
+				p.sets[j].sig = uint16(len(p.sets))
+				break
+			}
+		}
+	}
+}
+
+func covered(rr dns.RR) uint16 {
+	if sig, ok := rr.(*dns.RRSIG); ok {
+		return sig.TypeCovered
+	}
+	return 0
 }
 
 // packSigs packs the RRSIGs that cover type t, as change makes them, and
 // returns their set's number + 1; 0 where there are none.
 func (p *packer) packSigs(nd *compiled, sigs *zone.RRset, t uint16, change func(dns.RR) dns.RR) uint16 {
-	p.of = p.of[:0]
+	p.some = p.some[:0]
 	for _, rr := range sigs.RRs {
-		if sig, ok := rr.(*dns.RRSIG); ok && sig.TypeCovered == t {
+		if covered(rr) == t {
 			if change != nil {
 				rr = change(rr)
 			}
-			p.of = append(p.of, rr)
+			p.some = append(p.some, rr)
 		}
 	}
-	if len(p.of) == 0 {
+	if len(p.some) == 0 {
 		return 0
 	}
-	p.packSet(nd, dns.TypeRRSIG, p.of, false)
+	p.packSet(nd, dns.TypeRRSIG, p.some, false)
 	return uint16(len(p.sets))
+}
+
+// packHashes ends the run of a name that a proof may need with its hashes: they
+// are taken here, so that no question has to.
+func (p *packer) packHashes(nd *compiled) {
+	if p.deny != byHash || nd.flags&isProof != 0 || !nd.reached() {
+		return
+	}
+	own := p.scheme.of(p.octets(nd.src.Name, ""))
+	if nd.over == 0 {
+		wild := p.scheme.of(p.octets(nd.src.Name, "\x01*"))
+		p.run = append(p.run, wild[:]...)
+	}
+	p.run = append(p.run, own[:]...)
+}
+
+// octets returns the name below the first label, until the next call.
+func (p *packer) octets(n name.Name, label string) []byte {
+	return append(append(p.keys[:0], label...), n...)
 }
 
 // packDenial packs the SOA, and its RRSIGs, as negative answers carry it: with

@@ -79,7 +79,11 @@ func randomQuestion(r *rand.Rand, origins []string) (string, uint16) {
 	}
 	parts = append(parts, strings.TrimSuffix(origins[r.IntN(len(origins))], "."))
 	qname := strings.TrimSuffix(strings.Join(parts, "."), ".") + "."
-	types := []uint16{dns.TypeA, dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeCNAME, dns.TypeDNAME, dns.TypeDS, dns.TypeMX, dns.TypeSRV, dns.TypeTXT, dns.TypeSOA, dns.TypeANY}
+	if r.IntN(8) == 0 {
+		parts[0] = hashName([]string{qname, under("a", qname), under("b", qname)}[r.IntN(3)], 0, "")
+		qname = strings.TrimSuffix(strings.Join(parts, "."), ".") + "."
+	}
+	types := []uint16{dns.TypeNSEC, dns.TypeRRSIG, dns.TypeNSEC3, dns.TypeNSEC3PARAM, dns.TypeDNSKEY, dns.TypeA, dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeCNAME, dns.TypeDNAME, dns.TypeDS, dns.TypeMX, dns.TypeSRV, dns.TypeTXT, dns.TypeSOA, dns.TypeANY}
 	return qname, types[r.IntN(len(types))]
 }
 
@@ -90,7 +94,7 @@ func judge(t *testing.T, seed uint64, zones, questions int) {
 		origins := [][]string{{"z."}, {"z.", "a.z."}, {"z.", "y.", "b.a.z."}, {"."}, {".", "a.", "b.a."}}[r.IntN(5)]
 		var texts []string
 		for _, o := range origins {
-			texts = append(texts, randomZone(r, o, origins))
+			texts = append(texts, randomChain(r).text(t, randomZone(r, o, origins)))
 		}
 		w := newWorld(t, texts...)
 		for range questions {

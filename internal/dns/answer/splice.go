@@ -33,7 +33,6 @@ func (a *amendment) settle() bool {
 		if nd.name != a.origin {
 			a.place(nd)
 		}
-		a.nsec += int(btoi(nd.flags&hasNSEC != 0)) - int(btoi(nd.had()&hasNSEC != 0))
 	}
 	return true
 }
@@ -96,7 +95,7 @@ func (a *amendment) host(n name.Name) (slot uint32, rule uint8, ok bool) {
 func (a *amendment) splice() bool {
 	a.order = a.old.order
 	if slices.ContainsFunc(a.nodes, func(nd *amended) bool { return !nd.stays() }) {
-		order, at := make([]uint32, 0, a.src.Names()), 0
+		order, at := make([]uint32, 0, a.src.Names()-a.aside), 0
 		for _, nd := range a.nodes {
 			if nd.stays() {
 				continue
@@ -111,7 +110,7 @@ func (a *amendment) splice() bool {
 		}
 		a.order = append(order, a.old.order[at:]...)
 	}
-	return len(a.order) == a.src.Names()
+	return len(a.order) == a.src.Names()-a.aside
 }
 
 // rank returns how many names stand before n in canonical order.
@@ -121,41 +120,91 @@ func (z *Zone) rank(n name.Name) int {
 
 // packAll packs the nodes and puts what is new into one segment: at the end of
 // a copy of the last, if that is small. It reports false where there is too
-// much for one.
+// much for one, or where the chain is not what it is said to be.
 func (a *amendment) packAll() bool {
-	segs, tail := a.old.segs, []byte(nil)
-	if last := segs[len(segs)-1]; len(last) < smallSeg {
-		segs, tail = segs[:len(segs)-1], last
+	add := addition{amendment: a, segs: a.old.segs}
+	if last := add.segs[len(add.segs)-1]; len(last) < smallSeg {
+		add.segs, add.tail = add.segs[:len(add.segs)-1], last
 	}
-	var fresh []byte
 	a.live = a.old.live
 	for _, nd := range a.nodes {
-		if nd.was != nil {
+		pos := uint32(gone)
+		if nd.src != nil {
+			a.slots[nd.slot] = a.slots[nd.slot]>>32<<32 | uint64(add.put(nd, uint32(a.slots[nd.slot])))
+			pos = uint32(a.slots[nd.slot])
+		} else {
 			a.live -= int(nd.was.size)
 		}
-		if nd.src == nil {
-			continue
-		}
-		run := a.packer.pack(&nd.compiled, a.src)
-		a.live += len(run)
-		if nd.was != nil && bytes.Equal(run, nd.was.run()) {
-			continue
-		}
-		pos := len(segs)<<segBits | (len(tail)+len(fresh))/unit
-		a.slots[nd.slot] = a.slots[nd.slot]>>32<<32 | uint64(pos)
-		fresh = append(fresh, run...)
-		fresh = append(fresh, make([]byte, padded(len(run))-len(run))...)
-		if len(tail)+len(fresh) > segLen {
+		if a.deny == byName && !a.turnName(nd, pos) {
 			return false
 		}
 	}
+	for _, nd := range a.proofs {
+		if t := &nd.turn; t.has {
+			t.pos = gone
+			if t.had {
+				t.pos = a.old.ring.pos[t.at]
+			}
+			t.pos = add.put(nd, t.pos)
+		} else {
+			a.live -= int(nd.was.size)
+		}
+		a.turns = append(a.turns, nd.turn)
+	}
+	if len(add.tail)+len(add.fresh) > segLen {
+		return false
+	}
+	a.ring = a.old.turned(a.turns)
 	a.segs = a.old.segs
-	if len(fresh) > 0 {
-		a.segs = append(slices.Clip(segs), slices.Concat(tail, fresh))
+	if len(add.fresh) > 0 {
+		a.segs = append(slices.Clip(add.segs), slices.Concat(add.tail, add.fresh))
 	}
 	a.apex = a.linked(a.order[0])
 	if a.at[a.origin] != nil {
 		a.denial = a.packer.denial
 	}
 	return true
+}
+
+// turnName notes what becomes of the NSEC record of a node, which is at pos.
+func (a *amendment) turnName(nd *amended, pos uint32) bool {
+	t := turn{
+		had: nd.was != nil && nd.was.flags&hasNSEC != 0 && (nd.was.over == 0 || nd.was.over == nd.slot+1),
+		has: nd.src != nil && nd.flags&hasNSEC != 0 && nd.reached(), pos: pos,
+	}
+	if !t.had && !t.has {
+		return true
+	}
+	t.head = headOf(nd.name, a.origin)
+	found := false
+	t.at, found = a.old.findName([]byte(nd.name))
+	a.turns = append(a.turns, t)
+	return found == t.had
+}
+
+// addition is the runs that are new.
+type addition struct {
+	*amendment
+	segs  [][]byte // those that stay, less one whose octets are the tail
+	tail  []byte
+	fresh []byte
+}
+
+// put packs the node, which was at pos, and returns where it is now.
+func (a *addition) put(nd *amended, pos uint32) uint32 {
+	run := a.packer.pack(&nd.compiled, a.src)
+	a.live += len(run)
+	if nd.was != nil {
+		a.live -= int(nd.was.size)
+		if bytes.Equal(run, nd.was.run()) {
+			return pos
+		}
+	}
+	at := len(a.tail) + len(a.fresh)
+	if at > segLen {
+		return pos // too much, which packAll sees
+	}
+	a.fresh = append(a.fresh, run...)
+	a.fresh = append(a.fresh, make([]byte, padded(len(run))-len(run))...)
+	return uint32(len(a.segs)<<segBits | at/unit)
 }

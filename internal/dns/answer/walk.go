@@ -64,7 +64,10 @@ func (a *Answer) Append(z *Zone, dst []byte, q *wire.Query, limit int, find Find
 	}
 	a.putProofs()
 	a.Result.Zone = a.zone
-	if a.TC {
+	if a.collided {
+		a.Result = Result{Kind: Collision, Rcode: wire.ServFail, Zone: a.zone}
+	}
+	if a.TC || a.collided {
 		a.Counts = wire.Counts{Question: 1}
 		return a.msg[:q.End]
 	}
@@ -74,23 +77,24 @@ func (a *Answer) Append(z *Zone, dst []byte, q *wire.Query, limit int, find Find
 // walk is the state of one answer: RFC 1034, Section 4.3.2 with the steps
 // taken by lookup instead of label by label.
 type walk struct {
-	res    *Result
-	zone   *Zone
-	find   Finder
-	q      *wire.Query
-	msg    []byte
-	limit  int
-	name   []byte              // the name at hand, in lower case, zeros after it
-	at     int                 // where in msg it stands
-	origin int                 // where in msg the zone's name stands
-	proofs *proofs             // for DO: NSEC records for the authority section
-	owners [maxHops + 1]uint16 // where the owner of each CNAME stands
-	dnames [maxHops + 2]uint16 // and the DNAME that made it; 0 for none
+	res      *Result
+	zone     *Zone
+	find     Finder
+	q        *wire.Query
+	msg      []byte
+	limit    int
+	name     []byte              // the name at hand, in lower case, zeros after it
+	at       int                 // where in msg it stands
+	origin   int                 // where in msg the zone's name stands
+	proofs   proofs              // for DO: what is to go into the authority section
+	collided bool                // a proof cannot be given
+	owners   [maxHops + 1]uint16 // where the owner of each CNAME stands
+	dnames   [maxHops + 2]uint16 // and the DNAME that made it; 0 for none
 }
 
 // begin sets all but owners, of which no more is read than was written.
 func (w *walk) begin(res *Result, z *Zone, msg []byte, q *wire.Query, limit int, find Finder) {
-	w.res, w.zone, w.find, w.q, w.msg, w.limit, w.proofs = res, z, find, q, msg, limit, nil
+	w.res, w.zone, w.find, w.q, w.msg, w.limit, w.collided = res, z, find, q, msg, limit, false
 	w.name, w.at = q.Wire(), wire.HeaderLen
 	w.origin = wire.HeaderLen + len(w.name) - len(z.origin)
 	w.dnames[0] = 0
@@ -114,12 +118,12 @@ func (w *walk) step(o *owner) bool {
 		}
 	}
 	if there {
-		return w.node(o, false)
+		return w.node(o, nil)
 	}
 	// RFC 4592, Section 3.3.1: the source of synthesis is the asterisk right
 	// below the closest encloser, and no other.
 	if o.wild != 0 {
-		return w.wildcard(w.zone.linked(o.wild - 1))
+		return w.wildcard(o, w.zone.linked(o.wild-1))
 	}
 	w.nxdomain(o)
 	return false
@@ -161,11 +165,12 @@ func (w *walk) encloser() *owner {
 	return found
 }
 
-// node answers from owner o, which is the name's own or a wildcard.
-func (w *walk) node(o *owner, wild bool) bool {
+// node answers from owner o, which is the name's own, or the wildcard below the
+// closest encloser, which else is nil.
+func (w *walk) node(o, encloser *owner) bool {
 	t := w.q.Type
 	if t == dns.TypeANY {
-		w.any(o)
+		w.any(o, encloser)
 		return false
 	}
 	if s := o.find(t); s != nil {
@@ -175,7 +180,7 @@ func (w *walk) node(o *owner, wild bool) bool {
 	if o.flags&isAlias != 0 {
 		return w.cname(o, o.find(dns.TypeCNAME))
 	}
-	w.nodata(o, wild)
+	w.nodata(o, encloser)
 	return false
 }
 
@@ -189,11 +194,12 @@ func (w *walk) positive(o *owner, s *set) {
 }
 
 // any gives one RRset of the node (RFC 8482, Section 4.1), not all.
-func (w *walk) any(o *owner) {
+func (w *walk) any(o, encloser *owner) {
 	if o.nset == 0 {
-		w.nodata(o, false)
+		w.nodata(o, encloser)
 		return
 	}
+	// What signing adds stands last.
 	w.put(o, o.set(0), w.at, &w.res.Counts.Answer)
 }
 
@@ -224,9 +230,7 @@ func (w *walk) secureReferral(cut *owner, at int) {
 		w.put(cut, ds, at, &w.res.Counts.Authority)
 		return
 	}
-	if nsec := cut.find(dns.TypeNSEC); nsec != nil {
-		w.put(cut, nsec, at, &w.res.Counts.Authority)
-	}
+	w.denyDS(cut, at)
 }
 
 // additional adds the addresses of the names in the set whose block stands at
@@ -259,11 +263,11 @@ func (w *walk) additional(o *owner, s *set, base int) {
 }
 
 // nodata says that the name is there but not the type.
-func (w *walk) nodata(o *owner, wild bool) {
+func (w *walk) nodata(o, encloser *owner) {
 	w.res.Kind = NoData
 	w.soa()
-	if w.q.DO && w.zone.nsec > 0 {
-		w.denyType(o, wild)
+	if w.q.DO {
+		w.denyType(o, encloser)
 	}
 }
 
@@ -272,7 +276,7 @@ func (w *walk) nxdomain(o *owner) {
 	// RFC 6604, Section 3: the code of a chain is that of its last name.
 	w.res.Kind, w.res.Rcode = NXDomain, wire.NXDomain
 	w.soa()
-	if w.q.DO && w.zone.nsec > 0 {
+	if w.q.DO {
 		w.denyName(o)
 	}
 }
