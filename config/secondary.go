@@ -185,33 +185,21 @@ func (b *builder) checkListings(zone string, lists []listing) {
 	}
 }
 
-// sees holds what a peer signs with against the view it is to be given:
-// its transfers go by its entry, its other questions by key, listener and
-// address like anyone's.
+// sees refuses a peer whose every key chooses another view than the one it is
+// to be given.
 func (b *builder) sees(p placed) {
-	var v View
-	for _, o := range b.checked.Views {
-		if o.Name == p.view {
-			v = o
-		}
-	}
-	if v.Name == "" || len(p.Keys) == 0 {
+	if len(p.Keys) == 0 || slices.ContainsFunc(p.Keys, func(k string) bool {
+		owner := b.keyOwner(k)
+		return owner == "" || owner == p.view
+	}) {
 		return
 	}
-	for _, k := range p.Keys {
-		if owner := b.keyOwner(k); owner != "" && owner != p.view {
-			b.file.errorAt(p.at, fmt.Sprintf("the key %q of the peer %q belongs to the view %q", k, p.Name, owner), fmt.Sprintf("give it a key of its own for the view %q", p.view))
-			return
-		}
-	}
-	seen := v.Any || len(p.From) > 0 && !slices.ContainsFunc(p.From, func(f netip.Prefix) bool { return !covers(v.Clients, f) })
-	if !seen && !slices.ContainsFunc(p.Keys, func(k string) bool { return slices.Contains(v.Keys, k) }) {
-		b.file.warnAt(p.at, fmt.Sprintf("the peer %q may ask for the serial from where the view %q is not seen", p.Name, p.view), fmt.Sprintf("add keys = [%s] to the view", quoted(p.Keys[0]+".")))
-	}
+	b.file.errorAt(p.at, fmt.Sprintf("the key %q of the peer %q belongs to the view %q", p.Keys[0], p.Name, b.keyOwner(p.Keys[0])), fmt.Sprintf("give it a key of its own for the view %q", p.view))
 }
 
 // tellApart refuses two views of one zone for which a transfer could be meant
-// alike. Peers are told apart by key or, without one, by address.
+// alike. Peers are told apart by key or, without one, by address; one peer may
+// have two views if each view names one of its keys.
 func (b *builder) tellApart(zone string, o, p placed) {
 	of := "all zones"
 	if zone != "" {
@@ -228,7 +216,8 @@ func (b *builder) tellApart(zone string, o, p placed) {
 		who = fmt.Sprintf("the peers %q and %q", o.Name, p.Name)
 	}
 	for _, k := range p.Keys {
-		if slices.Contains(o.Keys, k) {
+		owner := b.keyOwner(k) // a view that names the key as its own is meant by it
+		if slices.Contains(o.Keys, k) && (owner == "" || owner != o.view && owner != p.view) {
 			b.file.errorAt(p.at, fmt.Sprintf("%s could mean %s in the view %q or %q: the key %q is the same", who, of, o.view, p.view, k), "a key of its own, and a peer of its own, for each view")
 			return
 		}
