@@ -122,10 +122,10 @@ func (o *owner) finish(c *candidate, st *served) {
 		return
 	}
 	st.reason, st.held = "", nil
-	st.found, st.problems = c.found, c.problems
-	if len(c.touched) > 0 {
-		st.unjudged, o.unjudged = true, true
-	}
+	st.found, st.problems, st.byNote = c.found, c.problems, false
+	// What is made anew is judged whole, whatever was left to say before.
+	st.unjudged = c.amended && (st.unjudged || len(c.touched) > 0)
+	o.unjudged = o.unjudged || st.unjudged
 	if c.source != nil && c.source.reason == "" {
 		st.problems = slices.Concat(c.source.problems, c.problems)
 	}

@@ -129,7 +129,7 @@ func (o *owner) amendable(c *candidate, st *served) bool {
 	switch {
 	case c.source == nil || c.order != nil || c.over != "" || c.beside != nil || st == nil || st.content == nil:
 		return false
-	case st.folded || len(st.records) < o.a.editFrom || st.reason != "" || len(st.held) > 0:
+	case st.folded || st.byNote || len(st.records) < o.a.editFrom || st.reason != "" || len(st.held) > 0:
 		return false
 	}
 	return !o.starting && !o.plan.Strict && !o.plan.Manual && !pinned

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -194,5 +195,63 @@ func TestHunks(t *testing.T) {
 	}
 	if _, ok := hunks(all, anew); ok {
 		t.Error("a list read anew was compared to its end")
+	}
+}
+
+// TestRebuiltAfterATrustedStartSaysAll: what was found about a zone that was
+// not read at the start is told still when something makes it anew that leaves
+// its records alone.
+func TestRebuiltAfterATrustedStartSaysAll(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.write("external/example.test.zone", warned)
+	b.write("external/more.inc", "txt TXT \"a\"\n")
+	b.write("internal/example.test.zone", "inner A 10.0.0.1\n")
+	b.start()
+	before := b.status("external", "example.test.")
+	b.start()
+	if !b.a.owner.sources[b.key("external")].noted {
+		t.Fatal("the zone was judged at the start")
+	}
+	b.remove("internal/example.test.zone")
+	b.settle()
+	if _, err := b.a.Remove(t.Context(), "example.test"); err != nil {
+		t.Fatal(err)
+	}
+	if after := b.status("external", "example.test."); len(before.Problems) != 1 || !slices.Equal(after.Problems, before.Problems) {
+		t.Errorf("says %v, said %v", after.Problems, before.Problems)
+	}
+	b.asRead()
+}
+
+// TestJudgedWholeIsNotJudgedAgain: an edit that went the short way, and then a
+// configuration by which the zone is another view's copy: what is said is said
+// of that.
+func TestJudgedWholeIsNotJudgedAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	overlaid := b.cfg.Views[0]
+	b.cfg.Views[0].Overlay = ""
+	b.write("external/example.test.zone", external+"lost CNAME nowhere\n")
+	b.write("internal/example.test.zone", external)
+	b.start()
+	b.write("internal/example.test.zone", external+"new A 10.0.0.1\n")
+	for range 2 { // Scan would judge
+		if err := b.a.do(t.Context(), func() { b.a.owner.scan(false) }); err != nil {
+			t.Fatal(err)
+		}
+		b.now = b.now.Add(time.Second)
+	}
+	if n := b.a.Counters.Amended.Value(); n != 1 {
+		t.Fatalf("%d zones were amended", n)
+	}
+	b.cfg.Views[0] = overlaid
+	if err := b.a.Reconfigure(t.Context(), b.cfg); err != nil {
+		t.Fatal(err)
+	}
+	before := b.status("internal", "example.test.")
+	b.scan()
+	if after := b.status("internal", "example.test."); !slices.Equal(after.Problems, before.Problems) {
+		t.Errorf("says %v, said %v", after.Problems, before.Problems)
 	}
 }

@@ -64,6 +64,7 @@ type served struct {
 	problems []zonefile.Problem
 	found    []zonefile.Problem // those of the records that are served
 	unjudged bool               // found is not all there is to say, see judge
+	byNote   bool               // problems are the note's, found is not known
 	held     []string           // reason words for which the newest records wait; nil if they do not
 	logged   string             // the refusal that was logged last
 

@@ -111,7 +111,7 @@ func (o *owner) settleTrusted() {
 		st.trusted = false
 		if st.note.Derived == o.derivedHash(k) {
 			delete(o.dirty, k)
-			st.problems = st.note.Found
+			st.problems, st.byNote = st.note.Found, true
 			o.tell(st)
 		}
 	}
