@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -104,6 +105,7 @@ func TestImportRefuses(t *testing.T) {
 		"RSA without a part":     {[]Source{source("x", textOf(t, bindZSK+".private", "Prime2", "P"))}, "Prime2"},
 		"RSA of strange parts":   {[]Source{source("x", textOf(t, bindZSK+".private", "Prime2: uH2s", "Prime2: uH2t"))}, "do not belong together"},
 		"RSA exponent":           {[]Source{source("x", textOf(t, bindZSK+".private", "PublicExponent: AQAB", "PublicExponent: AQAAAAE="))}, "exponent"},
+		"RSA of 1024 bits":       {smallRSA(t), "1024 bits: want 2048"},
 		"a time that is none":    {timed("Inactive: soon"), "is no time"},
 		"inactive":               {timed("Inactive: 20261122100000"), "inactive since 2026-11-22T10:00:00Z: a roll is under way"},
 		"to be deleted":          {timed("Delete: 20261122120000"), "a roll is under way"},
@@ -137,6 +139,24 @@ func TestImportRefuses(t *testing.T) {
 			t.Errorf("%s: written all the same: %v", what, got)
 		}
 	}
+}
+
+// smallRSA are files of Knot's for a key that is too short.
+func smallRSA(t *testing.T) []Source {
+	t.Helper()
+	private, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := formatPrivate(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := dnssec.NewKey(parsed(t, "example.test"), 256, dnssec.RSASHA256, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []Source{{"p", text}, source("k", key.DNSKEY.String())}
 }
 
 // roles are the keys of a ring as "role algorithm tag".
@@ -269,4 +289,25 @@ func TestImportRefusesATagThatIsTaken(t *testing.T) {
 	if keys, err := r.Import(z, noon(), sources...); err == nil || !strings.Contains(err.Error(), ErrTag.Error()) || len(files(t, r.dir)) != 1 {
 		t.Errorf("got %v, %v", keys, err)
 	}
+}
+
+func FuzzImport(f *testing.F) {
+	for _, s := range kept(bindKSK+".key", bindKSK+".private", bindCSK+".private", bindEd+".private", bindCSK+".state", knotKSK, knotCSK, "knot/list", "knot/dnskey") {
+		f.Add(s.Name, s.Text.Reveal())
+	}
+	f.Fuzz(func(t *testing.T, file string, text []byte) {
+		z := parsed(t, "example.test")
+		trove := &trove{zone: z, states: make(map[string]state)}
+		for _, s := range append(kept(bindCSK+".key", "knot/dnskey"), Source{file, secret.New(text)}) {
+			if trove.read(s) != nil {
+				return
+			}
+		}
+		found, err := trove.match(noon())
+		for _, a := range found {
+			if err == nil && (a.Zone != z || checkFields(a.Fields) != nil || a.key.Signer == nil) {
+				t.Errorf("imported %+v", a.Info)
+			}
+		}
+	})
 }

@@ -90,6 +90,40 @@ func TestGoldenFilesAreReadAndWrittenTheSame(t *testing.T) {
 	}
 }
 
+// A file cut short anywhere is no key, and one with a bit turned is either none
+// or the same key, fields and times apart.
+func TestDamagedFilesAreNoOtherKeys(t *testing.T) {
+	t.Parallel()
+	for _, file := range goldens() {
+		text := golden(t, file)
+		step := 1
+		if strings.Contains(file, "+008+") {
+			step = 29 // each look at an RSA key takes its time
+		}
+		whole, _, err := parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := 0; at < len(text)-1; at += step {
+			if e, _, err := parse([]byte(text[:at])); err == nil {
+				t.Errorf("%s: its first %d octets are key %d", file, at, e.Tag)
+			}
+			turned := []byte(text)
+			turned[at] ^= 1
+			e, _, err := parse(turned)
+			if err != nil || e.File != file { // as take has it
+				continue
+			}
+			if e.Role != whole.Role || e.Zone != whole.Zone || e.key.DNSKEY.String() != whole.key.DNSKEY.String() {
+				t.Errorf("%s: with octet %d turned it is another key: %+v", file, at, e.Info)
+			}
+			if at > strings.Index(text, pemBegin) {
+				trySigning(t, e.key, map[uint16]Role{256: ZSK, 257: CSK}[e.key.Flags])
+			}
+		}
+	}
+}
+
 // A directory of goldens is a directory of keys.
 func TestGoldenFilesAreARing(t *testing.T) {
 	t.Parallel()

@@ -31,6 +31,9 @@ func TestBINDKeys(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"example.test", ".", `a\/b\046c.example.test`} {
 		for _, alg := range []string{"ECDSAP256SHA256", "ECDSAP384SHA384", "ED25519", "RSASHA256"} {
+			if alg == "RSASHA256" && text != "example.test" {
+				continue // slow to make, and no other case
+			}
 			t.Run(text+alg, func(t *testing.T) {
 				t.Parallel()
 				dir, z := t.TempDir(), parsed(t, text)

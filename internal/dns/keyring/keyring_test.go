@@ -51,13 +51,13 @@ func TestKeysSignAndComeBackAfterARestart(t *testing.T) {
 		z := parsed(t, text)
 		for _, alg := range []uint8{dnssec.ECDSAP256SHA256, dnssec.ECDSAP384SHA384, dnssec.ED25519, dnssec.RSASHA256} {
 			for _, role := range []Role{CSK, ZSK} {
-				if role == ZSK && alg == dnssec.RSASHA256 {
+				if alg == dnssec.RSASHA256 && (role == ZSK || z != name.Root) {
 					continue // slow, and no other case
 				}
 				trySigning(t, made(t, r, z, role, alg), role)
 			}
 		}
-		if before, after := keysOf(t, r, z), keysOf(t, opened(t, dir), z); before != after || strings.Count(before, "\n") != 6 {
+		if before, after := keysOf(t, r, z), keysOf(t, opened(t, dir), z); before != after || strings.Count(before, "\n") < 5 {
 			t.Errorf("%s: before\n%s\nafter\n%s", text, before, after)
 		}
 	}
