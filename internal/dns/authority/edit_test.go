@@ -237,10 +237,9 @@ func TestJudgedWholeIsNotJudgedAgain(t *testing.T) {
 	b.start()
 	b.write("internal/example.test.zone", external+"new A 10.0.0.1\n")
 	for range 2 { // Scan would judge
-		if err := b.a.do(t.Context(), func() { b.a.owner.scan(false) }); err != nil {
+		if err := b.a.do(t.Context(), func() { b.now = b.now.Add(time.Second); b.a.owner.scan(false) }); err != nil {
 			t.Fatal(err)
 		}
-		b.now = b.now.Add(time.Second)
 	}
 	if n := b.a.Counters.Amended.Value(); n != 1 {
 		t.Fatalf("%d zones were amended", n)
