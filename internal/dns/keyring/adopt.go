@@ -314,7 +314,10 @@ func (r *Ring) writeAll(found []adopted) ([]dnssec.Key, error) {
 	for i, a := range found {
 		if err := r.addLocked(a.entry, a.private); err != nil {
 			for _, written := range found[:i] {
-				err = errors.Join(err, r.erase(written.entry))
+				if left := r.erase(written.entry); left != nil {
+					err = errors.Join(err, left) // and it stays a key, as after a restart
+					continue
+				}
 				r.changeLocked(a.Zone, func(keys []entry) []entry { return without(keys, written.Tag) })
 			}
 			return nil, err

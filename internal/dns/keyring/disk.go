@@ -168,7 +168,10 @@ func (r *Ring) save(e entry, private crypto.Signer) error {
 	// It may be in place and only not known to last: nobody uses it, so nobody
 	// shall find it after a restart.
 	gone := os.Remove(path)
-	if gone == nil || errors.Is(gone, fs.ErrNotExist) {
+	switch {
+	case gone == nil:
+		return errors.Join(err, atomicfile.SyncDir(r.dir))
+	case errors.Is(gone, fs.ErrNotExist):
 		return err
 	}
 	h := *r.state.Load()

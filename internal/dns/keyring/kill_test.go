@@ -3,6 +3,7 @@ package keyring
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -139,5 +140,36 @@ func checkAfter(t *testing.T, what string, kill bool, step int, before string, a
 	}
 	if !good {
 		t.Errorf("%s, step %d: after it\n%s\nbefore\n%s", what, step, got, before)
+	}
+}
+
+// A key that is in place, not known to last and not to be removed stops its
+// zone at once, as it would after a restart.
+func TestAKeyThatCannotBeTakenBack(t *testing.T) {
+	t.Parallel()
+	r := opened(t, filepath.Join(t.TempDir(), "k"))
+	z, other := parsed(t, "example.test"), parsed(t, "other.test")
+	made(t, r, other, CSK, dnssec.ED25519)
+	key := fresh(t, z, algorithms()[0])
+	r.create = stub(key.private)
+	r.writer.Fault = func(at atomicfile.Step) error {
+		if at != atomicfile.StepSyncDir {
+			return nil
+		}
+		// Even root cannot remove a directory that is not empty as a file.
+		path := r.path(key.entry)
+		return errors.Join(errDisk, os.Remove(path), os.MkdirAll(filepath.Join(path, "x"), 0o700))
+	}
+	if _, err := r.Generate(z, CSK, dnssec.ECDSAP256SHA256, noon()); !errors.Is(err, errDisk) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := r.Of(z); !errors.Is(err, ErrBroken) {
+		t.Errorf("the zone is signed: %v", err)
+	}
+	if keys, err := r.Of(other); err != nil || len(keys) != 1 {
+		t.Errorf("the other zone: %v, %v", keys, err)
+	}
+	if _, err := opened(t, r.dir).Of(z); !errors.Is(err, ErrBroken) {
+		t.Errorf("after a restart: %v", err)
 	}
 }

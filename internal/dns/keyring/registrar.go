@@ -22,9 +22,9 @@ func Delegate(key dnssec.Key) (Delegation, error) {
 	if !key.SEP() {
 		return Delegation{}, fmt.Errorf("key %s signs records only: no DS may point at it", key)
 	}
-	digests := []uint8{dns.SHA256} // RFC 8624, Section 3.3: what a DS must have
+	digests := []uint8{dns.SHA256} // RFC 4509, Section 3: every validator knows it
 	if key.Alg == dnssec.ECDSAP384SHA384 {
-		// RFC 6605, Section 2: SHA-256 alone would be weaker than the key.
+		// RFC 6605, Section 2: a digest as strong as the key, for who wants it.
 		digests = append(digests, dns.SHA384)
 	}
 	d := Delegation{DNSKEY: key.DNSKEY}
