@@ -83,10 +83,11 @@ func (a *amendment) gather(touched []name.Name) bool {
 		}
 		// With a name may come or go empty non-terminals above it, and to the
 		// first that stays it may be the wildcard.
-		for ; !aside && !a.add(n); n = n.Parent() {
-			if a.src.Node(n).Set(dns.TypeNSEC3) != nil {
-				return false // there is a name below an NSEC3 record
+		for stays := aside; !stays; n = n.Parent() {
+			if asideOf(a.src.Node(n)) {
+				return false // there is, or was, a name below an NSEC3 record
 			}
+			stays = a.add(n)
 		}
 	}
 	a.addReferrers()

@@ -18,7 +18,7 @@ import (
 // amendTypes are all that randomLine writes, and two that it does not.
 var amendTypes = []uint16{
 	dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeCNAME, dns.TypeDNAME, dns.TypeDS, dns.TypeMX, dns.TypeSRV, dns.TypeTXT, dns.TypeSOA, dns.TypeNSEC,
-	dns.TypeRRSIG, dns.TypeANY, dns.TypeCAA,
+	dns.TypeRRSIG, dns.TypeANY, dns.TypeCAA, dns.TypeNSEC3, dns.TypeDNSKEY,
 }
 
 // randomLine writes one record of a zone with few names. Most are of the kinds
@@ -35,8 +35,11 @@ func randomLine(r *rand.Rand, origin string) string {
 		return []string{at(), at(), at(), at(), origin, "x.elsewhere."}[r.IntN(6)]
 	}
 	n := at()
-	if r.IntN(10) == 0 {
+	switch r.IntN(40) {
+	case 0, 1, 2, 3:
 		n = origin
+	case 4: // a name where an NSEC3 record may be, or below it
+		n = []string{"", "x."}[r.IntN(2)] + under(hashName(n, 0, ""), origin)
 	}
 	switch k := r.IntN(24); k {
 	case 0:
@@ -176,13 +179,17 @@ func amendChain(t testing.TB, seed uint64, steps int) (short int) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 5))
 	origin := []string{"z.", "z.", "y.z.", "."}[r.IntN(4)]
+	chain := []chained{{plain: true}, {plain: true}, {}, {nsec3: true}, {nsec3: true, optOut: true, iterations: 1, salt: "ab"}}[seed%5]
 	text := func(serial int, lines []string) string {
-		return fmt.Sprintf("%s 60 IN SOA ns.z. h.z. %d 2 3 4 %d\n%[1]s 60 IN NS ns.z.\n", origin, serial/2, 5+serial%5) + strings.Join(lines, "")
+		if chain != (chained{plain: true}) && serial%16 == 15 {
+			chain = randomChain(r) // it denies in another way from now on
+		}
+		return chain.text(t, fmt.Sprintf("%s 60 IN SOA ns.z. h.z. %d 2 3 4 %d\n%[1]s 60 IN NS ns.z.\n", origin, serial/2, 5+serial%5)+strings.Join(lines, ""))
 	}
 	var lines []string
 	defer func() {
 		if t.Failed() {
-			t.Logf("seed %d: %s", seed, strings.Join(lines, ""))
+			t.Logf("seed %d, %s: %s", seed, chain, strings.Join(lines, ""))
 		}
 	}()
 	for range r.IntN(30) {

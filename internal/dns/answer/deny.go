@@ -118,8 +118,7 @@ func (z *Zone) match(h *hash) *owner {
 
 // proveApex gives the apex's NSEC3 record: see maxIterations.
 func (w *walk) proveApex() {
-	h := w.zone.of(w.zone.apex.name())
-	w.prove(w.zone.match(&h))
+	w.prove(w.zone.match(w.zone.apex.hash()))
 }
 
 // enclose gives the closest encloser proof (RFC 5155, Section 7.2.1) for the

@@ -206,7 +206,12 @@ func (p *packer) packSigs(nd *compiled, sigs *zone.RRset, t uint16, change func(
 // packHashes ends the run of a name that a proof may need with its hashes: they
 // are taken here, so that no question has to.
 func (p *packer) packHashes(nd *compiled) {
-	if p.deny != byHash || nd.flags&isProof != 0 || !nd.reached() {
+	switch {
+	case nd.flags&isProof != 0:
+		return
+	case p.deny == byHash && nd.reached():
+	case p.deny == byCost && nd.src.Name == p.origin:
+	default:
 		return
 	}
 	own := p.scheme.of(p.octets(nd.src.Name, ""))

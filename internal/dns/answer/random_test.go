@@ -41,6 +41,9 @@ func randomZone(r *rand.Rand, origin string, others []string) string {
 	single, double := map[string]bool{}, map[string]bool{}
 	for range 2 + r.IntN(14) {
 		n := strings.ToLower(owner())
+		if r.IntN(20) == 0 { // a name where an NSEC3 record may be, or below it
+			n = []string{"", "x."}[r.IntN(2)] + under(hashName(n, 0, ""), origin)
+		}
 		switch k := r.IntN(12); {
 		case k == 0 && !double[n] && !single[n]:
 			single[n] = true
