@@ -62,13 +62,22 @@ func (p Problem) String() string {
 // are read only.
 func Check(z *zone.Zone, now time.Time, c Context) []Problem {
 	j := newJudge(z, now, c)
+	all := make([]int32, len(j.spots))
+	for i := range all {
+		all[i] = int32(i)
+	}
+	return j.check(all)
+}
+
+// check judges the zone, of signatures those at the names that are asked for.
+func (j *judge) check(signed []int32) []Problem {
 	var found findings
 	if !j.takeKeys(&found) {
 		j.digests(&found)
 		return found.all()
 	}
 	chain := j.apex(&found)
-	found.merge(j.inParallel(len(j.spots), j.spot, j.digests))
+	found.merge(j.inParallel(len(signed), func(i int, w *worker, f *findings) { j.spot(int(signed[i]), w, f) }, j.digests))
 	switch chain {
 	case byNSEC:
 		found.merge(j.inParallel(len(j.owners), j.link))
