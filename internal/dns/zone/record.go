@@ -91,18 +91,20 @@ func isMeta(t uint16) bool {
 	return t == dns.TypeNone || t == dns.TypeOPT || t >= 128 && t <= 255 // RFC 6895, Section 3.1
 }
 
+// pack returns a record in wire form. It goes by way of a message: the library's
+// PackRR notes the length in the record, and readers of a zone share records.
 func pack(rr dns.RR) ([]byte, error) {
-	wire := make([]byte, dns.Len(rr)+1)
-	n, err := dns.PackRR(rr, wire, 0, nil, false)
+	const header = 12
+	m := dns.Msg{Answer: []dns.RR{rr}}
+	wire, err := m.PackBuffer(make([]byte, header+dns.Len(rr)+1))
 	if err != nil {
 		// Len is an estimate; a second try with room enough tells the two
 		// kinds of failure apart.
-		wire = make([]byte, 1<<17)
-		if n, err = dns.PackRR(rr, wire, 0, nil, false); err != nil {
+		if wire, err = m.PackBuffer(make([]byte, 1<<17)); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnfit, err)
 		}
 	}
-	return wire[:n], nil
+	return wire[header:], nil
 }
 
 // lowerNames rewrites the names in the RDATA of the types of RFC 4034,

@@ -229,3 +229,17 @@ func TestSerialLess(t *testing.T) {
 		t.Error("next")
 	}
 }
+
+// TestPackLeavesRecordsAlone: many read one zone at once, so packing a record
+// must not write to it, as the library's PackRR does.
+func TestPackLeavesRecordsAlone(t *testing.T) {
+	t.Parallel()
+	rr := record(t, "example.test. 60 SOA ns.example.test. h.example.test. 1 3600 600 864000 300")
+	rr.Header().Rdlength = 4711
+	if _, err := AppendRecord(nil, rr); err != nil {
+		t.Fatal(err)
+	}
+	if rr.Header().Rdlength != 4711 {
+		t.Error("a record was written to")
+	}
+}
