@@ -67,9 +67,12 @@ func (o *owner) tabulate() {
 			here = map[name.Name]*answer.Zone{}
 		}
 		for n := range base {
+			k := key{n, v.Name}
 			if z := zones[key{n, v.Overlay}]; z != nil {
-				zones[key{n, v.Name}] = z
-				deltas[key{n, v.Name}] = deltas[key{n, v.Overlay}]
+				zones[k] = z
+				if !o.hadOwn(k) {
+					deltas[k] = deltas[key{n, v.Overlay}]
+				}
 			}
 		}
 		for k, st := range o.served {

@@ -89,9 +89,26 @@ func (o *owner) changes(c *candidate, now time.Time) bool {
 			return false
 		}
 	}
-	last, known := o.store.HighWater(c.zone.String(), c.view)
+	last, known := o.lastSerial(c.key)
 	c.renumber(o.plan.Serial.next(file, last, known, now))
 	return true
+}
+
+// lastSerial returns the highest serial that the zone had in the view: its own
+// there and, until it has a state of its own, those of the views below, which
+// showed through.
+func (o *owner) lastSerial(k key) (last uint32, known bool) {
+	last, known = o.store.HighWater(k.zone.String(), k.view)
+	if o.standing(k) != nil {
+		return last, known
+	}
+	for v := o.plan.view(o.plan.view(k.view).Overlay); v != nil; v = o.plan.view(v.Overlay) {
+		high, ok := o.store.HighWater(k.zone.String(), v.Name)
+		if ok && (!known || zone.SerialLess(last, high)) {
+			last, known = high, true
+		}
+	}
+	return last, known
 }
 
 // settleUnchanged takes over positions and problems; the journal is written

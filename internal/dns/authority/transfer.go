@@ -39,7 +39,7 @@ func (o *owner) since(n name.Name, view string, serial uint32) (zone.Delta, bool
 	k := key{n, view}
 	for o.served[k] == nil { // as the view below has it
 		v := o.plan.view(k.view)
-		if v == nil || v.Overlay == "" {
+		if v == nil || v.Overlay == "" || o.hadOwn(k) {
 			return zone.Delta{}, false
 		}
 		k.view = v.Overlay
@@ -59,6 +59,13 @@ func (o *owner) since(n name.Name, view string, serial uint32) (zone.Delta, bool
 		return zone.Delta{}, false
 	}
 	return zone.NewDelta(snap.Content, content), true
+}
+
+// hadOwn reports whether the view ever had a state of its own of the zone: then
+// a serial does not tell which state a secondary of that view has.
+func (o *owner) hadOwn(k key) bool {
+	_, ever := o.store.HighWater(k.zone.String(), k.view)
+	return ever
 }
 
 // remember keeps the difference to what is served next. What readers have of

@@ -140,3 +140,51 @@ func TestDeltasAreBounded(t *testing.T) {
 		t.Errorf("a difference beyond the bound is kept")
 	}
 }
+
+// TestViewOfItsOwnGoesAhead: a view that showed the zone of the one below, and
+// then has a file of its own, goes on from the serial that it showed, or its
+// secondaries would not fetch what is in it.
+func TestViewOfItsOwnGoesAhead(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.write("external/example.test.zone", external)
+	b.start()
+	b.write("external/example.test.zone", external+"new A 192.0.2.7\n")
+	b.settle()
+	shown, _ := b.a.Content(exampleTest, "internal")
+	b.write("internal/example.test.zone", "inner A 10.0.0.1\n")
+	b.settle()
+	if z, deltas := b.a.Content(exampleTest, "internal"); !zone.SerialLess(shown.Serial(), z.Serial()) || len(deltas) != 0 {
+		t.Errorf("serial %d after %d, %d differences", z.Serial(), shown.Serial(), len(deltas))
+	}
+	if z, _ := b.a.Content(exampleTest, "external"); z.Serial() != shown.Serial() {
+		t.Errorf("outside serial %d, was %d", z.Serial(), shown.Serial())
+	}
+}
+
+// TestNoDifferenceToAnotherViewsState: what a view had of its own is no state
+// of the zone that it shows now, whatever the serials say.
+func TestNoDifferenceToAnotherViewsState(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.write("external/example.test.zone", external)
+	b.write("internal/example.test.zone", "inner A 10.0.0.1\n")
+	b.start()
+	own, _ := b.a.Content(exampleTest, "internal")
+	b.write("external/example.test.zone", external+"new A 192.0.2.7\n")
+	b.settle()
+	b.remove("internal/example.test.zone")
+	b.settle()
+	if _, err := b.a.Remove(t.Context(), "example.test"); err != nil {
+		t.Fatal(err)
+	}
+	if z, deltas := b.a.Content(exampleTest, "internal"); z == nil || len(deltas) != 0 {
+		t.Errorf("%d differences lead to it, one of them from serial %d", len(deltas), deltas[0].From.Serial)
+	}
+	if d, ok := b.a.Since(t.Context(), exampleTest, "internal", own.Serial()); ok {
+		t.Errorf("since serial %d: %+v", own.Serial(), d)
+	}
+	if _, deltas := b.a.Content(exampleTest, "external"); len(deltas) != 1 {
+		t.Errorf("outside there are %d", len(deltas))
+	}
+}
