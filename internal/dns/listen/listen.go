@@ -8,7 +8,8 @@
 // inline; each TCP listener one acceptor, each connection one reader, each
 // query over HTTPS or QUIC a goroutine of its stream. An
 // answer that takes longer is kept (Request.Keep) and sent by another
-// goroutine, in whatever order it comes. Stop ends them all.
+// goroutine, in whatever order it comes; over TCP and TLS it may have many
+// messages (Pending.Send). Stop ends them all.
 //
 // It never parses DNS, never limits rates (that is the gate) and never starts
 // a goroutine for a datagram. RFC 1035, Section 4.2; RFC 7766 (TCP); RFC 7858
@@ -17,6 +18,9 @@
 package listen
 
 import (
+	"context"
+	"encoding/binary"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -124,6 +128,24 @@ func (r *Request) Keep() *Pending { return r.from.keep(r) }
 type Pending struct {
 	Request // Msg is a copy
 	send    func(msg []byte)
+	stream  *tcpConn // nil: one message is all that can be sent
+	frame   []byte   // of Send
+}
+
+// ErrOneMessage says that the transport takes no reply of many messages.
+var ErrOneMessage = errors.New("one reply has one message here")
+
+// Send sends one of the messages of a reply that has many, and waits for the
+// client to take it. An error, or the end of ctx, breaks the connection. Reply
+// ends the request, with one more message or an empty one. Only for TCP and
+// TLS, and for one goroutine at a time.
+func (p *Pending) Send(ctx context.Context, msg []byte) error {
+	if p.stream == nil || len(msg) == 0 || len(msg) > 0xFFFF {
+		return ErrOneMessage
+	}
+	p.frame = binary.BigEndian.AppendUint16(p.frame[:0], uint16(len(msg)))
+	p.frame = append(p.frame, msg...)
+	return p.stream.part(ctx, p.frame)
 }
 
 // Reply sends msg to where the request came from; an empty one only says that

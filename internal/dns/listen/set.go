@@ -54,6 +54,7 @@ type Limits struct {
 	InFlight  int           // unanswered messages of one connection; 0: 32
 	Idle      time.Duration // without a whole message; 0: DefaultIdle
 	Write     time.Duration // for a client to take its replies; 0: 5 s
+	Stream    time.Duration // to take one message of a reply of many; 0: 30 s
 	Handshake time.Duration // until TLS is agreed on; 0: 5 s
 
 	Exempt func(netip.Addr) bool // clients without a bound of their own; nil: none
@@ -69,6 +70,7 @@ func (l *Limits) defaults() {
 	l.InFlight = cmp.Or(l.InFlight, 32)
 	l.Idle = cmp.Or(l.Idle, DefaultIdle)
 	l.Write = cmp.Or(l.Write, 5*time.Second)
+	l.Stream = cmp.Or(l.Stream, 30*time.Second)
 	l.Handshake = cmp.Or(l.Handshake, 5*time.Second)
 }
 

@@ -1,8 +1,10 @@
 package listen
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -203,17 +205,31 @@ func (c *tcpConn) flush() bool {
 
 // write sends whole messages. Two goroutines may be here at once: net.Conn
 // does not mix their octets.
-func (c *tcpConn) write(b []byte) bool {
-	_ = c.net.SetWriteDeadline(time.Now().Add(c.limits.Write))
+func (c *tcpConn) write(b []byte) bool { return c.send(b, c.limits.Write) == nil }
+
+func (c *tcpConn) send(b []byte, within time.Duration) error {
+	_ = c.net.SetWriteDeadline(time.Now().Add(within))
 	_, err := c.net.Write(b)
 	if err == nil {
-		return true
+		return nil
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.counters.TCPSlowClosed.Inc()
 	}
 	_ = c.raw.Close() // the frame is broken; nothing can follow it
-	return false
+	return fmt.Errorf("send: %w", err)
+}
+
+// part sends a framed message of a reply that has many. Other replies go out
+// between them. Who reads slower than the limit is cut off.
+func (c *tcpConn) part(ctx context.Context, frame []byte) error {
+	if err := ctx.Err(); err != nil {
+		_ = c.raw.Close() // half of a reply looks like a whole one otherwise
+		return fmt.Errorf("reply of many messages: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.raw.Close() })
+	defer stop()
+	return c.send(frame, c.limits.Stream)
 }
 
 // keep implements keeper: the slot goes with the request.
@@ -222,7 +238,7 @@ func (c *tcpConn) keep(r *Request) *Pending {
 	p := &Pending{Request: *r}
 	p.Msg = append([]byte(nil), r.Msg...)
 	p.from = nil
-	p.send = c.reply
+	p.send, p.stream = c.reply, c
 	return p
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"postern/internal/dns/name"
 	"postern/internal/dns/view"
+	"postern/internal/dns/xfr"
 )
 
 // Explanation tells how a question would be answered, and why.
@@ -24,6 +25,9 @@ type Explanation struct {
 // Explain says what a client would get that asks with RD on a listener of
 // these views. It asks nobody.
 func (s *Server) Explain(qname name.Name, qtype uint16, client netip.Addr, listenerViews []string) Explanation {
+	if e, ok := s.explainTransfer(qname, qtype, xfr.Asker{From: client}); ok {
+		return e
+	}
 	table := s.config.Table()
 	sel, forged := table.Select(listenerViews, client)
 	if sel == nil {
@@ -37,12 +41,38 @@ func (s *Server) ExplainSigned(key, qname name.Name, qtype uint16, client netip.
 	if !s.keys().Has(key) {
 		return Explanation{Why: fmt.Sprintf("there is no key %s", key), Kind: "refused with BADKEY", Rcode: "NOTAUTH"}
 	}
+	if e, ok := s.explainTransfer(qname, qtype, xfr.Asker{Key: key, From: client}); ok {
+		return e
+	}
 	if sel := s.config.Table().Keyed(key); sel != nil {
 		return s.explained(sel, fmt.Sprintf("the key %s chooses view %s", key, sel.Name), qname, qtype)
 	}
 	e := s.Explain(qname, qtype, client, listenerViews)
 	e.Why += fmt.Sprintf("; no view names the key %s", key)
 	return e
+}
+
+// explainTransfer tells what a peer gets in place of others: zones, and their
+// SOA of the same view. It takes every peer to come by TLS.
+func (s *Server) explainTransfer(qname name.Name, qtype uint16, a xfr.Asker) (e Explanation, ok bool) {
+	transfer := qtype == dns.TypeAXFR || qtype == dns.TypeIXFR
+	if !transfer && qtype != dns.TypeSOA {
+		return e, false
+	}
+	a.TLS = true
+	g, ok := s.config.Transfers.Grant(qname, a)
+	if !ok {
+		return e, false
+	}
+	why := fmt.Sprintf("%s is the peer %s, a secondary of %s in view %s", a.From, g.Peer.Name, g.Zone, g.View)
+	if transfer {
+		return Explanation{View: g.View, Why: why, Zone: g.Zone.String(), Kind: "zone transfer", Rcode: "NOERROR"}, true
+	}
+	sel := s.config.Table().Named(g.View)
+	if sel == nil {
+		return e, false
+	}
+	return s.explained(sel, why, qname, qtype), true
 }
 
 // explained says how a view answers, which was chosen for that reason.
@@ -52,7 +82,7 @@ func (s *Server) explained(sel *view.Selected, why string, qname name.Name, qtyp
 	recurse := sel.Recursion && s.config.Resolver != nil
 	switch {
 	case qtype == dns.TypeAXFR || qtype == dns.TypeIXFR:
-		e.Kind, e.Rcode = "zone transfers are not served", "REFUSED"
+		e.Kind, e.Rcode = "zone transfers are for the zone's secondaries alone", "REFUSED"
 	case own && zone == nil:
 		e.Kind, e.Rcode = "our zone, but it has no good state", "SERVFAIL"
 	case own:

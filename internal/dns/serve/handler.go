@@ -80,6 +80,9 @@ func (h *handler) ServeBare(r *listen.Request, dst []byte) []byte {
 		return h.signed(r, q, dst, table, sel)
 	}
 	h.weigh(r, q, sel)
+	if q.Type == dns.TypeSOA && h.config.Transfers.Open() {
+		sel = h.polled(r, q, table, sel, "")
+	}
 	if sel != nil && plain(q) {
 		return h.answer(r, q, dst, sel)
 	}
@@ -93,6 +96,9 @@ func (h *handler) ask(r *listen.Request, q *wire.Query, dst []byte, sel *view.Se
 	}
 	if rcode, why := unfit(q); rcode != wire.NoError {
 		return h.fail(q, dst, 0, rcode, why)
+	}
+	if isTransfer(q) {
+		return h.transfer(r, q, dst)
 	}
 	if sel == nil {
 		return h.fail(q, dst, 0, wire.Refused, wire.Prohibited) // a client of no view here
@@ -164,8 +170,6 @@ func unfit(q *wire.Query) (int, wire.EDE) {
 	case q.Class != dns.ClassINET:
 		// CH would tell version.bind and id.server: nobody's business.
 		return wire.Refused, wire.NotSupported
-	case q.Type == dns.TypeAXFR || q.Type == dns.TypeIXFR:
-		return wire.Refused, wire.Prohibited
 	case q.Type == dns.TypeOPT || q.Type == dns.TypeTSIG || q.Type == dns.TypeTKEY:
 		return wire.FormErrCode, 0 // types that no question has
 	case q.Type == dns.TypeMAILA || q.Type == dns.TypeMAILB:

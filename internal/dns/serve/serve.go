@@ -9,6 +9,10 @@
 // without RD for a name of others is refused as well. Nothing said to a
 // client carries an internal name but an answer of its own view.
 //
+// Transfers leave the line too: transfer gives them to xfr, which bounds them,
+// each in a goroutine of its own. They and the SOA that a secondary asks for are
+// of the view that the peer's entry names.
+//
 // It never opens a socket, never reads a file and never changes a zone. RFC
 // 1034, Section 4.3; RFC 6891 (BADVERS); RFC 5001 (NSID); RFC 7828
 // (keepalive); RFC 7873 and 9018 (cookies); RFC 8467 (padding); RFC 8906 (odd
@@ -32,6 +36,7 @@ import (
 	"postern/internal/dns/tsig"
 	"postern/internal/dns/view"
 	"postern/internal/dns/wire"
+	"postern/internal/dns/xfr"
 	"postern/internal/lifecycle"
 	"postern/internal/metrics"
 )
@@ -62,8 +67,10 @@ type Config struct {
 	// Keys returns the keys of signed requests; called for each of them. It, or
 	// what it returns, may be nil: no key is known.
 	Keys func() *tsig.Keys
-	Idle time.Duration    // of a TCP connection, told those who ask (RFC 7828): that of listen.Limits; 0: its default
-	Now  func() time.Time // nil: time.Now
+	// Transfers gives zones to secondaries; nil: to nobody.
+	Transfers *xfr.Out
+	Idle      time.Duration    // of a TCP connection, told those who ask (RFC 7828): that of listen.Limits; 0: its default
+	Now       func() time.Time // nil: time.Now
 }
 
 // Listener is what sets the queries of one listener apart.

@@ -71,6 +71,11 @@ secret.example. 60 IN A 10.0.0.9
 
 func compile(t testing.TB, text string) *answer.Zone {
 	t.Helper()
+	return answer.Compile(built(t, text))
+}
+
+func built(t testing.TB, text string) *zone.Zone {
+	t.Helper()
 	var b *zone.Builder
 	zp := dns.NewZoneParser(strings.NewReader(text), "", "")
 	for rr, ok := zp.Next(); ok; rr, ok = zp.Next() {
@@ -88,7 +93,7 @@ func compile(t testing.TB, text string) *answer.Zone {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer.Compile(z)
+	return z
 }
 
 func mustName(t testing.TB, s string) name.Name {

@@ -281,7 +281,7 @@ func TestExplain(t *testing.T) {
 		{"www.other.", dns.TypeA, insider, nil, "internal  not ours: the resolver looks it up (without RD: REFUSED) "},
 		{"www.sub.example.", dns.TypeA, insider, nil, "internal example. referral; the resolver follows (without RD it does not) NOERROR"},
 		{"www.failed.", dns.TypeA, insider, nil, "internal  our zone, but it has no good state SERVFAIL"},
-		{"www.example.", dns.TypeAXFR, insider, nil, "internal  zone transfers are not served REFUSED"},
+		{"www.example.", dns.TypeAXFR, insider, nil, "internal  zone transfers are for the zone's secondaries alone REFUSED"},
 		{"www.example.", dns.TypeA, insider, []string{"external"}, "  dropped "},
 		{"www.example.", dns.TypeA, outsider, []string{"internal"}, "  refused REFUSED"},
 	} {

@@ -31,19 +31,21 @@ func (h *handler) signed(r *listen.Request, q *wire.Query, dst []byte, table *vi
 		if keyed := table.Keyed(v.Key); keyed != nil {
 			sel = keyed
 		}
-		return h.proven(r, q, dst, v, sel, home)
+		return h.proven(r, q, dst, v, h.polled(r, q, table, sel, v.Key), home)
 	}
 	return h.unproven(r, q, dst, v, sel)
 }
 
 // forged answers nobody whose address belongs to a view that the listener does
 // not serve, whatever he sent: the reply would go to somebody else. But a key
-// that a view names goes before listener and address alike.
+// that a view names goes before listener and address alike, and so does that of
+// a peer that asks for its zone.
 func (h *handler) forged(r *listen.Request, dst []byte, table *view.Table) []byte {
 	q := &h.query
 	if read := q.Parse(r.Msg); (read == wire.OK || read == wire.CookieOnly) && q.TSIG != 0 {
 		if v := h.verify(q); v.Standing == tsig.Good {
-			if sel := table.Keyed(v.Key); sel != nil {
+			sel := h.polled(r, q, table, table.Keyed(v.Key), v.Key)
+			if sel != nil || h.grants(r, q, v.Key) {
 				return h.proven(r, q, dst, v, sel, nil)
 			}
 		}
