@@ -33,7 +33,14 @@ func benchWorld(t testing.TB, hosts int) *world {
 	return newWorld(t, benchText(hosts))
 }
 
-func benchQueries(t testing.TB, kind string, hosts int) [][]byte {
+// signedWorld is the same zone with a chain, and signatures as long as those of
+// ECDSA P-256.
+func signedWorld(t testing.TB, chain chained, hosts int) *world {
+	t.Helper()
+	return &world{zones: []*Zone{Compile(build(t, parse(t, chain.text(t, benchText(hosts)))))}}
+}
+
+func benchQueries(t testing.TB, kind string, hosts int, edits ...func(*dns.Msg)) [][]byte {
 	t.Helper()
 	r := rand.New(rand.NewPCG(7, 7))
 	out := make([][]byte, 4096)
@@ -56,6 +63,9 @@ func benchQueries(t testing.TB, kind string, hosts int) [][]byte {
 		}
 		m := new(dns.Msg)
 		m.SetQuestion(qname, qtype)
+		for _, edit := range edits {
+			edit(m)
+		}
 		b, err := m.Pack()
 		if err != nil {
 			t.Fatal(err)
@@ -85,6 +95,43 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 		i := 0
 		if n := testing.AllocsPerRun(len(queries), func() { w.reply(a, q, queries[i%len(queries)], buf); i++ }); n != 0 {
 			t.Errorf("%s: %v allocations", kind, n)
+		}
+	}
+}
+
+// TestProofsDoNotAllocate: neither do answers of signed zones.
+func TestProofsDoNotAllocate(t *testing.T) {
+	for _, chain := range signedChains {
+		w := signedWorld(t, chain, 100)
+		buf, q, a := make([]byte, 0, 2048), new(wire.Query), new(Answer)
+		for _, kind := range benchKinds {
+			queries := benchQueries(t, kind, 100, setDO)
+			i := 0
+			if n := testing.AllocsPerRun(len(queries), func() { w.reply(a, q, queries[i%len(queries)], buf); i++ }); n != 0 {
+				t.Errorf("%s, %s: %v allocations", chain, kind, n)
+			}
+		}
+	}
+}
+
+var signedChains = []chained{{}, {nsec3: true}, {nsec3: true, optOut: true, iterations: 10, salt: "aabbccdd"}, {nsec3: true, iterations: maxIterations + 1}}
+
+func BenchmarkSigned(b *testing.B) {
+	const hosts = 20000
+	for _, chain := range signedChains[:2] {
+		w := signedWorld(b, chain, hosts)
+		for _, kind := range benchKinds {
+			b.Run(strings.Fields(chain.String())[0]+"/"+kind, func(b *testing.B) {
+				queries := benchQueries(b, kind, hosts, setDO)
+				buf, q, a := make([]byte, 0, 2048), new(wire.Query), new(Answer)
+				b.ReportAllocs()
+				i, octets := 0, 0
+				for b.Loop() {
+					octets += len(w.reply(a, q, queries[i&4095], buf))
+					i++
+				}
+				b.ReportMetric(float64(octets)/float64(i), "octets/answer")
+			})
 		}
 	}
 }

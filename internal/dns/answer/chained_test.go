@@ -114,7 +114,7 @@ func (c chained) text(t testing.TB, zone string) string {
 			}
 			if at != "hidden" && !cut && !of[h.Rrtype] {
 				of[h.Rrtype] = true
-				sig := base64.StdEncoding.EncodeToString([]byte(fmt.Sprintf("%-64s", n+dns.TypeToString[h.Rrtype])))[:64]
+				sig := base64.StdEncoding.EncodeToString([]byte(fmt.Sprintf("%-64.64s", dns.TypeToString[h.Rrtype]+n)))
 				fmt.Fprintf(&b, "%s %d IN RRSIG %s 13 %d %[2]d 20400101000000 20200101000000 7 %[5]s %[6]s\n", n, h.Ttl, dns.Type(h.Rrtype), dns.CountLabel(strings.TrimPrefix(n, "*.")), origin, sig)
 			}
 		}

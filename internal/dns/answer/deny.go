@@ -75,9 +75,7 @@ func (w *walk) denyName(o *owner) {
 	switch z := w.zone; z.deny {
 	case byName: // RFC 4035, Section 3.1.3.2
 		w.prove(z.before(w.name))
-		var room [2 + 255]byte
-		star := append(append(room[:0], 1, '*'), o.name()...)
-		w.prove(z.before(star))
+		w.prove(z.before(append(append(w.star[:0], 1, '*'), o.name()...)))
 	case byHash: // RFC 5155, Section 7.2.2
 		provable := w.enclose(o)
 		// Below what opt-out leaves out, the wildcard of the next provable name

@@ -17,10 +17,18 @@ import (
 // too small for the short way. Where both give a whole answer they agree.
 func TestShortWay(t *testing.T) {
 	t.Parallel()
-	w := benchWorld(t, 50)
+	for _, chain := range []chained{{plain: true}, {}, {nsec3: true}} {
+		for _, edits := range [][]func(*dns.Msg){nil, {setDO}} {
+			shortWay(t, signedWorld(t, chain, 50), edits...)
+		}
+	}
+}
+
+func shortWay(t *testing.T, w *world, edits ...func(*dns.Msg)) {
+	t.Helper()
 	short := 0
 	for _, kind := range benchKinds {
-		for _, msg := range benchQueries(t, kind, 50)[:200] {
+		for _, msg := range benchQueries(t, kind, 50, edits...)[:200] {
 			var q wire.Query
 			q.Parse(msg)
 			var a Answer
@@ -35,6 +43,7 @@ func TestShortWay(t *testing.T) {
 			long.begin(&long.Result, z, q.Start(nil), &q, wire.MaxUDP, w)
 			for more := long.step(o); more; more = long.step(long.zone.lookup(long.name)) {
 			}
+			long.putProofs()
 			if !bytes.Equal(got, long.msg) || a.Result != long.Result {
 				t.Fatalf("%s: %x %+v\nlong way %x %+v", q.Name(), got, a.Result, long.msg, long.Result)
 			}

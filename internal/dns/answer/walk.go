@@ -54,9 +54,16 @@ func (a *Answer) Append(z *Zone, dst []byte, q *wire.Query, limit int, find Find
 		// The short way: what is asked for is there and needs nothing else. The
 		// long way gives the same octets (see TestShortWay).
 		s := o.find(q.Type)
-		if s != nil && s.nlink|s.nrel == 0 && (s.sig == 0 || !q.DO) && len(dst)+int(s.size) <= limit {
-			a.Counts.Answer = s.count
-			return append(dst, o.records(s)...)
+		if s != nil && s.nlink|s.nrel == 0 {
+			if s.sig == 0 || !q.DO {
+				if len(dst)+int(s.size) <= limit {
+					a.Counts.Answer = s.count
+					return append(dst, o.records(s)...)
+				}
+			} else if sig := o.set(s.sig - 1); len(dst)+int(s.size)+int(sig.size) <= limit {
+				a.Counts.Answer = s.count + sig.count
+				return append(append(dst, o.records(s)...), o.records(sig)...)
+			}
 		}
 	}
 	a.walk.begin(&a.Result, z, dst, q, limit, find)
@@ -86,10 +93,11 @@ type walk struct {
 	name     []byte              // the name at hand, in lower case, zeros after it
 	at       int                 // where in msg it stands
 	origin   int                 // where in msg the zone's name stands
-	proofs   proofs              // for DO: what is to go into the authority section
 	collided bool                // a proof cannot be given
 	owners   [maxHops + 1]uint16 // where the owner of each CNAME stands
 	dnames   [maxHops + 2]uint16 // and the DNAME that made it; 0 for none
+	proofs   proofs              // for DO: what is to go into the authority section
+	star     [2 + 255]byte       // room for the wildcard below a name
 }
 
 // begin sets all but owners, of which no more is read than was written.
