@@ -36,7 +36,7 @@ type key struct {
 
 // schema is the whole file, in the order of the reference.
 func schema() []section {
-	return slices.Concat(namesSchema(), mailSchema(), restSchema())
+	return slices.Concat(namesSchema(), zonesSchema(), resolverSchema(), mailSchema(), restSchema())
 }
 
 func namesSchema() []section {
@@ -78,6 +78,12 @@ func namesSchema() []section {
 			{name: "hide_tree", kind: kindDomain(), list: true, def: []string{}, doc: "the same, with all below"},
 			{name: "recursion", kind: kindFlag(), def: false, doc: "resolve the names of others for these clients; never for any"},
 		}},
+	}
+}
+
+// zonesSchema is what zones have, and those whom they go to.
+func zonesSchema() []section {
+	return []section{
 		{path: "zone_default", doc: "For all zones, but where one says otherwise.", keys: []key{
 			{name: "dnssec", kind: kindName(), eg: "standard", doc: "the policy that signs them, or off; without it they are served as the files are, signatures and all"},
 			{name: "secondaries", kind: kindName(), list: true, eg: []string{"isp1"}, doc: "peers that are told of changes and may transfer; with several views write it in [zone_default.view.NAME]"},
@@ -120,6 +126,11 @@ func namesSchema() []section {
 			{name: "zonemd", kind: kindWord(), def: "auto", words: []string{"auto", "on", "off"}, doc: "a digest of the whole zone; auto: on, but off where updates are allowed"},
 			{name: "cds", kind: kindFlag(), def: false, only: false, doc: "tell the parent of keys"},
 		}},
+	}
+}
+
+func resolverSchema() []section {
+	return []section{
 		{path: "resolver", doc: "The resolver always exists, for mail; views open it to clients.", keys: []key{
 			{name: "validate", kind: kindFlag(), def: false, only: false, doc: "DNSSEC validation"},
 			{name: "root_hints", kind: kindPath(), eg: "root.hints", doc: "a file in place of the built-in root servers"},
