@@ -23,6 +23,7 @@ import (
 	"postern/internal/dns/resolver"
 	"postern/internal/dns/serve"
 	"postern/internal/dns/tsig"
+	"postern/internal/dns/xfr"
 	"postern/internal/lifecycle"
 	"postern/internal/mail/inspect"
 	"postern/internal/mail/queue"
@@ -53,6 +54,8 @@ type App struct {
 	serve     *serve.Server
 	jar       atomic.Pointer[gate.Jar] // of DNS cookies; nil: off
 	keys      atomic.Pointer[tsig.Keys]
+	transfers *transfers
+	out       *xfr.Out
 	names     *listen.Set
 	spool     *spool.Spool
 	selector  *selector.Ring

@@ -134,6 +134,7 @@ func (a *App) count() error {
 		count(reg, "dns_resolver_cache", one(&a.resolver.Cache().Counters), nil),
 		count(reg, "dns_resolver_outbound", one(&a.resolver.Outbound().Counters), nil),
 		count(reg, "dns_serve", one(&a.serve.Counters), nil),
+		count(reg, "dns_transfer", one(&a.out.Counters), nil),
 		count(reg, "dns_rrl", one(&a.serve.RRL.Counters), nil),
 		count(reg, "dns_listen", one(&a.names.Counters), nil),
 		count(reg, "mail_spool", one(&a.spool.Counters), nil),
@@ -146,6 +147,7 @@ func (a *App) count() error {
 		count(reg, "mail_relay", a.relayCounters, nil),
 		reg.Gauge("postern_mail_queue_messages", "Messages that are not delivered yet.", func() float64 { return float64(a.queue.Len()) }, nil),
 		reg.Gauge("postern_dns_zones_not_ok", "Zones whose file is not what is served.", a.zonesNotOK, nil),
+		reg.Gauge("postern_dns_transfers_running", "Transfers to secondaries that are under way.", func() float64 { return float64(a.out.Running()) }, nil),
 		reg.Gauge("postern_certificate_expiry_seconds", "When the certificate ends, in Unix seconds.", func() float64 { return float64(a.certs.Leaf().NotAfter.Unix()) }, nil),
 	}
 	if a.accounts != nil {

@@ -16,13 +16,19 @@ import (
 	"postern/internal/dns/resolver"
 	"postern/internal/dns/resolver/iterate"
 	"postern/internal/dns/serve"
+	"postern/internal/dns/xfr"
 	"postern/internal/lookup"
 	"postern/zones"
 )
 
 // buildNames makes the zones' owner, the resolver, and what answers with both.
 func (a *App) buildNames(cfg *config.Checked) error {
-	var err error
+	peers, err := peeringOf(cfg)
+	if err != nil {
+		return err
+	}
+	a.transfers = newTransfers(a.isServed)
+	a.transfers.follow(peers)
 	if a.authority, err = authority.New(a.zonesOf(cfg)); err != nil {
 		return fmt.Errorf("zones: %w", err)
 	}
@@ -43,11 +49,12 @@ func (a *App) buildNames(cfg *config.Checked) error {
 		return err
 	}
 	a.keys.Store(keys)
+	a.out = xfr.New(xfr.Config{Source: a.authority, Rules: a.transfers.rules, Log: a.log})
 	limits := listen.Limits{Exempt: a.isExempt, Idle: listen.DefaultIdle}
 	serving := serve.Config{
 		Table: a.authority.Table, Resolver: a.resolver, NSID: cfg.Server.Hostname, Log: a.log,
 		Idle: limits.Idle, RRL: perSecond(cfg.DNS.RRL), RRLTotal: perSecond(cfg.DNS.RRLTotal), Exempt: cfg.Limits.Exempt, Cookies: a.cookies,
-		Keys: a.keys.Load,
+		Keys: a.keys.Load, Transfers: a.out,
 	}
 	if a.opts.TestKnobs {
 		serving.Now = a.now // else the limiter reads a cheaper clock
@@ -73,7 +80,7 @@ func (a *App) zonesOf(cfg *config.Checked) authority.Config {
 	c := authority.Config{
 		StateDir: cfg.Server.State, External: ExternalView(cfg), Serial: authority.SerialPolicy(cfg.DNS.Serial),
 		Manual: cfg.DNS.Apply == "manual", MaxChange: cfg.DNS.MaxChange,
-		Strict: cfg.DNS.Lint == "strict", Files: map[string]string{}, Now: a.now, Log: a.log, Room: room,
+		Strict: cfg.DNS.Lint == "strict", Files: map[string]string{}, Changed: a.zoneChanged, Now: a.now, Log: a.log, Room: room,
 	}
 	full := map[string][]string{} // view -> zones without overlay
 	for _, z := range cfg.Zones {

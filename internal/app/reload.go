@@ -138,6 +138,10 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	if err != nil {
 		return err
 	}
+	peers, err := peeringOf(next)
+	if err != nil {
+		return err
+	}
 	names, err := a.names.Prepare(ctx, a.nameListeners(next))
 	if err != nil {
 		return err
@@ -160,6 +164,7 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	a.jar.Store(jar)
 	// After the views: a new key must not be good before it chooses its view.
 	a.keys.Store(keys)
+	a.transfers.follow(peers) // after the keys that open them
 	a.serve.Limit(perSecond(next.DNS.RRL), perSecond(next.DNS.RRLTotal), next.Limits.Exempt)
 	a.retire(a.mail.Swap(world))
 	a.queue.SetHold(next.Mail.Outbound.Mode == "hold")

@@ -11,7 +11,7 @@ import (
 )
 
 // standing is what a reload can change and an operator wants to know of: each
-// listener, view, key, route and relay, and each zone with its serial.
+// listener, view, key, peer, route and relay, and each zone with its serial.
 func (a *App) standing() map[string]string {
 	all := map[string]string{}
 	for _, l := range a.listeners(a.cfg) {
@@ -23,6 +23,7 @@ func (a *App) standing() map[string]string {
 	for _, k := range a.cfg.Keys {
 		all["key "+k.Name] = k.Algorithm
 	}
+	standingPeers(all, a.cfg)
 	for _, r := range a.cfg.Mail.Routes {
 		all["mail route of "+r.Domain] = hopsOf(r)
 	}
@@ -33,6 +34,27 @@ func (a *App) standing() map[string]string {
 		all[fmt.Sprintf("zone %s view %s", z.Zone, z.View)] = fmt.Sprintf("serial %d, %d records", z.ServedSerial, z.Records)
 	}
 	return all
+}
+
+// standingPeers adds peers, and what they are secondaries of.
+func standingPeers(all map[string]string, cfg *config.Checked) {
+	for _, p := range cfg.Peers {
+		from := "anywhere"
+		if len(p.From) > 0 {
+			from = fmt.Sprint(p.From)
+		}
+		all["peer "+p.Name] = fmt.Sprintf("notify %v, keys %v, transfers from %s, source %v", p.Notify, p.Keys, from, p.Source)
+	}
+	for _, v := range cfg.ZoneDefault.Views {
+		all["secondaries of all zones in view "+v.View] = fmt.Sprint(v.Secondaries)
+	}
+	for _, z := range cfg.Zones {
+		for _, v := range z.Views {
+			if v.Secondaries != nil {
+				all[fmt.Sprintf("secondaries of zone %s in view %s", z.Name, v.View)] = fmt.Sprint(v.Secondaries)
+			}
+		}
+	}
 }
 
 func hopsOf(r config.Route) string {
