@@ -254,3 +254,26 @@ func TestJudgedWholeIsNotJudgedAgain(t *testing.T) {
 		t.Errorf("says %v, said %v", after.Problems, before.Problems)
 	}
 }
+
+// TestRoomIsLeftAtTheEnd: the last look, when the owner stops, leaves the room
+// that it takes.
+func TestRoomIsLeftAtTheEnd(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	taken := 0
+	b.cfg.Room = func() func() { taken++; return func() { taken-- } }
+	b.write("external/example.test.zone", external)
+	b.start()
+	b.write("external/example.test.zone", external+"new A 192.0.2.1\n")
+	for range 2 { // Scan would judge
+		if err := b.a.do(t.Context(), func() { b.now = b.now.Add(time.Second); b.a.owner.scan(false) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := b.a.Counters.Amended.Value(); n != 1 {
+		t.Fatalf("%d zones were amended", n)
+	}
+	if b.stop(); taken != 0 {
+		t.Errorf("room is taken %d times", taken)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"postern/internal/dns/answer"
 	"postern/internal/dns/journal"
 	"postern/internal/dns/name"
+	"postern/internal/dns/signer"
 	"postern/internal/dns/zone"
 	"postern/internal/dns/zonefile"
 )
@@ -50,7 +51,10 @@ type owner struct {
 // served is what one (zone, view) answers with.
 type served struct {
 	key
-	content  *zone.Zone        // nil: no good state
+	content  *zone.Zone        // as its files make it; nil: no good state
+	out      *zone.Zone        // what is served: content, or that signed
+	signed   *signer.Signed    // how out came about; nil: not signed, or not since the start
+	signedBy string            // the policy of it; "": not signed by us
 	records  []zonefile.Record // what content was built from: the base of overlays
 	compiled *answer.Zone
 	deltas   []zone.Delta // by which content came about, see Content
@@ -69,6 +73,8 @@ type served struct {
 	logged   string             // the refusal that was logged last
 
 	who, why string // of the version that is served
+
+	signAfter time.Time // before then it is not tried to sign again
 
 	state    State
 	since    time.Time
@@ -114,8 +120,12 @@ func (o *owner) take(snap journal.Snapshot) {
 		return
 	}
 	st := &served{
-		key: k, content: snap.Content, compiled: answer.Compile(snap.Content), loadedAt: snap.Saved, who: snap.Who, why: snap.Why,
+		key: k, compiled: answer.Compile(snap.Content), loadedAt: snap.Saved, who: snap.Who, why: snap.Why,
 		derived: snap.Derived, folded: true,
+	}
+	if err := st.takeOut(snap.Content, snap.Signed); err != nil {
+		o.log.Error("zone journal", "err", err)
+		return
 	}
 	o.served[k] = st
 	o.dirty[k] = true
@@ -164,6 +174,7 @@ func (o *owner) run(ctx context.Context, w *watch) {
 		select {
 		case <-ctx.Done():
 			o.judge() // what is known is known at the next start
+			o.leaveRoom()
 			return
 		case f := <-o.a.ops:
 			f()
