@@ -66,11 +66,12 @@ func Check(z *zone.Zone, now time.Time, c Context) []Problem {
 	for i := range all {
 		all[i] = int32(i)
 	}
-	return j.check(all)
+	return j.check(all, nil)
 }
 
-// check judges the zone, of signatures those at the names that are asked for.
-func (j *judge) check(signed []int32) []Problem {
+// check judges the zone, of signatures those at the names that are asked for;
+// of the chain what was edited, where that is known and right.
+func (j *judge) check(signed []int32, e *edit) []Problem {
 	var found findings
 	if !j.takeKeys(&found) {
 		j.digests(&found)
@@ -78,10 +79,10 @@ func (j *judge) check(signed []int32) []Problem {
 	}
 	chain := j.apex(&found)
 	found.merge(j.inParallel(len(signed), func(i int, w *worker, f *findings) { j.spot(int(signed[i]), w, f) }, j.digests))
-	switch chain {
-	case byNSEC:
+	switch {
+	case chain == byNSEC && (e == nil || !e.links(j)):
 		found.merge(j.inParallel(len(j.owners), j.link))
-	case byNSEC3:
+	case chain == byNSEC3 && (e == nil || !e.hops(j)):
 		j.chains(&found)
 	}
 	return found.all()

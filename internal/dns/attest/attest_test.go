@@ -188,6 +188,7 @@ func TestKeys(t *testing.T) {
 		}), want: "dnskey-sep"},
 		{name: "unknown algorithm", before: plus(t, "@ DNSKEY 257 3 16 AAAA"), want: "algorithm-unknown"},
 		{name: "weak", prepare: func(m *maker) { m.keys = []makerKey{rsa} }, want: "key-weak"},
+		{name: "SHA-1", prepare: func(m *maker) { m.keys = []makerKey{newKeyPair(t, 257, dns.RSASHA1)} }, want: "algorithm-old"},
 		{name: "second algorithm without signatures", before: func(rrs []dns.RR) []dns.RR { return append(rrs, other.rr) }, want: "sig-algorithm"},
 		{name: "DS", context: Context{DS: []*dns.DS{ds(m.keys[0])}}},
 		{name: "one DS of several", context: Context{DS: []*dns.DS{wrong, ds(m.keys[0])}}},
@@ -400,4 +401,27 @@ func flipped(rr dns.RR) dns.RR {
 		wire[i] ^= 1
 	}
 	return nil
+}
+
+// What is written here is what package zone writes.
+func TestRecordsAreWrittenAlike(t *testing.T) {
+	t.Parallel()
+	m := newMaker(t)
+	m.zonemd = true
+	var all []dns.RR
+	for _, nsec3 := range []*dns.NSEC3PARAM{nil, noSalt, {Hdr: noSalt.Hdr, Hash: 1, Iterations: 7, Salt: "aabb", SaltLength: 2}} {
+		m.nsec3 = nsec3
+		for n := range m.sign(t, parseRecords(t, oddZone+"x 300 NSEC UPPER.Example. A TYPE256 TYPE65280\n"), nil, nil).Nodes() {
+			for i := range n.Sets {
+				all = append(all, n.Sets[i].RRs...)
+			}
+		}
+	}
+	for _, rr := range all {
+		got, err := appendRecord([]byte("x"), ownerOf(rr), rr)
+		want, wrong := zone.AppendWire([]byte("x"), ownerOf(rr), rr)
+		if err != nil || wrong != nil || !slices.Equal(got, want) {
+			t.Errorf("%v: %x, %v, want %x", rr, got, err, want)
+		}
+	}
 }

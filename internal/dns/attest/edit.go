@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -9,37 +10,68 @@ import (
 )
 
 // CheckEdit returns what Check returns of the next version of a zone, given
-// that the old one was good in the same context. Only the signatures of names
-// that changed are verified anew; it finds these itself and takes nobody's word
-// for what an edit touched. Dates, chains and digests are judged whole: they
-// cost little beside signatures.
+// that the old one was good in the same context. It looks at what changed and
+// at its neighbours in the chain, and takes nobody's word for what that is; the
+// rest is compared, not verified. Dates and digests are judged whole.
 func CheckEdit(old, next *zone.Zone, now time.Time, c Context) []Problem {
-	if old == nil || old.Origin() != next.Origin() || !sameSet(old.Node(old.Origin()), next.Node(next.Origin()), dns.TypeDNSKEY) {
+	if old == nil || old.Origin() != next.Origin() || !sameSet(old, next, dns.TypeDNSKEY) {
 		return Check(next, now, c) // other keys: nothing is known
 	}
 	j := newJudge(next, now, c)
-	return j.check(j.changed(old))
+	e := j.compare(old)
+	return j.check(e.signed, e)
 }
 
-// changed returns the spots whose signatures the old version says nothing
-// about: of those whose records or place changed, and of those that will not
-// last. The apex is always among them, for what is judged with its keys.
-func (j *judge) changed(old *zone.Zone) []int32 {
-	before := look(old).spots
-	changed := []int32{0}
-	k := 0
-	for i := range j.spots {
+// edit is what differs between two versions of a zone.
+type edit struct {
+	old    *zone.Zone
+	before survey
+
+	// changed are the spots whose records differ, or what the names around
+	// make of them; the apex is among them, for what is judged with its keys.
+	changed []int32
+	gone    []missing
+	signed  []int32 // changed, and those whose signatures will not last
+	chained bool    // the old chain says something about the new one
+}
+
+// missing is a spot of the old zone that the new one lacks.
+type missing struct {
+	old, at int32 // where it was, and what stands behind it now
+}
+
+func (j *judge) compare(old *zone.Zone) *edit {
+	e := &edit{old: old, before: look(old), changed: []int32{0}, signed: []int32{0}}
+	was, k, turned := e.before.spots, 1, false
+	for i := 1; i < len(j.spots); i++ {
 		sp := &j.spots[i]
-		for k < len(before) && before[k].node.Name != sp.node.Name && before[k].node.Name.Compare(sp.node.Name) < 0 {
+		for ; k < len(was) && was[k].node.Name != sp.node.Name && was[k].node.Name.Compare(sp.node.Name) < 0; k++ {
+			e.gone = append(e.gone, missing{int32(k), int32(i)})
+		}
+		known := k < len(was) && was[k].node.Name == sp.node.Name
+		if known {
+			turned = turned || (was[k].place == hashed) != (sp.place == hashed)
+			known = was[k].sameAs(sp)
 			k++
 		}
-		known := k < len(before) && before[k].node.Name == sp.node.Name &&
-			before[k].place == sp.place && before[k].bare == sp.bare && sameNode(before[k].node, sp.node)
-		if i > 0 && (!known || !j.lasts(sp.node.Set(dns.TypeRRSIG))) {
-			changed = append(changed, int32(i))
+		if !known {
+			e.changed = append(e.changed, int32(i))
+		}
+		if !known || !j.lasts(sp.node.Set(dns.TypeRRSIG)) {
+			e.signed = append(e.signed, int32(i))
 		}
 	}
-	return changed
+	for ; k < len(was); k++ {
+		e.gone = append(e.gone, missing{int32(k), int32(len(j.spots))})
+	}
+	a, b := old.SOA(), j.zone.SOA()
+	e.chained = !turned && a.Minttl == b.Minttl && a.Hdr.Ttl == b.Hdr.Ttl && sameSet(old, j.zone, dns.TypeNSEC3PARAM) &&
+		(e.before.nsecs > 0) == (j.nsecs > 0) && (len(e.before.hashes) > 0) == (len(j.hashes) > 0)
+	return e
+}
+
+func (sp *spot) sameAs(o *spot) bool {
+	return sp.place == o.place && sp.bare == o.bare && sp.need == o.need && sp.some == o.some && sameNode(sp.node, o.node)
 }
 
 // lasts reports whether signatures hold now and for as long as they must.
@@ -72,8 +104,9 @@ func sameNode(a, b *zone.Node) bool {
 	return true
 }
 
-func sameSet(a, b *zone.Node, rrtype uint16) bool {
-	x, y := a.Set(rrtype), b.Set(rrtype)
+// sameSet reports whether the two zones have the same set at the apex.
+func sameSet(a, b *zone.Zone, rrtype uint16) bool {
+	x, y := a.Node(a.Origin()).Set(rrtype), b.Node(b.Origin()).Set(rrtype)
 	return x == nil && y == nil || x != nil && y != nil && sameRecords(x, y)
 }
 
@@ -87,4 +120,33 @@ func sameRecords(a, b *zone.RRset) bool {
 		}
 	}
 	return true
+}
+
+// links reports whether the NSEC chain is right where it was edited: at what
+// changed, and at the names before that and before what is gone. Where it is
+// not, the whole chain will be judged, for all that is to be told of it.
+func (e *edit) links(j *judge) bool {
+	if !e.chained || len(j.owners) == 0 {
+		return false
+	}
+	var asked []int
+	ask := func(spot int32, itself bool) {
+		at, found := slices.BinarySearch(j.owners, spot)
+		asked = append(asked, (at+len(j.owners)-1)%len(j.owners))
+		if found && itself {
+			asked = append(asked, at)
+		}
+	}
+	for _, i := range e.changed {
+		ask(i, true)
+	}
+	for _, m := range e.gone {
+		ask(m.at, false)
+	}
+	var w worker
+	var wrong findings
+	for _, at := range asked {
+		j.link(at, &w, &wrong)
+	}
+	return len(wrong.list) == 0
 }

@@ -44,7 +44,7 @@ func newKeyPair(t testing.TB, flags uint16, algorithm uint8) makerKey {
 	t.Helper()
 	rr := &dns.DNSKEY{Hdr: dns.RR_Header{Name: "example.", Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 3600}, Flags: flags, Protocol: 3, Algorithm: algorithm}
 	bits := 256
-	if algorithm == dns.RSASHA256 {
+	if algorithm == dns.RSASHA256 || algorithm == dns.RSASHA1 {
 		bits = 1024
 	}
 	private, err := rr.Generate(bits)

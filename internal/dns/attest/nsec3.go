@@ -14,6 +14,7 @@ import (
 	"github.com/miekg/dns"
 
 	"postern/internal/dns/name"
+	"postern/internal/dns/zone"
 )
 
 // digest is a hashed name; SHA-1 is the only hash there is (RFC 5155, Section 11).
@@ -55,7 +56,7 @@ func (p params) hash(n name.Name, room []byte) (digest, []byte) {
 // hop is one NSEC3 record.
 type hop struct {
 	hash, next digest
-	spot       int32
+	node       *zone.Node
 	rr         *dns.NSEC3
 }
 
@@ -81,7 +82,7 @@ func (j *judge) chains(f *findings) {
 		j.chain(c, f)
 	}
 	for p, c := range all {
-		f.add("nsec3-param", j.spots[c.hops[0].spot].node.Name, dns.TypeNSEC3, "%s with %s, which no NSEC3PARAM names", plural(len(c.hops), "record"), p)
+		f.add("nsec3-param", c.hops[0].node.Name, dns.TypeNSEC3, "%s with %s, which no NSEC3PARAM names", plural(len(c.hops), "record"), p)
 	}
 }
 
@@ -130,7 +131,7 @@ func (j *judge) gather(f *findings) map[params]*chain {
 			f.add("nsec3-ttl", node.Name, dns.TypeNSEC3, "the TTL is %d; the SOA asks for %d", set.TTL, j.ttl)
 		}
 		for _, rr := range set.RRs {
-			h, p, ok := j.hop(i, rr, f)
+			h, p, ok := j.hop(node, rr, f)
 			if !ok {
 				continue
 			}
@@ -147,13 +148,12 @@ func (j *judge) gather(f *findings) map[params]*chain {
 }
 
 // hop reads one record.
-func (j *judge) hop(i int32, rr dns.RR, f *findings) (hop, params, bool) {
-	node := j.spots[i].node
+func (j *judge) hop(node *zone.Node, rr dns.RR, f *findings) (hop, params, bool) {
 	n, ok := rr.(*dns.NSEC3)
 	if !ok {
 		return hop{}, params{}, false
 	}
-	h := hop{spot: i, rr: n}
+	h := hop{node: node, rr: n}
 	if node.Name.Parent() != j.zone.Origin() || !unhash(&h.hash, node.Name.First()) {
 		f.add("nsec3-owner", node.Name, dns.TypeNSEC3, "the name is no hash right below the zone's own")
 		return h, params{}, false
@@ -205,7 +205,7 @@ func (j *judge) chain(c *chain, f *findings) {
 	}))
 	for i, ok := range met {
 		if !ok {
-			f.add("nsec3-extra", j.spots[c.hops[i].spot].node.Name, dns.TypeNSEC3, "no name of the zone has that hash")
+			f.add("nsec3-extra", c.hops[i].node.Name, dns.TypeNSEC3, "no name of the zone has that hash")
 		}
 	}
 }
@@ -215,7 +215,7 @@ func (h *hop) head() uint64 { return binary.BigEndian.Uint64(h.hash[:]) }
 // hopNext judges where one record leads.
 func (j *judge) hopNext(c *chain, i int, f *findings) {
 	h := &c.hops[i]
-	node := j.spots[h.spot].node
+	node := h.node
 	if i > 0 && c.hops[i-1].hash == h.hash {
 		f.add("nsec3-several", node.Name, dns.TypeNSEC3, "the name has several NSEC3 records with %s", c.params)
 	}

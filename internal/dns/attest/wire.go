@@ -1,8 +1,10 @@
 package attest
 
 import (
+	"encoding/base32"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"math/bits"
 
@@ -17,8 +19,8 @@ var errText = errors.New("record cannot be written")
 
 // appendRecord appends a record as it is signed and digested: uncompressed,
 // names as RFC 4034, Section 6.2 and RFC 6840, Section 5.1 have them, which is
-// how a zone keeps them. Half of a signed zone are two types that the library
-// is slow to write: these are written here.
+// how a zone keeps them. Half of a signed zone are three types that the
+// library is slow to write: these are written here.
 func appendRecord(to []byte, owner name.Name, rr dns.RR) ([]byte, error) {
 	switch rr := rr.(type) {
 	case *dns.RRSIG:
@@ -39,8 +41,32 @@ func appendRecord(to []byte, owner name.Name, rr dns.RR) ([]byte, error) {
 		}
 		to, err = appendBitmap(next, rr.TypeBitMap)
 		return setLength(to, at), err
+	case *dns.NSEC3:
+		if len(rr.NextDomain) == 32 { // a hash of SHA-1: there is no other
+			return appendNSEC3(to, owner, rr)
+		}
 	}
 	return zone.AppendWire(to, owner, rr)
+}
+
+func appendNSEC3(to []byte, owner name.Name, rr *dns.NSEC3) ([]byte, error) {
+	to, at := appendHead(to, owner, &rr.Hdr)
+	to = append(to, rr.Hash, rr.Flags)
+	to = binary.BigEndian.AppendUint16(to, rr.Iterations)
+	to = append(to, rr.SaltLength)
+	var err error
+	// The library writes no salt as a hyphen where it reads text.
+	if rr.Salt != "" && rr.Salt != "-" {
+		if to, err = hex.AppendDecode(to, []byte(rr.Salt)); err != nil {
+			return to, err
+		}
+	}
+	to = append(to, rr.HashLength)
+	if to, err = base32.HexEncoding.AppendDecode(to, []byte(rr.NextDomain)); err != nil {
+		return to, err
+	}
+	to, err = appendBitmap(to, rr.TypeBitMap)
+	return setLength(to, at), err
 }
 
 // appendHead appends owner, type, class, TTL and room for a length.
