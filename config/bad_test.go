@@ -32,7 +32,7 @@ func TestBad(t *testing.T) {
 			if !ok {
 				t.Fatalf("%s: case %q has no line ---", name, title)
 			}
-			got := problemsOf(t, Options{signing: filepath.Base(name) == "dnssec.txt"}, text)
+			got := problemsOf(t, Options{}, text)
 			now.WriteString("=== " + title + "\n" + text + "---\n" + got + "\n")
 			if strings.TrimSpace(got) != strings.TrimSpace(want) && !*update {
 				t.Errorf("%s: %s: problems of\n%s\n got\n%s\nwant\n%s", name, title, text, got, want)

@@ -15,8 +15,6 @@ import (
 type Options struct {
 	TestKnobs bool         // take [resolver.test], and port 0 in listeners
 	OwnAddrs  []netip.Addr // of this machine; they belong to the network "self"
-
-	signing bool // take DNSSEC policies, before the program does
 }
 
 // Load reads a file with no Options.

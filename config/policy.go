@@ -6,10 +6,6 @@ import (
 	"strings"
 )
 
-// signing says whether the program signs zones. As long as it does not,
-// policies are refused, but for zones that say "off".
-const signing = false
-
 // standard is the name of the policy that is built in, off of the one that
 // signs nothing.
 const (
@@ -24,10 +20,6 @@ func (b *builder) policies() {
 		t := s.sub(name)
 		switch {
 		case t.n == nil:
-			continue
-		case !signing && !b.opts.signing:
-			b.file.errorAt(t.at, dotted([]string{"dnssec", name})+" is not available yet", "leave it out")
-			t.n.bad = true
 			continue
 		case !isPlainName(name) || name == off:
 			b.file.errorAt(t.at, fmt.Sprintf("bad policy name %q", name), `want letters, digits, - and _, and not "off"`)
@@ -79,10 +71,6 @@ func (b *builder) policyOf(t table) string {
 	n := t.written("dnssec")
 	if n == nil || n.text == off {
 		return t.text("dnssec")
-	}
-	if !signing && !b.opts.signing {
-		b.file.errorAt(n.at, fmt.Sprintf("dnssec = %q is not available yet", n.text), `today only "off"`)
-		return ""
 	}
 	b.signing[n.text] = true
 	if b.policy(n.text) == nil {

@@ -12,7 +12,7 @@ func TestPolicies(t *testing.T) {
 	t.Parallel()
 	text := "[dnssec.hashed]\nalgorithm = \"ed25519\"\nkeys = \"ksk+zsk\"\ndenial = \"nsec3\"\nopt_out = true\nvalidity = \"30d\"\nzonemd = \"off\"\nzsk_lifetime = \"manual\"\n" +
 		"[zone_default]\ndnssec = \"standard\"\n[zone.\"Hashed.test.\"]\ndnssec = \"hashed\"\n[zone.\"off.test\"]\ndnssec = \"off\"\n[zone.\"file.test\"]\nfile = \"f\"\n"
-	o := Options{signing: true}
+	o := Options{}
 	c, problems := o.Parse([]byte(text), "postern.toml", t.TempDir())
 	if c == nil {
 		t.Fatal(problems)

@@ -32,7 +32,7 @@ func makeReference() []byte {
 	for _, s := range schema() {
 		b.WriteString("\n# " + s.doc + "\n")
 		header := bracket(exampleHeader(s), s.list)
-		if s.soon || s.path == "dnssec.*" && !signing {
+		if s.soon {
 			b.WriteString("# " + header + " is not available yet.\n")
 			continue
 		}
@@ -67,7 +67,7 @@ func exampleHeader(s section) string {
 }
 
 func referenceKey(b *bytes.Buffer, k key, mute string) {
-	if k.soon || k.name == "dnssec" && !signing {
+	if k.soon {
 		fmt.Fprintf(b, "# %s: not available yet (%s)\n", k.name, k.doc)
 		return
 	}

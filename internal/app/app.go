@@ -19,6 +19,7 @@ import (
 	"postern/internal/control"
 	"postern/internal/dns/authority"
 	"postern/internal/dns/gate"
+	"postern/internal/dns/keyring"
 	"postern/internal/dns/listen"
 	"postern/internal/dns/resolver"
 	"postern/internal/dns/serve"
@@ -56,6 +57,8 @@ type App struct {
 	keys      atomic.Pointer[tsig.Keys]
 	transfers *transfers
 	out       *xfr.Out
+	notifier  *xfr.Notifier
+	zoneKeys  *keyring.Ring
 	names     *listen.Set
 	spool     *spool.Spool
 	selector  *selector.Ring
@@ -132,6 +135,7 @@ func (a *App) start(ctx context.Context) error {
 		// After its listeners, so that it ends before them: what still waits
 		// for the world is answered, and nothing holds the sockets open.
 		{"name service", a.serve, stopShort},
+		{"secondaries", a.notifier, stopShort}, // after the listeners: who is told comes at once
 		{"mail doors", &a.doors, stopLong},
 		{"health and metrics", a.buildAdmin(), stopShort},
 		{"control socket", a.buildControl(), stopShort},

@@ -29,6 +29,9 @@ func (a *App) buildNames(cfg *config.Checked) error {
 	}
 	a.transfers = newTransfers(a.isServed)
 	a.transfers.follow(peers)
+	if err := a.openZoneKeys(); err != nil {
+		return err
+	}
 	if a.authority, err = authority.New(a.zonesOf(cfg)); err != nil {
 		return fmt.Errorf("zones: %w", err)
 	}
@@ -50,6 +53,9 @@ func (a *App) buildNames(cfg *config.Checked) error {
 	}
 	a.keys.Store(keys)
 	a.out = xfr.New(xfr.Config{Source: a.authority, Rules: a.transfers.rules, Log: a.log})
+	a.notifier = xfr.NewNotifier(xfr.NotifierConfig{
+		Source: a.authority, Rules: a.transfers.rules, Keys: a.keys.Load, Now: a.now, Log: a.log,
+	})
 	limits := listen.Limits{Exempt: a.isExempt, Idle: listen.DefaultIdle}
 	serving := serve.Config{
 		Table: a.authority.Table, Resolver: a.resolver, NSID: cfg.Server.Hostname, Log: a.log,
@@ -99,6 +105,7 @@ func (a *App) zonesOf(cfg *config.Checked) authority.Config {
 			Full: full[v.Name], Clients: v.Clients, Keys: keyNames(v), Recursion: v.Recursion,
 		})
 	}
+	a.sign(&c, cfg)
 	return c
 }
 

@@ -52,6 +52,13 @@ type Config struct {
 	Poll   time.Duration // how often files are looked at besides being watched; default 2 s; below zero: only when Scan is called
 	Settle time.Duration // how long a file must be left alone before it is read; default 450 ms: who writes in place may pause, and a change is to be served within a second
 
+	// Sign is how zones are signed that Signing does not name; nil: not at all,
+	// they are served as their files are. Signing names zones, with nil for those
+	// that are not signed. Both need Keys.
+	Sign    *SignPolicy
+	Signing map[string]*SignPolicy
+	Keys    Keyring
+
 	// Changed hears of every (zone, view) that is served with another serial,
 	// once readers see it. It must not wait for anything. Default:
 	// nobody is told.

@@ -39,7 +39,8 @@ type bench struct {
 	a    *Authority
 	now  time.Time
 
-	build string // which program runs; "": it cannot tell
+	build string     // which program runs; "": it cannot tell
+	wall  *time.Time // what Config.Now says, where a test sets it
 }
 
 type syncBuffer struct {

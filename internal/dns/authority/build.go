@@ -6,6 +6,7 @@ import (
 
 	"postern/internal/dns/answer"
 	"postern/internal/dns/name"
+	"postern/internal/dns/signer"
 	"postern/internal/dns/view"
 	"postern/internal/dns/zone"
 	"postern/internal/dns/zonefile"
@@ -28,6 +29,9 @@ type candidate struct {
 	own      []zonefile.Record // what of the source went in
 	records  []zonefile.Record
 	content  *zone.Zone
+	out      *zone.Zone // content, or that signed: see sign
+	signed   *signer.Signed
+	signedBy string
 	problems []zonefile.Problem
 	found    []zonefile.Problem // those among them that judging the records found
 
@@ -83,7 +87,7 @@ func (o *owner) tabulate() {
 			delete(zones, k)
 			delete(deltas, k)
 			if st.content != nil {
-				zones[k], deltas[k] = st.content, st.deltas
+				zones[k], deltas[k] = st.out, st.deltas
 			}
 		}
 		compiled[v.Name] = here

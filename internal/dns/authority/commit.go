@@ -25,9 +25,17 @@ func (o *owner) commit(made []*candidate, operator bool) error {
 	var changed []*candidate
 	var snapshots []journal.Snapshot
 	for _, c := range made {
-		if c.changed {
-			changed, snapshots = append(changed, c), append(snapshots, o.snapshot(c, now))
+		if !c.changed {
+			continue
 		}
+		switch err := o.sign(c, now); {
+		case err != nil && operator:
+			return err
+		case err != nil:
+			o.notSigned(c, now, err)
+			continue
+		}
+		changed, snapshots = append(changed, c), append(snapshots, o.snapshot(c, now))
 	}
 	failed := o.store.Reserve(snapshots)
 	for _, group := range together(changed, operator) {
@@ -48,7 +56,7 @@ func (o *owner) commit(made []*candidate, operator bool) error {
 				o.journalFailed(changed[i], err)
 			} else {
 				o.accept(changed[i], now)
-				o.loaded += changed[i].content.Records()
+				o.loaded += changed[i].out.Records()
 			}
 		}
 	}
@@ -84,7 +92,7 @@ func together(all []*candidate, operator bool) [][]int {
 func (o *owner) changes(c *candidate, now time.Time) bool {
 	file := c.content.Serial()
 	if o.same(c) {
-		if old := o.standing(c.key); !o.plan.Serial.bump(file, old.Serial()) {
+		if old := o.standing(c.key); !o.plan.Serial.bump(file, old.Serial()) && !o.stale(c.key, now) && !(c.order != nil && o.unsigns(c)) {
 			c.renumber(old.Serial())
 			return false
 		}
@@ -115,6 +123,9 @@ func (o *owner) lastSerial(k key) (last uint32, known bool) {
 // only where it would bring back other source records.
 func (o *owner) settleUnchanged(c *candidate, now time.Time) {
 	st := o.served[c.key]
+	if st.out == st.content {
+		st.out = c.content
+	}
 	st.content, st.records, st.folded = c.content, c.records, false // equal, but these two share their records
 	if s := c.source; s != nil {
 		overlaid := o.plan.view(c.view).Overlay != ""
@@ -162,7 +173,7 @@ func sameRecords(a, b []zonefile.Record) bool {
 }
 
 func (o *owner) snapshot(c *candidate, now time.Time) journal.Snapshot {
-	snap := journal.Snapshot{Zone: c.zone.String(), View: c.view, Saved: now, Content: c.content, Derived: derivedRRs(c.records)}
+	snap := journal.Snapshot{Zone: c.zone.String(), View: c.view, Saved: now, Content: c.out, Signed: c.signedBy, Derived: derivedRRs(c.records)}
 	snap.New = c.source != nil && !sameRecords(c.own, o.accepted(c.source))
 	snap.Who, snap.Why = byFile, ""
 	if c.order != nil {
@@ -198,8 +209,15 @@ func (o *owner) accept(c *candidate, now time.Time) {
 		o.served[c.key] = st
 	}
 	diff := o.compare(c) // while the old content stands
-	st.remember(diff)
-	st.content, st.records, st.compiled, st.loadedAt = c.content, c.records, compiled(c, st.compiled), now
+	var delta *zone.Delta
+	if st.out != nil {
+		d := outDelta(diff, st, c)
+		delta = &d
+	}
+	st.remember(delta, c.out.Records())
+	st.compiled = compiled(c.out, st.compiled, delta)
+	st.content, st.records, st.loadedAt = c.content, c.records, now
+	st.out, st.signed, st.signedBy, st.signAfter = c.out, c.signed, c.signedBy, time.Time{}
 	st.who, st.why = c.who, c.why
 	st.folded = false
 	if c.source != nil {
@@ -214,14 +232,24 @@ func (o *owner) accept(c *candidate, now time.Time) {
 	o.announce(st, diff)
 }
 
-// compiled returns the answers of c, from those that are served where it can.
-func compiled(c *candidate, old *answer.Zone) *answer.Zone {
-	if c.amended {
-		if z, ok := answer.Amend(c.content, old, append(c.touched, c.zone)); ok { // the serial is at the apex
-			return z
+// outDelta returns by what c and what is served differ, as they are served.
+func outDelta(d *difference, st *served, c *candidate) zone.Delta {
+	if st.out == st.content && c.out == c.content {
+		return zone.DeltaOf(d.old, d.next, d.removed, d.added)
+	}
+	return zone.NewDelta(st.out, c.out)
+}
+
+// compiled returns the answers of a zone, from those before where it can.
+func compiled(out *zone.Zone, old *answer.Zone, d *zone.Delta) *answer.Zone {
+	if d != nil {
+		if touched, few := ownersOfDelta(d, out.Origin()); few {
+			if z, ok := answer.Amend(out, old, touched); ok {
+				return z
+			}
 		}
 	}
-	return answer.Recompile(c.content, old)
+	return answer.Recompile(out, old)
 }
 
 // announce logs what changed and puts it into the report.
@@ -324,6 +352,12 @@ func (o *owner) status(st *served) Status {
 	s := Status{Zone: st.zone.String(), View: st.view, State: OK, LoadedAt: st.loadedAt}
 	if src := o.sources[st.key]; src != nil {
 		s.File, s.FileSerial = src.path(), src.fileSOA
+	}
+	if p := st.policy(); p != nil {
+		s.Policy = p.Name
+	}
+	if st.signed != nil {
+		s.Expires = st.signed.Expires()
 	}
 	s.Reason, s.Problems = o.trouble(st)
 	if len(s.Problems) > 0 {

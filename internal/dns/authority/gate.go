@@ -22,10 +22,14 @@ const (
 	LosesNS      = "loses-ns"      // fewer name servers than before, or all others
 	LosesMX      = "loses-mx"      // no mail server is left
 	LosesAddress = "loses-address" // the apex or a mail server loses its last A or AAAA
+
+	LosesSignatures = "loses-signatures" // the zone is to be signed no longer
 )
 
 // Dangers are the codes that can be accepted.
-func Dangers() []string { return []string{LargeChange, LosesNS, LosesMX, LosesAddress} }
+func Dangers() []string {
+	return []string{LargeChange, LosesNS, LosesMX, LosesAddress, LosesSignatures}
+}
 
 // smallZone is the number of records from which a change can be a large one.
 const smallZone = 10
@@ -47,6 +51,7 @@ func (o *owner) waits(c *candidate) []zonefile.Problem {
 	switch {
 	case c.source == nil:
 		return nil
+	case o.unsigns(c):
 	case !pinned && o.same(c) && !o.plan.Serial.bump(c.content.Serial(), old.Serial()):
 		return nil
 	case sameRecords(c.own, o.accepted(c.source)):
@@ -153,6 +158,9 @@ func (o *owner) dangers(file string, c *candidate) []zonefile.Problem {
 			File: file, Severity: zonefile.WARN, Code: code, Message: message,
 			Hint: fmt.Sprintf("if it is meant: postern zone apply %s --accept %s --reason TEXT", next.Origin(), code),
 		})
+	}
+	if o.unsigns(c) {
+		add(LosesSignatures, "the zone is signed, and would be no longer: where its parent has a DS, it would be taken for forged")
 	}
 	size := max(len(removed), len(added))
 	if old.Records() >= smallZone && size*100 > o.plan.MaxChange*old.Records() {

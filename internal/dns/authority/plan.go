@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ type plan struct {
 	external string
 	fileZone map[string]name.Name // file name -> zone, from Config.Files
 	zoneFile map[name.Name]string
+	signing  map[name.Name]*SignPolicy
 }
 
 type viewPlan struct {
@@ -56,6 +58,9 @@ func newPlan(cfg Config) (*plan, error) {
 	if err := p.takeFiles(); err != nil {
 		return nil, err
 	}
+	if err := p.takeSigning(); err != nil {
+		return nil, err
+	}
 	if !cfg.Serial.valid() {
 		return nil, fmt.Errorf("serial policy %q is not known (keep, counter, unixtime or date)", cfg.Serial)
 	}
@@ -87,6 +92,21 @@ func (p *plan) takeFiles() error {
 			return fmt.Errorf("zone %q: file %q already belongs to zone %s", zone, file, other)
 		}
 		p.fileZone[file], p.zoneFile[n] = n, file
+	}
+	return nil
+}
+
+func (p *plan) takeSigning() error {
+	p.signing = map[name.Name]*SignPolicy{}
+	for zone, policy := range p.Signing {
+		n, err := name.Parse(zone)
+		if err != nil {
+			return fmt.Errorf("zone %q: %w", zone, err)
+		}
+		p.signing[n] = policy
+	}
+	if p.Keys == nil && (p.Sign != nil || len(p.signing) > 0) {
+		return errors.New("zones cannot be signed without keys")
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package authority
 import (
 	"fmt"
 	"maps"
+	"time"
 
 	"postern/internal/dns/name"
 	"postern/internal/dns/zonefile"
@@ -23,6 +24,7 @@ type order struct {
 type round struct {
 	o       *owner
 	orders  map[key]*order
+	now     time.Time
 	made    []*candidate // each after those it lies over
 	latest  map[key]*candidate
 	touched map[key]bool // what lies over a candidate that changes
@@ -31,7 +33,7 @@ type round struct {
 
 // prepare makes candidates. Nothing is published before commit.
 func (o *owner) prepare(orders map[key]*order) *round {
-	r := &round{o: o, orders: orders, latest: map[key]*candidate{}, touched: map[key]bool{}}
+	r := &round{o: o, orders: orders, now: o.a.cfg.Now(), latest: map[key]*candidate{}, touched: map[key]bool{}}
 	exists := map[string]map[name.Name]bool{}
 	for _, i := range o.plan.order {
 		v := &o.plan.views[i]
@@ -67,7 +69,7 @@ func (r *round) visit(v *viewPlan, k key, base map[name.Name]bool) {
 	}
 	wanted := r.touched[k] || r.orders[k] != nil
 	if r.orders == nil {
-		wanted = wanted || o.dirty[k] || o.served[k] == nil
+		wanted = wanted || o.dirty[k] || o.served[k] == nil || o.due(k, r.now)
 	}
 	if !wanted {
 		return
@@ -76,7 +78,7 @@ func (r *round) visit(v *viewPlan, k key, base map[name.Name]bool) {
 	if c == nil {
 		return
 	}
-	c.changed = o.changes(c, o.a.cfg.Now())
+	c.changed = o.changes(c, r.now)
 	r.made, r.latest[k] = append(r.made, c), c
 	if !c.changed {
 		return

@@ -41,6 +41,8 @@ type Status struct {
 	Problems     []zonefile.Problem
 	Since        time.Time // of State
 	LoadedAt     time.Time // when what is served was accepted
+	Policy       string    // by which Postern signed it; "" if it did not
+	Expires      time.Time // when its first signature does; zero where nothing is signed by us
 }
 
 // Report is what a Scan or Reload found, by zone and view.

@@ -44,7 +44,7 @@ func (o *owner) since(n name.Name, view string, serial uint32) (zone.Delta, bool
 		}
 		k.view = v.Overlay
 	}
-	content := o.served[k].content
+	content := o.served[k].out
 	versions, err := o.store.History(k.zone.String(), k.view)
 	if err != nil || content == nil {
 		return zone.Delta{}, false
@@ -68,17 +68,17 @@ func (o *owner) hadOwn(k key) bool {
 	return ever
 }
 
-// remember keeps the difference to what is served next. What readers have of
-// the list stays as it is.
-func (st *served) remember(d *difference) {
-	if d.old == nil {
+// remember keeps the difference to what is served next, of so many records.
+// What readers have of the list stays as it is.
+func (st *served) remember(d *zone.Delta, records int) {
+	if d == nil {
 		st.deltas = nil
 		return
 	}
-	all := append(slices.Clip(st.deltas), zone.DeltaOf(d.old, d.next, d.removed, d.added))
-	most, from := max(maxDeltaRecords, d.next.Records()/4), len(all)
-	for records := 0; from > max(0, len(all)-maxDeltas); from-- {
-		if records += all[from-1].Records(); records > most {
+	all := append(slices.Clip(st.deltas), *d)
+	most, from := max(maxDeltaRecords, records/4), len(all)
+	for sum := 0; from > max(0, len(all)-maxDeltas); from-- {
+		if sum += all[from-1].Records(); sum > most {
 			break
 		}
 	}

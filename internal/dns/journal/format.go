@@ -59,6 +59,7 @@ type head struct {
 	File       string    `json:"file,omitempty"`
 	FileSerial uint32    `json:"file_serial"`
 	HasSource  bool      `json:"has_source"`
+	Signed     string    `json:"signed,omitempty"`
 	Saved      time.Time `json:"saved"`
 	Records    int       `json:"records"`
 
@@ -83,7 +84,7 @@ type baseName struct {
 
 func headOf(snap Snapshot) head {
 	return head{
-		Zone: snap.Zone, View: snap.View, File: snap.File, FileSerial: snap.FileSerial, HasSource: snap.Source != nil, Saved: snap.Saved.UTC(),
+		Zone: snap.Zone, View: snap.View, File: snap.File, FileSerial: snap.FileSerial, HasSource: snap.Source != nil, Signed: snap.Signed, Saved: snap.Saved.UTC(),
 		Records: snap.Content.Records() + len(snap.Source), Version: snap.Version, Serial: snap.Content.Serial(), Who: snap.Who, Why: snap.Why,
 		Names: snap.Content.Names(),
 	}
@@ -93,7 +94,7 @@ func headOf(snap Snapshot) head {
 func (h *head) snapshot(origin name.Name) Snapshot {
 	return Snapshot{
 		Zone: origin.String(), View: h.View, File: h.File, FileSerial: h.FileSerial, Saved: h.Saved,
-		Version: max(h.Version, 1), Who: h.Who, Why: h.Why, HasSource: h.HasSource,
+		Version: max(h.Version, 1), Who: h.Who, Why: h.Why, HasSource: h.HasSource, Signed: h.Signed,
 	}
 }
 

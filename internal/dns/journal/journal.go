@@ -35,7 +35,8 @@ type Snapshot struct {
 	// be changed any more.
 	Content *zone.Zone // with the serial it was served with
 	Source  []dns.RR   // the records of File alone, before the overlay; nil without a file
-	Derived []dns.RR   // the records in Content that Postern made itself
+	Derived []dns.RR   // the records in Content that Postern made itself, signing aside
+	Signed  string     // how Postern signed Content, in its caller's words; "" if it did not
 
 	Version   int    // counts from 1 by (zone, view); Save gives it
 	Who, Why  string // who had it published

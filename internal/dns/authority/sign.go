@@ -1,0 +1,273 @@
+package authority
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"postern/internal/dns/attest"
+	"postern/internal/dns/dnssec"
+	"postern/internal/dns/name"
+	"postern/internal/dns/signer"
+	"postern/internal/dns/zone"
+	"postern/internal/dns/zonefile"
+)
+
+// SignPolicy says how the zones that have it are signed.
+type SignPolicy struct {
+	Name      string // as the admin knows it
+	Model     signer.Model
+	Algorithm uint8 // of keys that are made
+	Denial    signer.Denial
+	OptOut    bool
+	ZONEMD    bool
+	Validity  time.Duration // of signatures; 0: as long as the zone needs, see signs
+}
+
+// text is the policy as a state keeps it that was signed by it.
+func (p *SignPolicy) text() string {
+	text, _ := json.Marshal(p) // plain values
+	return string(text)
+}
+
+// policy returns how the state was signed; nil if it was not.
+func (st *served) policy() *SignPolicy {
+	p := &SignPolicy{}
+	if st == nil || st.signedBy == "" || json.Unmarshal([]byte(st.signedBy), p) != nil {
+		return nil
+	}
+	return p
+}
+
+// Keyring has the keys of zones.
+type Keyring interface {
+	// Ensure returns a zone's keys. Where it has none they are made, and durable
+	// when it returns; where they do not fit the policy it is an error.
+	Ensure(zone name.Name, p SignPolicy, now time.Time) ([]dnssec.Key, error)
+}
+
+// Reason words of a zone that cannot be signed: its last good state serves on.
+const (
+	reasonSign   = "sign-failed"   // the keys, the policy or the zone do not allow it
+	reasonAttest = "attest-failed" // what was signed does not validate
+)
+
+// signAgain is how long after a failure it is tried again to sign a zone.
+const signAgain = time.Minute
+
+// unsignable is why a zone cannot be signed.
+type unsignable struct {
+	reason   string
+	problems []string
+}
+
+func (u *unsignable) Error() string { return u.reason + ": " + strings.Join(u.problems, "; ") }
+
+// policyOf returns how the zone is signed; nil: it is served as its file is.
+func (p *plan) policyOf(n name.Name) *SignPolicy {
+	if policy, ok := p.signing[n]; ok {
+		return policy
+	}
+	return p.Sign
+}
+
+// needs is for how long somebody may keep what is signed: a secondary until the
+// zone expires, and then a cache for the largest TTL.
+func needs(z *zone.Zone) time.Duration {
+	most := uint32(0)
+	for node := range z.Nodes() {
+		for i := range node.Sets {
+			most = max(most, node.Sets[i].TTL)
+		}
+	}
+	return time.Duration(uint64(z.SOA().Expire)+uint64(most)) * time.Second
+}
+
+const day = 24 * time.Hour
+
+// signs returns the signer's policy for a zone: signatures are made anew a day
+// before less is left to them than somebody may need, and by themselves last
+// three days and a refresh longer than that, a fortnight at least.
+func (p *SignPolicy) signs(z *zone.Zone) (signer.Policy, error) {
+	need := needs(z)
+	s := signer.Policy{
+		Model: p.Model, Denial: p.Denial, OptOut: p.OptOut, ZONEMD: p.ZONEMD,
+		Refresh: need + day, Workers: runtime.GOMAXPROCS(0),
+		Validity: max(14*day, need+time.Duration(z.SOA().Refresh)*time.Second+3*day),
+	}
+	if p.Validity > 0 {
+		if p.Validity < need+2*day {
+			return s, fmt.Errorf("validity %s of policy %s is too short: the zone's expire and its largest TTL take %s, and two days more are needed", p.Validity, p.Name, need)
+		}
+		s.Validity = p.Validity
+	}
+	return s, nil
+}
+
+// sign makes what is served of a candidate's content, and judges it. Its keys
+// are made where there are none.
+func (o *owner) sign(c *candidate, now time.Time) error {
+	p := o.plan.policyOf(c.zone)
+	if p == nil && c.order == nil && (c.fallback || c.source == nil) {
+		p = o.served[c.key].policy() // nobody has said yet that it is meant to lose its signatures
+	}
+	if p == nil {
+		c.out, c.signed, c.signedBy = c.content, nil, ""
+		return nil
+	}
+	keys, err := o.a.cfg.Keys.Ensure(c.zone, *p, now)
+	if err != nil {
+		return &unsignable{reasonSign, []string{err.Error()}}
+	}
+	policy, err := p.signs(c.content)
+	if err != nil {
+		return &unsignable{reasonSign, []string{err.Error()}}
+	}
+	last := o.lastSigned(c.key, keys, policy, now)
+	judged := attest.Context{OptOut: p.OptOut, ZONEMD: p.ZONEMD, Workers: policy.Workers}
+	var problems []attest.Problem
+	if last == nil {
+		if c.signed, err = signer.Sign(c.content, keys, policy, now); err == nil {
+			problems = attest.Check(c.signed.Zone(), now, judged)
+		}
+	} else {
+		if c.signed, err = last.Next(c.content, keys, policy, now); err == nil {
+			problems = attest.CheckEdit(last.Zone(), c.signed.Zone(), now, judged)
+		}
+	}
+	if err != nil {
+		return &unsignable{reasonSign, []string{err.Error()}}
+	}
+	if len(problems) > 0 {
+		u := &unsignable{reason: reasonAttest}
+		for _, p := range problems {
+			u.problems = append(u.problems, p.String())
+		}
+		return u
+	}
+	c.out, c.signedBy = c.signed.Zone(), p.text()
+	return nil
+}
+
+// lastSigned returns what k was signed to last, if that is what is served.
+func (o *owner) lastSigned(k key, keys []dnssec.Key, p signer.Policy, now time.Time) *signer.Signed {
+	st := o.served[k]
+	if st == nil || st.signedBy == "" {
+		return nil
+	}
+	if st.signed == nil { // since the start
+		signed, err := signer.Resume(st.out, keys, p, now)
+		if err != nil {
+			o.log.Warn("zone is signed anew", "zone", k.zone, "view", k.view, "err", err)
+			return nil
+		}
+		st.signed = signed
+	}
+	return st.signed
+}
+
+// due reports whether it is time to sign k, though its files are as they were.
+func (o *owner) due(k key, now time.Time) bool {
+	st := o.served[k]
+	if st != nil && !st.signAfter.IsZero() {
+		return !now.Before(st.signAfter) // the last time it failed
+	}
+	return o.stale(k, now)
+}
+
+// stale reports whether what is served must be signed anew though its content
+// is the same: its signatures grow old, or it is to be signed in another way.
+func (o *owner) stale(k key, now time.Time) bool {
+	st := o.served[k]
+	if st == nil || st.content == nil {
+		return false
+	}
+	p := o.plan.policyOf(k.zone)
+	switch {
+	case p == nil && !slices.Contains(st.held, LosesSignatures):
+		return st.signedBy != ""
+	case p == nil:
+		p = st.policy()
+	case st.signedBy != p.text():
+		return true
+	}
+	if st.signed == nil { // since the start
+		keys, err := o.a.cfg.Keys.Ensure(k.zone, *p, now)
+		if err != nil {
+			return true // trying to sign tells why it cannot be
+		}
+		policy, err := p.signs(st.content)
+		if err != nil || o.lastSigned(k, keys, policy, now) == nil {
+			return true
+		}
+	}
+	return !st.signed.NextWake().After(now)
+}
+
+// unsigns reports whether c would take the signatures off a zone: whoever finds
+// a DS of it at its parent would believe nothing of it any more.
+func (o *owner) unsigns(c *candidate) bool {
+	st := o.served[c.key]
+	return st != nil && st.signedBy != "" && o.plan.policyOf(c.zone) == nil
+}
+
+// notSigned refuses a candidate that cannot be signed. It is tried again.
+func (o *owner) notSigned(c *candidate, now time.Time, err error) {
+	var u *unsignable
+	if !errors.As(err, &u) {
+		u = &unsignable{reasonSign, []string{err.Error()}}
+	}
+	var problems []zonefile.Problem
+	for _, text := range u.problems {
+		problems = append(problems, zonefile.Problem{
+			File: o.fileOf(c.key), Severity: zonefile.ERR, Code: u.reason, Message: text,
+			Hint: "what was served before is served on",
+		})
+	}
+	o.refuse(c.key, u.reason, problems)
+	o.served[c.key].signAfter = now.Add(signAgain)
+}
+
+// takeOut makes the zone what is served, and tells what of it was signed.
+func (st *served) takeOut(out *zone.Zone, signedBy string) error {
+	st.out, st.content, st.signedBy = out, out, signedBy
+	if signedBy == "" {
+		return nil
+	}
+	plain, err := signer.Strip(out)
+	if err != nil {
+		return fmt.Errorf("signed zone %s: %w", st.zone, err)
+	}
+	st.content = plain
+	return nil
+}
+
+// ownersOfDelta returns the owners of the records that differ, and the apex;
+// false where they are too many to be worth it.
+func ownersOfDelta(d *zone.Delta, apex name.Name) ([]name.Name, bool) {
+	if len(d.Removed)+len(d.Added) > maxEdited {
+		return nil, false
+	}
+	owners, last := []name.Name{apex}, ""
+	for _, list := range [][]dns.RR{d.Removed, d.Added} {
+		for _, rr := range list {
+			text := rr.Header().Name
+			if text == last {
+				continue
+			}
+			last = text
+			n, err := name.Parse(text)
+			if err != nil {
+				return nil, false
+			}
+			owners = append(owners, n)
+		}
+	}
+	return owners, true
+}
