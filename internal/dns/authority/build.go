@@ -31,7 +31,7 @@ type candidate struct {
 	content  *zone.Zone
 	out      *zone.Zone // content, or that signed: see sign
 	signed   *signer.Signed
-	signedBy string
+	signedBy *SignPolicy
 	problems []zonefile.Problem
 	found    []zonefile.Problem // those among them that judging the records found
 

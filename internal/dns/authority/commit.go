@@ -173,7 +173,7 @@ func sameRecords(a, b []zonefile.Record) bool {
 }
 
 func (o *owner) snapshot(c *candidate, now time.Time) journal.Snapshot {
-	snap := journal.Snapshot{Zone: c.zone.String(), View: c.view, Saved: now, Content: c.out, Signed: c.signedBy, Derived: derivedRRs(c.records)}
+	snap := journal.Snapshot{Zone: c.zone.String(), View: c.view, Saved: now, Content: c.out, Signed: c.signedBy.text(), Derived: derivedRRs(c.records)}
 	snap.New = c.source != nil && !sameRecords(c.own, o.accepted(c.source))
 	snap.Who, snap.Why = byFile, ""
 	if c.order != nil {
@@ -353,8 +353,8 @@ func (o *owner) status(st *served) Status {
 	if src := o.sources[st.key]; src != nil {
 		s.File, s.FileSerial = src.path(), src.fileSOA
 	}
-	if p := st.policy(); p != nil {
-		s.Policy = p.Name
+	if st.signedBy != nil {
+		s.Policy = st.signedBy.Name
 	}
 	if st.signed != nil {
 		s.Expires = st.signed.Expires()

@@ -54,7 +54,7 @@ type served struct {
 	content  *zone.Zone        // as its files make it; nil: no good state
 	out      *zone.Zone        // what is served: content, or that signed
 	signed   *signer.Signed    // how out came about; nil: not signed, or not since the start
-	signedBy string            // the policy of it; "": not signed by us
+	signedBy *SignPolicy       // by which out was signed; nil: not by us
 	records  []zonefile.Record // what content was built from: the base of overlays
 	compiled *answer.Zone
 	deltas   []zone.Delta // by which content came about, see Content

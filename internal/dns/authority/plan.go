@@ -108,6 +108,9 @@ func (p *plan) takeSigning() error {
 	if p.Keys == nil && (p.Sign != nil || len(p.signing) > 0) {
 		return errors.New("zones cannot be signed without keys")
 	}
+	if p.Keys == nil {
+		p.Keys = noKeys{} // what was signed once may be there still
+	}
 	return nil
 }
 

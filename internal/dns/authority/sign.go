@@ -30,17 +30,25 @@ type SignPolicy struct {
 	Validity  time.Duration // of signatures; 0: as long as the zone needs, see signs
 }
 
-// text is the policy as a state keeps it that was signed by it.
+// text is the policy as the journal keeps it with what was signed by it; ""
+// for none.
 func (p *SignPolicy) text() string {
+	if p == nil {
+		return ""
+	}
 	text, _ := json.Marshal(p) // plain values
 	return string(text)
 }
 
-// policy returns how the state was signed; nil if it was not.
-func (st *served) policy() *SignPolicy {
-	p := &SignPolicy{}
-	if st == nil || st.signedBy == "" || json.Unmarshal([]byte(st.signedBy), p) != nil {
+// readPolicy is text backwards. Where it cannot be read, it is a policy that
+// nobody has.
+func readPolicy(text string) *SignPolicy {
+	if text == "" {
 		return nil
+	}
+	p := &SignPolicy{}
+	if json.Unmarshal([]byte(text), p) != nil {
+		return &SignPolicy{}
 	}
 	return p
 }
@@ -50,6 +58,13 @@ type Keyring interface {
 	// Ensure returns a zone's keys. Where it has none they are made, and durable
 	// when it returns; where they do not fit the policy it is an error.
 	Ensure(zone name.Name, p SignPolicy, now time.Time) ([]dnssec.Key, error)
+}
+
+// noKeys is the Keyring of who has none.
+type noKeys struct{}
+
+func (noKeys) Ensure(zone name.Name, _ SignPolicy, _ time.Time) ([]dnssec.Key, error) {
+	return nil, fmt.Errorf("there are no keys for zone %s", zone)
 }
 
 // Reason words of a zone that cannot be signed: its last good state serves on.
@@ -115,13 +130,15 @@ func (p *SignPolicy) signs(z *zone.Zone) (signer.Policy, error) {
 func (o *owner) sign(c *candidate, now time.Time) error {
 	p := o.plan.policyOf(c.zone)
 	if p == nil && c.order == nil && (c.fallback || c.source == nil) {
-		p = o.served[c.key].policy() // nobody has said yet that it is meant to lose its signatures
+		if st := o.served[c.key]; st != nil {
+			p = st.signedBy // nobody has said yet that it is meant to lose its signatures
+		}
 	}
 	if p == nil {
-		c.out, c.signed, c.signedBy = c.content, nil, ""
+		c.out, c.signed, c.signedBy = c.content, nil, nil
 		return nil
 	}
-	keys, err := o.a.cfg.Keys.Ensure(c.zone, *p, now)
+	keys, err := o.plan.Keys.Ensure(c.zone, *p, now)
 	if err != nil {
 		return &unsignable{reasonSign, []string{err.Error()}}
 	}
@@ -151,14 +168,14 @@ func (o *owner) sign(c *candidate, now time.Time) error {
 		}
 		return u
 	}
-	c.out, c.signedBy = c.signed.Zone(), p.text()
+	c.out, c.signedBy = c.signed.Zone(), p
 	return nil
 }
 
 // lastSigned returns what k was signed to last, if that is what is served.
 func (o *owner) lastSigned(k key, keys []dnssec.Key, p signer.Policy, now time.Time) *signer.Signed {
 	st := o.served[k]
-	if st == nil || st.signedBy == "" {
+	if st == nil || st.signedBy == nil {
 		return nil
 	}
 	if st.signed == nil { // since the start
@@ -191,14 +208,16 @@ func (o *owner) stale(k key, now time.Time) bool {
 	p := o.plan.policyOf(k.zone)
 	switch {
 	case p == nil && !slices.Contains(st.held, LosesSignatures):
-		return st.signedBy != ""
+		return st.signedBy != nil
+	case p == nil && st.signedBy == nil:
+		return false
 	case p == nil:
-		p = st.policy()
-	case st.signedBy != p.text():
+		p = st.signedBy
+	case st.signedBy == nil || *st.signedBy != *p:
 		return true
 	}
 	if st.signed == nil { // since the start
-		keys, err := o.a.cfg.Keys.Ensure(k.zone, *p, now)
+		keys, err := o.plan.Keys.Ensure(k.zone, *p, now)
 		if err != nil {
 			return true // trying to sign tells why it cannot be
 		}
@@ -214,7 +233,7 @@ func (o *owner) stale(k key, now time.Time) bool {
 // a DS of it at its parent would believe nothing of it any more.
 func (o *owner) unsigns(c *candidate) bool {
 	st := o.served[c.key]
-	return st != nil && st.signedBy != "" && o.plan.policyOf(c.zone) == nil
+	return st != nil && st.signedBy != nil && o.plan.policyOf(c.zone) == nil
 }
 
 // notSigned refuses a candidate that cannot be signed. It is tried again.
@@ -236,8 +255,8 @@ func (o *owner) notSigned(c *candidate, now time.Time, err error) {
 
 // takeOut makes the zone what is served, and tells what of it was signed.
 func (st *served) takeOut(out *zone.Zone, signedBy string) error {
-	st.out, st.content, st.signedBy = out, out, signedBy
-	if signedBy == "" {
+	st.out, st.content, st.signedBy = out, out, readPolicy(signedBy)
+	if st.signedBy == nil {
 		return nil
 	}
 	plain, err := signer.Strip(out)
