@@ -165,6 +165,7 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	// After the views: a new key must not be good before it chooses its view.
 	a.keys.Store(keys)
 	a.transfers.follow(peers) // after the keys that open them
+	a.notifier.Follow()
 	a.serve.Limit(perSecond(next.DNS.RRL), perSecond(next.DNS.RRLTotal), next.Limits.Exempt)
 	a.retire(a.mail.Swap(world))
 	a.queue.SetHold(next.Mail.Outbound.Mode == "hold")

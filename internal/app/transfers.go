@@ -9,6 +9,7 @@ import (
 
 	"postern/internal/dns/name"
 	"postern/internal/dns/xfr"
+	"postern/internal/manage"
 )
 
 // transfers knows which zones there are and who gets them. Which there are
@@ -80,4 +81,44 @@ func (a *App) isServed(at place) bool {
 // zoneChanged hears of every zone that is served with another serial.
 func (a *App) zoneChanged(zone name.Name, view string, _ uint32) {
 	a.transfers.came(place{zone, view})
+	a.notifier.Changed(zone, view)
+}
+
+// secondaries is the notifier as operators see it.
+type secondaries struct{ *xfr.Notifier }
+
+// List implements manage.Secondaries.
+func (s secondaries) List() []manage.Secondary {
+	list := []manage.Secondary{}
+	for _, x := range s.Standing() {
+		list = append(list, manage.Secondary{
+			Zone: x.Zone.String(), View: x.View, Peer: x.Peer, Address: x.Address.String(),
+			State: states[x.State], Serial: x.Serial, Asked: x.Seen, Since: x.Since, Reason: x.Reason(),
+		})
+	}
+	return list
+}
+
+var states = map[xfr.State]manage.SecondaryState{
+	xfr.Unknown: manage.SecondaryUnknown, xfr.OK: manage.SecondaryOK, xfr.Lagging: manage.SecondaryLagging, xfr.Unreachable: manage.SecondaryUnreachable,
+}
+
+// Notify implements manage.Secondaries.
+func (s secondaries) Notify(zone name.Name, view string) []manage.Notified {
+	list := []manage.Notified{}
+	for _, t := range s.Again(zone, view) {
+		list = append(list, manage.Notified{Zone: t.Zone.String(), View: t.View, Serial: t.Serial, Peers: t.Peers})
+	}
+	return list
+}
+
+// are counts the secondaries in any of these states.
+func (s secondaries) are(states ...xfr.State) float64 {
+	n := 0
+	for _, x := range s.Standing() {
+		if slices.Contains(states, x.State) {
+			n++
+		}
+	}
+	return float64(n)
 }

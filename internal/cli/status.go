@@ -26,7 +26,7 @@ func (e *env) status() *cobra.Command {
 			if err := e.print(s, func(w io.Writer) { printStatus(w, s) }); err != nil {
 				return err
 			}
-			if !s.Ready || !allGood(s.Zones) || slices.ContainsFunc(s.Faults, isError) {
+			if !s.Ready || !allGood(s.Zones) || slices.ContainsFunc(s.Faults, isError) || slices.ContainsFunc(s.Secondaries, isLost) {
 				return errFound
 			}
 			return nil
@@ -42,6 +42,10 @@ func allGood(zones []manage.Zone) bool {
 		return z.State != "ok" && z.Reason != "planned" && z.Reason != "pinned"
 	})
 }
+
+// isLost is a secondary that somebody should look after. One that lags may have
+// been told a second ago; one that was not asked yet will be.
+func isLost(s manage.Secondary) bool { return s.State == manage.SecondaryUnreachable }
 
 func isError(fault string) bool { return strings.Contains(fault, ": ERR ") }
 
@@ -60,6 +64,7 @@ func printStatus(w io.Writer, s manage.Status) {
 		}
 	})
 	printZones(w, s.Zones)
+	printSecondaries(w, s)
 	for _, f := range s.Faults {
 		fmt.Fprintf(w, "  %s\n", f)
 	}
@@ -94,6 +99,26 @@ func printZones(w io.Writer, zones []manage.Zone) {
 			fmt.Fprintf(w, "  and %d more of zone %s: postern zone check %s\n", more, z.Zone, z.File)
 		}
 	}
+}
+
+// printSecondaries shows who has which serial; one that cannot be asked has no
+// more to say than why.
+func printSecondaries(w io.Writer, s manage.Status) {
+	table(w, "\nSECONDARIES", "ZONE\tVIEW\tPEER\tADDRESS\tSERIAL\tSTATE", len(s.Secondaries), func(w io.Writer) {
+		for _, x := range s.Secondaries {
+			serial, state := "-", string(x.State)
+			if !x.Asked.IsZero() {
+				serial = fmt.Sprint(x.Serial)
+			}
+			if !x.Since.IsZero() {
+				state += " since " + x.Since.Format(time.DateTime)
+			}
+			if x.Reason != "" {
+				state += ": " + x.Reason
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", x.Zone, x.View, x.Peer, x.Address, serial, state)
+		}
+	})
 }
 
 // table prints a title and aligned columns; nothing when there are no rows.

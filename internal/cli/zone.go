@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -10,7 +11,7 @@ import (
 )
 
 func (e *env) zone() *cobra.Command {
-	return group("zone", "Zones", e.zoneApply(), e.zoneCheck(), e.zoneExport(), e.zoneHistory(), e.zoneList(), e.zonePlan(), e.zoneRemove(), e.zoneRollback())
+	return group("zone", "Zones", e.zoneApply(), e.zoneCheck(), e.zoneExport(), e.zoneHistory(), e.zoneList(), e.zoneNotify(), e.zonePlan(), e.zoneRemove(), e.zoneRollback())
 }
 
 func (e *env) zoneExport() *cobra.Command {
@@ -46,4 +47,28 @@ func (e *env) zoneList() *cobra.Command {
 			})
 		},
 	}
+}
+
+func (e *env) zoneNotify() *cobra.Command {
+	var a manage.NotifyArgs
+	c := &cobra.Command{
+		Use:   "notify [ZONE] [--view V]",
+		Short: "Tell secondaries what is served, and ask them what they have",
+		Long:  "Send NOTIFY to the secondaries of a zone, or of all, and ask each for its serial until it has the one that is served. It does not wait for them: postern status shows how they stand.",
+		Args:  between(0, 1, "one zone, or none for all"),
+		RunE: func(c *cobra.Command, args []string) error {
+			a.Zone = strings.Join(args, "")
+			told := []manage.Notified{}
+			if err := e.call(c.Context(), manage.VerbZoneNotify, a, &told); err != nil {
+				return err
+			}
+			return e.print(told, func(w io.Writer) {
+				for _, n := range told {
+					fmt.Fprintf(w, "zone %s view %s: serial %d is told to %s\n", n.Zone, n.View, n.Serial, strings.Join(n.Peers, ", "))
+				}
+			})
+		},
+	}
+	c.Flags().StringVar(&a.View, "view", "", "the `view`, where only one is meant")
+	return c
 }

@@ -20,6 +20,8 @@ type Config struct {
 	Queue     *queue.Queue
 	Accounts  *account.Keeper // nil: the database cannot be used
 
+	Secondaries Secondaries
+
 	Facts   func() Status                                   // the parts of a status that only the roof knows
 	Reload  func(ctx context.Context) (ReloadReport, error) // see ReloadReport
 	Explain func(q QueryArgs) (serve.Explanation, error)    // how a question would be answered
@@ -46,6 +48,7 @@ func New(cfg Config) *Desk {
 		VerbReload:       {true, with(d.reload)},
 		VerbZoneList:     {false, with(d.zoneList)},
 		VerbZoneExport:   {false, with(d.zoneExport)},
+		VerbZoneNotify:   {true, with(d.zoneNotify)},
 		VerbZonePlan:     {false, with(d.zonePlan)},
 		VerbZoneApply:    {true, with(d.zoneApply)},
 		VerbZoneHistory:  {false, with(d.zoneHistory)},
@@ -140,6 +143,7 @@ func (d *Desk) status(ctx context.Context, _ none) (Status, error) {
 	if s.Zones, err = d.zoneList(ctx, none{}); err != nil {
 		return s, err
 	}
+	s.Secondaries = append([]Secondary{}, d.cfg.Secondaries.List()...)
 	entries, err := d.cfg.Queue.List(queue.Filter{})
 	if err != nil {
 		return s, err

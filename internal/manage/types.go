@@ -7,6 +7,7 @@ const (
 	VerbStatus       = "status"        // nothing -> Status
 	VerbReload       = "reload"        // nothing -> ReloadReport
 	VerbZoneList     = "zone list"     // nothing -> []Zone
+	VerbZoneNotify   = "zone notify"   // NotifyArgs -> []Notified
 	VerbZoneExport   = "zone export"   // ZoneRef -> Text
 	VerbZonePlan     = "zone plan"     // PlanArgs -> ZonePlans
 	VerbZoneApply    = "zone apply"    // ApplyArgs -> ZonePlans
@@ -39,6 +40,7 @@ type Status struct {
 	NotReady     string        `json:"not_ready,omitempty"`
 	Listeners    []Listener    `json:"listeners"`
 	Zones        []Zone        `json:"zones"`
+	Secondaries  []Secondary   `json:"secondaries"`      // by zone, view, peer and address
 	Faults       []string      `json:"faults,omitempty"` // of views, in the form of a zone's problems
 	Queue        Queue         `json:"queue"`
 	Certificates []Certificate `json:"certificates"`

@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/manage"
+)
+
+// TestPrintSecondaries: which serial each has, and since when and why not ours.
+func TestPrintSecondaries(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	row := func(peer string, state manage.SecondaryState) manage.Secondary {
+		return manage.Secondary{Zone: "a.", View: "out", Peer: peer, Address: "192.0.2.53:53", State: state}
+	}
+	fine, fresh, behind, gone, never := row("fine", manage.SecondaryOK), row("new", manage.SecondaryUnknown), row("behind", manage.SecondaryLagging), row("gone", manage.SecondaryUnreachable), row("never", manage.SecondaryUnreachable)
+	fine.Serial, fine.Asked = 7, at
+	behind.Serial, behind.Asked, behind.Since = 6, at, at
+	gone.Serial, gone.Asked, gone.Since, gone.Reason = 5, at, at, "no answer"
+	never.Reason = "REFUSED"
+	var b bytes.Buffer
+	printSecondaries(&b, manage.Status{Secondaries: []manage.Secondary{fine, fresh, behind, gone, never}})
+	want := []string{
+		"",
+		"SECONDARIES",
+		"ZONE VIEW PEER ADDRESS SERIAL STATE",
+		"a. out fine 192.0.2.53:53 7 ok",
+		"a. out new 192.0.2.53:53 - unknown",
+		"a. out behind 192.0.2.53:53 6 lagging since 2026-03-01 12:00:00",
+		"a. out gone 192.0.2.53:53 5 unreachable since 2026-03-01 12:00:00: no answer",
+		"a. out never 192.0.2.53:53 - unreachable: REFUSED",
+		"",
+	}
+	lines := strings.Split(b.String(), "\n")
+	for i, line := range lines {
+		lines[i] = strings.Join(strings.Fields(line), " ")
+	}
+	if strings.Join(lines, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s", b.String())
+	}
+	if isLost(fine) || isLost(fresh) || isLost(behind) || !isLost(gone) {
+		t.Error("the wrong ones are lost")
+	}
+	b.Reset()
+	if printSecondaries(&b, manage.Status{}); b.Len() > 0 {
+		t.Errorf("of nobody: %q", b.String())
+	}
+}
