@@ -127,6 +127,7 @@ func (o *owner) settleUnchanged(c *candidate, now time.Time) {
 		st.out = c.content
 	}
 	st.content, st.records, st.folded = c.content, c.records, false // equal, but these two share their records
+	c.out, c.signed, c.signedBy = st.out, st.signed, st.signedBy
 	if s := c.source; s != nil {
 		overlaid := o.plan.view(c.view).Overlay != ""
 		if overlaid && !sameRecords(c.own, o.accepted(s)) {
@@ -357,7 +358,7 @@ func (o *owner) status(st *served) Status {
 		s.Policy = st.signedBy.Name
 	}
 	if st.signed != nil {
-		s.Expires = st.signed.Expires()
+		s.Expires, s.Renews = st.signed.Expires(), st.signed.NextWake()
 	}
 	s.Reason, s.Problems = o.trouble(st)
 	if len(s.Problems) > 0 {

@@ -135,8 +135,8 @@ func (o *owner) amendable(c *candidate, st *served) bool {
 	return !o.starting && !o.plan.Strict && !o.plan.Manual && !pinned
 }
 
-// touched returns the owners of the records that differ, and the apex, whose
-// serial will; nil where they are too many.
+// touched returns the owners of the records that differ; nil where they are too
+// many.
 func touched(old, next []zonefile.Record, all []hunk) map[name.Name]bool {
 	owners := map[name.Name]bool{}
 	count := 0

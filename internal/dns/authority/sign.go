@@ -69,8 +69,8 @@ func (noKeys) Ensure(zone name.Name, _ SignPolicy, _ time.Time) ([]dnssec.Key, e
 
 // Reason words of a zone that cannot be signed: its last good state serves on.
 const (
-	reasonSign   = "sign-failed"   // the keys, the policy or the zone do not allow it
-	reasonAttest = "attest-failed" // what was signed does not validate
+	ReasonSign   = "sign-failed"   // the keys, the policy or the zone do not allow it
+	ReasonAttest = "attest-failed" // what was signed does not validate
 )
 
 // signAgain is how long after a failure it is tried again to sign a zone.
@@ -140,11 +140,11 @@ func (o *owner) sign(c *candidate, now time.Time) error {
 	}
 	keys, err := o.plan.Keys.Ensure(c.zone, *p, now)
 	if err != nil {
-		return &unsignable{reasonSign, []string{err.Error()}}
+		return &unsignable{ReasonSign, []string{err.Error()}}
 	}
 	policy, err := p.signs(c.content)
 	if err != nil {
-		return &unsignable{reasonSign, []string{err.Error()}}
+		return &unsignable{ReasonSign, []string{err.Error()}}
 	}
 	last := o.lastSigned(c.key, keys, policy, now)
 	judged := attest.Context{OptOut: p.OptOut, ZONEMD: p.ZONEMD, Workers: policy.Workers}
@@ -159,10 +159,10 @@ func (o *owner) sign(c *candidate, now time.Time) error {
 		}
 	}
 	if err != nil {
-		return &unsignable{reasonSign, []string{err.Error()}}
+		return &unsignable{ReasonSign, []string{err.Error()}}
 	}
 	if len(problems) > 0 {
-		u := &unsignable{reason: reasonAttest}
+		u := &unsignable{reason: ReasonAttest}
 		for _, p := range problems {
 			u.problems = append(u.problems, p.String())
 		}
@@ -240,7 +240,7 @@ func (o *owner) unsigns(c *candidate) bool {
 func (o *owner) notSigned(c *candidate, now time.Time, err error) {
 	var u *unsignable
 	if !errors.As(err, &u) {
-		u = &unsignable{reasonSign, []string{err.Error()}}
+		u = &unsignable{ReasonSign, []string{err.Error()}}
 	}
 	var problems []zonefile.Problem
 	for _, text := range u.problems {

@@ -230,7 +230,7 @@ func TestCannotSign(t *testing.T) {
 	r.err = errors.New("the token does not answer")
 	b.write("external/example.test.zone", signable+"new A 192.0.2.99\n")
 	b.settle()
-	if s := b.status("external", "example.test."); s.State != LastGood || s.Reason != reasonSign || !strings.Contains(s.Problem, "token") {
+	if s := b.status("external", "example.test."); s.State != LastGood || s.Reason != ReasonSign || !strings.Contains(s.Problem, "token") {
 		t.Errorf("%+v", s)
 	}
 	if now := b.zone("external", "example.test").Serial(); now != was[0] {
@@ -248,7 +248,7 @@ func TestCannotSign(t *testing.T) {
 	presigned := signable + "@ DNSKEY 257 3 13 mdsswUyr3DPW132mOi8V9xESWE8jTo0dxCjjnopKl+GqJxpVXckHAeF+KkxLbxILfDLUT0rAK9iUzy1L53eKGQ==\n"
 	b.write("external/example.test.zone", presigned)
 	b.settle()
-	if s := b.status("external", "example.test."); s.State != LastGood || s.Reason != reasonSign {
+	if s := b.status("external", "example.test."); s.State != LastGood || s.Reason != ReasonSign {
 		t.Errorf("%+v", s)
 	}
 	b.wantSigned(p)
@@ -261,7 +261,7 @@ func TestCannotSign(t *testing.T) {
 	}
 	b.write("external/example.test.zone", signable)
 	b.settle()
-	if s := b.status("external", "example.test."); s.Reason != reasonSign || !strings.Contains(s.Problem, "too short") {
+	if s := b.status("external", "example.test."); s.Reason != ReasonSign || !strings.Contains(s.Problem, "too short") {
 		t.Errorf("%+v", s)
 	}
 }

@@ -43,6 +43,7 @@ type Status struct {
 	LoadedAt     time.Time // when what is served was accepted
 	Policy       string    // by which Postern signed it; "" if it did not
 	Expires      time.Time // when its first signature does; zero where nothing is signed by us
+	Renews       time.Time // when signatures are made anew; zero with Expires
 }
 
 // Report is what a Scan or Reload found, by zone and view.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"postern/internal/dns/dnssec"
 	"postern/internal/dns/name"
 	"postern/internal/dns/zonefile"
 )
@@ -312,5 +313,34 @@ func TestFaultsDoNotPassForZones(t *testing.T) {
 	b.start()
 	if len(b.a.Zones()) != 0 || len(b.a.Faults()) != 1 {
 		t.Errorf("%+v %+v", b.a.Zones(), b.a.Faults())
+	}
+}
+
+// TestOverlayThatChangesNothingIsKept: an internal file of which other records
+// make the same zone as before is the one that comes back after a restart.
+func TestOverlayThatChangesNothingIsKept(t *testing.T) {
+	t.Parallel()
+	for _, signed := range []bool{false, true} {
+		b := newBench(t)
+		if signed {
+			p := policies()[0]
+			b.cfg.Sign, b.cfg.Keys = &p, &ring{t: t, keys: map[name.Name][]dnssec.Key{}}
+		}
+		b.write("external/example.test.zone", external)
+		b.write("internal/example.test.zone", "inner A 10.0.0.1\n")
+		b.start()
+		was := b.zone("internal", "example.test").Serial()
+		b.write("internal/example.test.zone", "inner A 10.0.0.1\nwww 300 A 192.0.2.80\n") // as outside
+		b.settle()
+		if now := b.zone("internal", "example.test").Serial(); now != was {
+			t.Errorf("signed %v: serial %d, was %d", signed, now, was)
+		}
+		b.remove("internal/example.test.zone")
+		b.start()
+		b.write("external/example.test.zone", strings.Replace(external, "192.0.2.80", "192.0.2.81", 1))
+		b.settle()
+		b.want("external", "www.example.test.", "192.0.2.81")
+		b.want("internal", "www.example.test.", "192.0.2.80")
+		b.want("internal", "inner.example.test.", "10.0.0.1")
 	}
 }
