@@ -6,7 +6,7 @@
 // chains and digests are computed here anew.
 //
 // It is pure: no disk, no clock; goroutines start and end within a call, at
-// most Context.Workers of them. RFC 4033 to 4035, 5155, 6605, 6840, 8080, 8976,
+// most Context.Workers of them and one more that writes out what is digested. RFC 4033 to 4035, 5155, 6605, 6840, 8080, 8976,
 // 9077, 9276.
 package attest
 

@@ -7,7 +7,8 @@ type Code struct {
 	Fix  string
 
 	// Breaks says that with it some answer of the zone fails to validate, or
-	// may before long; without it the zone merely is not as it should be.
+	// a validator is told what is not so; without it the zone merely is not as
+	// it should be.
 	Breaks bool
 }
 
@@ -42,7 +43,7 @@ func keyCodes(breaks, minor adder) {
 	minor("cds-delete", "a CDS or CDNSKEY that asks for removal is not alone (RFC 8078, Section 4)", "publish it alone")
 }
 
-func signatureCodes(breaks, _ adder) {
+func signatureCodes(breaks, minor adder) {
 	breaks("sig-missing", "an RRset of the zone is not signed (RFC 4035, Section 2.2)", "sign the zone anew")
 	breaks("sig-algorithm", "an RRset lacks a signature of an algorithm of which the zone has a key (RFC 4035, Section 2.2; RFC 6840, Section 5.11)", "sign everything with a new algorithm before its key is published")
 	breaks("sig-wrong", "a signature does not match the records", "sign the zone anew; nothing may change the records afterwards")
@@ -52,7 +53,7 @@ func signatureCodes(breaks, _ adder) {
 	breaks("sig-ttl", "the TTL of a set is not the one that was signed (RFC 4034, Section 3.1.4)", "all records of a set have one TTL; sign anew after changing it")
 	breaks("sig-early", "a signature does not hold yet", "look at the clock of who signed")
 	breaks("sig-expired", "a signature holds no more", "sign the zone anew")
-	breaks("sig-short", "a signature will expire while secondaries or caches may still give it out", "sign for longer than SOA expire and the largest TTL together, and sign again in time")
+	minor("sig-short", "a signature will expire while secondaries or caches may still give it out", "sign for longer than SOA expire and the largest TTL together, and sign again in time")
 	breaks("sig-orphan", "a signature covers a set that is not there, or other signatures", "sign the zone anew")
 	breaks("sig-cut", "NS or glue at a delegation is signed (RFC 4035, Section 2.2)", "sign the zone anew")
 	breaks("sig-below", "what lies below a delegation or a DNAME is signed (RFC 4035, Section 2.2)", "sign the zone anew")

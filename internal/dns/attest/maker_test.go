@@ -221,7 +221,7 @@ func (m *maker) sign(t testing.TB, unsigned []dns.RR, before, after func([]dns.R
 	}
 	sigs := m.signatures(t, rrs)
 	if m.zonemd {
-		sums, err := zoneDigests(buildZone(t, append(slices.Clone(rrs), sigs...)), []*dns.ZONEMD{digest})
+		sums, err := zoneDigests(buildZone(t, append(slices.Clone(rrs), sigs...)), []*dns.ZONEMD{digest}, false)
 		if err != nil {
 			t.Fatal(err)
 		}

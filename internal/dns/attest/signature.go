@@ -89,7 +89,7 @@ func covering(sigs *zone.RRset, rrtype uint16) []*dns.RRSIG {
 func (j *judge) set(owner name.Name, set *zone.RRset, sigs *zone.RRset, w *worker, f *findings) {
 	var good, tried [256 / 64]uint64
 	var signers []*key
-	var faults []Problem
+	var faults []fault
 	w.data = w.data[:0]
 	all := 0
 	if sigs != nil {
@@ -101,23 +101,23 @@ func (j *judge) set(owner name.Name, set *zone.RRset, sigs *zone.RRset, w *worke
 			all++
 			bit := uint64(1) << (s.Algorithm & 63)
 			tried[s.Algorithm>>6] |= bit
-			k, fault := j.signature(owner, set, s, w)
+			k, wrong := j.signature(owner, set, s, w)
 			if k != nil {
 				good[s.Algorithm>>6] |= bit
 				if set.Type == dns.TypeDNSKEY {
 					signers = append(signers, k)
 				}
 			}
-			if fault.Code != "" {
-				faults = append(faults, fault)
+			if wrong.code != "" {
+				faults = append(faults, wrong)
 			}
 		}
 	}
 	has := func(of *[4]uint64, a uint8) bool { return of[a>>6]>>(a&63)&1 != 0 }
 	for _, p := range faults {
 		// Someone else's zone may keep an old signature beside the new one.
-		if a := uint8(p.Type >> 8); !j.context.Presigned || !has(&good, a) || p.Code == "sig-short" {
-			f.add(p.Code, owner, set.Type, "%s", p.Text)
+		if !j.context.Presigned || !has(&good, p.algorithm) || p.code == "sig-short" {
+			f.add(p.code, owner, set.Type, "%s", p.text)
 		}
 	}
 	if all == 0 {
@@ -134,16 +134,19 @@ func (j *judge) set(owner name.Name, set *zone.RRset, sigs *zone.RRset, w *worke
 	}
 }
 
+// fault is what is wrong with one signature; without a code nothing is.
+type fault struct {
+	code, text string
+	algorithm  uint8
+}
+
 // signature judges one signature over a set. It returns the key by which it
-// holds, or nil; and what is wrong with it. The problem's Type is the
-// algorithm, shifted.
-func (j *judge) signature(owner name.Name, set *zone.RRset, s *dns.RRSIG, w *worker) (*key, Problem) {
-	fault := func(code, text string) Problem {
-		return Problem{Code: code, Type: uint16(s.Algorithm) << 8, Text: describe(s) + ": " + text}
-	}
+// holds, or nil; and what is wrong with it.
+func (j *judge) signature(owner name.Name, set *zone.RRset, s *dns.RRSIG, w *worker) (*key, fault) {
+	wrong := func(code, text string) fault { return fault{code, describe(s) + ": " + text, s.Algorithm} }
 	origin := j.zone.Origin()
 	if signer, err := name.Parse(s.SignerName); err != nil || signer != origin {
-		return nil, fault("sig-signer", "the signer is "+s.SignerName+", not the zone")
+		return nil, wrong("sig-signer", "the signer is "+s.SignerName+", not the zone")
 	}
 	// RFC 4034, Section 3.1.3: without the root and a leading asterisk.
 	labels := owner.Labels()
@@ -151,31 +154,35 @@ func (j *judge) signature(owner name.Name, set *zone.RRset, s *dns.RRSIG, w *wor
 		labels--
 	}
 	if int(s.Labels) != labels {
-		return nil, fault("sig-labels", "the count of labels is not that of the name")
+		return nil, wrong("sig-labels", "the count of labels is not that of the name")
 	}
 	// RFC 4034, Sections 3 and 3.1.4.
 	if s.OrigTtl != set.TTL || s.Hdr.Ttl != set.TTL {
-		return nil, fault("sig-ttl", "the TTLs of the signature and of what it covers differ")
+		return nil, wrong("sig-ttl", "the TTLs of the signature and of what it covers differ")
 	}
 	// RFC 4034, Section 3.1.5: times are compared as serials are.
 	left := int32(s.Expiration - j.now)
 	switch {
 	case int32(j.now-s.Inception) < 0:
-		return nil, fault("sig-early", "it holds from "+stamp(s.Inception))
+		return nil, wrong("sig-early", "it holds from "+stamp(s.Inception))
 	case left < 0:
-		return nil, fault("sig-expired", "it held until "+stamp(s.Expiration))
+		return nil, wrong("sig-expired", "it held until "+stamp(s.Expiration))
 	}
 	k, fatal := j.hold(owner, set, s, w)
 	switch {
 	case fatal == "sig-key":
-		return nil, fault(fatal, "no key of the zone is its signer")
+		return nil, wrong(fatal, "no key of the zone is its signer")
 	case fatal != "":
-		return nil, fault(fatal, "it does not match the records")
+		return nil, wrong(fatal, "it does not match the records")
 	case uint32(left) < j.until:
-		return k, fault("sig-short", "it holds until "+stamp(s.Expiration)+", which is too soon")
+		return k, wrong("sig-short", "it holds until "+stamp(s.Expiration)+", which is too soon")
 	}
-	return k, Problem{}
+	return k, fault{}
 }
+
+// maxAlike is how many keys of one tag a signature is tried with. Two are chance;
+// more are made to keep validators busy, and these give up too.
+const maxAlike = 4
 
 // hold finds the key by which a signature holds, or the code of why there is
 // none.
@@ -185,7 +192,7 @@ func (j *judge) hold(owner name.Name, set *zone.RRset, s *dns.RRSIG, w *worker) 
 	if err != nil {
 		return nil, "sig-wrong"
 	}
-	code := "sig-key"
+	code, tries := "sig-key", 0
 	for i := range j.keys {
 		k := &j.keys[i]
 		if k.tag != s.KeyTag || k.rr.Algorithm != s.Algorithm {
@@ -194,6 +201,9 @@ func (j *judge) hold(owner name.Name, set *zone.RRset, s *dns.RRSIG, w *worker) 
 		// RFC 5011, Section 2.1: a revoked key signs but the key set.
 		if revoked := k.rr.Flags&dns.REVOKE != 0 && k.verify != nil && set.Type == dns.TypeDNSKEY; !k.signs() && !revoked {
 			continue
+		}
+		if tries++; tries > maxAlike {
+			break
 		}
 		code = "sig-wrong"
 		if w.data, err = j.signedData(w.data, owner, set, s); err != nil {

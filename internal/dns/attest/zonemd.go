@@ -5,6 +5,8 @@ import (
 	"crypto/sha512"
 	"encoding/hex"
 	"hash"
+	"iter"
+	"sync"
 
 	"github.com/miekg/dns"
 
@@ -39,7 +41,7 @@ func (j *judge) digests(f *findings) {
 	}
 	var wrong findings
 	usable := j.usable(set, &wrong)
-	sums, err := zoneDigests(j.zone, usable)
+	sums, err := zoneDigests(j.zone, usable, j.context.Workers > 1)
 	if err != nil {
 		wrong.add("zonemd-digest", origin, dns.TypeZONEMD, "the zone cannot be digested: %v", err)
 	}
@@ -90,7 +92,7 @@ func (j *judge) usable(set *zone.RRset, wrong *findings) []*dns.ZONEMD {
 // zoneDigests computes the digests of the hashes that are asked for (RFC 8976,
 // Section 3.3): over all records, occluded ones too, but the digests
 // themselves and their signatures.
-func zoneDigests(z *zone.Zone, wanted []*dns.ZONEMD) (map[uint8][]byte, error) {
+func zoneDigests(z *zone.Zone, wanted []*dns.ZONEMD, beside bool) (map[uint8][]byte, error) {
 	hashes := map[uint8]hash.Hash{}
 	for _, w := range wanted {
 		if w.Hash == useSHA512 {
@@ -103,30 +105,64 @@ func zoneDigests(z *zone.Zone, wanted []*dns.ZONEMD) (map[uint8][]byte, error) {
 	if len(hashes) == 0 {
 		return sums, nil
 	}
-	const batch = 32 << 10
-	data := make([]byte, 0, 2*batch)
-	flush := func() {
+	var err error
+	for data := range written(z, beside, &err) {
 		for _, h := range hashes {
 			h.Write(data) // never fails
 		}
-		data = data[:0]
 	}
-	for node := range z.Nodes() {
-		for i := range node.Sets {
-			var err error
-			if data, err = appendDigested(data, node, &node.Sets[i], node.Name == z.Origin()); err != nil {
-				return sums, err
-			}
-			if len(data) > batch {
-				flush()
-			}
-		}
+	if err != nil {
+		return nil, err
 	}
-	flush()
 	for id, h := range hashes {
 		sums[id] = h.Sum(nil)
 	}
 	return sums, nil
+}
+
+// written returns the octets that are digested, piece by piece; each is good
+// until the next is asked for. Writing them takes as long as hashing does: with
+// beside it is done by a goroutine of its own, which ends with the loop.
+func written(z *zone.Zone, beside bool, err *error) iter.Seq[[]byte] {
+	const batch = 32 << 10
+	write := func(piece func([]byte) []byte) {
+		data := piece(nil)
+		for node := range z.Nodes() {
+			for i := range node.Sets {
+				if data, *err = appendDigested(data, node, &node.Sets[i], node.Name == z.Origin()); *err != nil {
+					return
+				}
+				if len(data) > batch {
+					data = piece(data)
+				}
+			}
+		}
+		piece(data)
+	}
+	return func(yield func([]byte) bool) {
+		if !beside {
+			write(func(data []byte) []byte { yield(data); return data[:0] })
+			return
+		}
+		full, free := make(chan []byte), make(chan []byte, 2)
+		free <- make([]byte, 0, 2*batch)
+		free <- make([]byte, 0, 2*batch)
+		var all sync.WaitGroup
+		all.Go(func() {
+			defer close(full)
+			write(func(data []byte) []byte {
+				if data != nil {
+					full <- data
+				}
+				return (<-free)[:0]
+			})
+		})
+		for data := range full {
+			yield(data)
+			free <- data
+		}
+		all.Wait()
+	}
 }
 
 func appendDigested(to []byte, node *zone.Node, set *zone.RRset, apex bool) ([]byte, error) {
