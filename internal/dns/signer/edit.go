@@ -160,15 +160,15 @@ func (e *edit) link3() error {
 	return e.clash(come)
 }
 
-// withGaps returns the names touched, and the empty non-terminals above them
-// that come or go.
+// withGaps returns the names touched, and the empty non-terminals above them:
+// they may come or go.
 func (e *edit) withGaps() map[name.Name]bool {
 	all := map[name.Name]bool{}
 	for n := range e.touched {
 		all[n] = true
 		for n != e.origin {
 			n = n.Parent()
-			if !all[n] && (e.last.unsigned.Node(n) == nil) != (e.unsigned.Node(n) == nil) {
+			if empty(e.last.unsigned.Node(n)) || empty(e.unsigned.Node(n)) {
 				all[n] = true
 			}
 		}
@@ -176,9 +176,11 @@ func (e *edit) withGaps() map[name.Name]bool {
 	return all
 }
 
+func empty(n *zone.Node) bool { return n != nil && len(n.Sets) == 0 }
+
 func (e *edit) member(z *zone.Zone, n name.Name) bool {
 	node := z.Node(n)
-	return node != nil && e.hashed(node, kindOf(z, n))
+	return node != nil && e.hashed(z, node, kindOf(z, n))
 }
 
 // splice takes what is gone out of the chain and puts in what comes, which is

@@ -77,15 +77,32 @@ func walk(z *zone.Zone, f func(*zone.Node, kind) error) error {
 	return nil
 }
 
-// hashed reports whether the NSEC3 chain has a record for a node. An empty
-// non-terminal always has one, though it need not where all below it opts out
-// (RFC 5155, Section 7.1).
-func (s *settings) hashed(n *zone.Node, k kind) bool {
-	switch k {
-	case own, gap:
+// hashed reports whether the NSEC3 chain has a record for a node of z. Opting
+// out leaves out insecure delegations, and empty non-terminals with nothing
+// else below (RFC 5155, Section 7.1).
+func (s *settings) hashed(z *zone.Zone, n *zone.Node, k kind) bool {
+	switch {
+	case k == own, k == cut && n.Set(dns.TypeDS) != nil:
 		return true
-	case cut:
-		return !s.policy.OptOut || n.Set(dns.TypeDS) != nil
+	case !s.policy.OptOut:
+		return k == gap || k == cut
+	case k != gap:
+		return false
+	}
+	var over name.Name
+	for q := range z.From(n.Name) {
+		switch {
+		case !q.Name.IsBelow(n.Name):
+			return false
+		case q.Name == n.Name, over != "" && q.Name.IsBelow(over):
+			continue
+		}
+		if v := visible(q, z.Origin()); v == own || q.Set(dns.TypeDS) != nil {
+			return true
+		}
+		if over = ""; occludes(q, true) {
+			over = q.Name
+		}
 	}
 	return false
 }

@@ -71,6 +71,9 @@ func (r *room) rrsig(owner string, signer string, origin int, set *zone.RRset, k
 
 // types keeps a bitmap's types once for all names that have the same.
 func (r *room) types(types []uint16) []uint16 {
+	if len(types) == 0 {
+		return nil
+	}
 	r.scratch = r.scratch[:0]
 	for _, t := range types {
 		r.scratch = append(r.scratch, byte(t>>8), byte(t))

@@ -82,7 +82,7 @@ func (s *settings) plan(unsigned *zone.Zone) ([]job, []hash, error) {
 			jobs[last].next = n
 			last = len(jobs)
 		}
-		if s.policy.Denial == NSEC3 && s.hashed(n, k) {
+		if s.policy.Denial == NSEC3 && s.hashed(unsigned, n, k) {
 			members = append(members, member{dnssec.Hash(n.Name), n, k})
 		}
 		jobs = append(jobs, job{node: n, at: -1, kind: k})
