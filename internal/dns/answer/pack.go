@@ -25,7 +25,7 @@ type packer struct {
 	sets []set
 	kept []zone.RRset // of the node at hand
 	some []dns.RR     // the RRSIGs of the set at hand
-	wide []byte       // a record as the library packs it
+	wide []byte       // the data of a record
 	keys [264]byte
 
 	// Of the set at hand:
@@ -410,19 +410,10 @@ func (p *packer) name(n name.Name) {
 // rdata returns the RDATA of rr, uncompressed; it is valid until the next
 // call.
 func (p *packer) rdata(rr dns.RR) []byte {
-	if p.wide == nil {
-		p.wide = make([]byte, 512)
-	}
-	end, err := dns.PackRR(rr, p.wide, 0, nil, false)
+	data, err := zone.AppendRdata(p.wide[:0], rr) // PackRR of the library writes to the record, which others read
 	if err != nil {
-		p.wide = make([]byte, 1<<17)
-		if end, err = dns.PackRR(rr, p.wide, 0, nil, false); err != nil {
-			return nil // cannot be: the zone's records were packed before
-		}
+		return nil // cannot be: the zone's records were packed before
 	}
-	off := 0
-	for p.wide[off] != 0 {
-		off += 1 + int(p.wide[off])
-	}
-	return p.wide[off+1+10 : end]
+	p.wide = data
+	return data
 }

@@ -1,6 +1,7 @@
 package zone
 
 import (
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 
@@ -39,6 +40,10 @@ func appendRest(to []byte, rr dns.RR) ([]byte, error) {
 	return to, nil
 }
 
+// AppendRdata appends the RDATA of a normalised record in uncompressed wire
+// form. The record is only read from.
+func AppendRdata(to []byte, rr dns.RR) ([]byte, error) { return appendRdata(to, rr) }
+
 // appendRdata appends the RDATA of a normalised record in wire form. Large
 // zones consist of addresses, names and texts: these are written here, the
 // rest by the library.
@@ -61,6 +66,8 @@ func appendRdata(to []byte, rr dns.RR) ([]byte, error) {
 		text = r.Ptr
 	case *dns.MX:
 		to, text = binary.BigEndian.AppendUint16(to, r.Preference), r.Mx
+	case *dns.RRSIG: // of a signed zone, most records
+		return appendRRSIG(to, r)
 	}
 	if text != "" {
 		whole, err := name.AppendParsed(to, text)
@@ -78,6 +85,24 @@ func appendRdata(to []byte, rr dns.RR) ([]byte, error) {
 		return to, ErrUnfit
 	}
 	return append(to, wire[off+10:]...), nil
+}
+
+// appendRRSIG appends the RDATA of a signature (RFC 4034, Section 3.1).
+func appendRRSIG(to []byte, r *dns.RRSIG) ([]byte, error) {
+	to = append(binary.BigEndian.AppendUint16(to, r.TypeCovered), r.Algorithm, r.Labels)
+	to = binary.BigEndian.AppendUint32(to, r.OrigTtl)
+	to = binary.BigEndian.AppendUint32(to, r.Expiration)
+	to = binary.BigEndian.AppendUint32(to, r.Inception)
+	to = binary.BigEndian.AppendUint16(to, r.KeyTag)
+	to, err := name.AppendParsed(to, r.SignerName)
+	if err != nil {
+		return to, fmt.Errorf("%w: signer %q: %w", ErrUnfit, r.SignerName, err)
+	}
+	whole, err := base64.StdEncoding.AppendDecode(to, []byte(r.Signature))
+	if err != nil {
+		return to, fmt.Errorf("%w: signature: %w", ErrUnfit, err)
+	}
+	return whole, nil
 }
 
 // rdata returns the RDATA of a normalised record in wire form.

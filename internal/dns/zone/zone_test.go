@@ -243,3 +243,31 @@ func TestPackLeavesRecordsAlone(t *testing.T) {
 		t.Error("a record was written to")
 	}
 }
+
+// TestAppendRdataIsTheLibrarys: what is packed here is what the library packs.
+func TestAppendRdataIsTheLibrarys(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"a.example.test. 60 A 192.0.2.1", "a.example.test. 60 AAAA 2001:db8::1", "a.example.test. 60 NS ns.example.test.",
+		"a.example.test. 60 CNAME b.example.test.", "1.example.test. 60 PTR b.example.test.", "example.test. 60 MX 10 mx.example.test.",
+		"example.test. 60 SOA ns.example.test. h.example.test. 1 3600 600 864000 300", `a.example.test. 60 TXT "one" "tw\"o" "\000"`,
+		"a.example.test. 60 RRSIG A 13 3 60 20261201000000 20261101000000 4711 example.test. mdsswUyr3DPW132mOi8V9xESWE8jTo0dxCjjnopKl+GqJxpVXckHAeF+KkxLbxILfDLUT0rAK9iUzy1L53eKGQ==",
+		"a.example.test. 60 NSEC b.example.test. A RRSIG NSEC TYPE1234", "a.example.test. 60 DS 4711 13 2 0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF",
+	} {
+		_, rr := normal(t, text)
+		got, err := AppendRdata([]byte{7}, rr)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		room := make([]byte, 1024)
+		end, err := dns.PackRR(dns.Copy(rr), room, 0, nil, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		owner, _ := name.Parse(rr.Header().Name)
+		if want := string(room[len(owner)+10 : end]); string(got) != "\x07"+want {
+			t.Errorf("%s: %x, want %x", text, got[1:], want)
+		}
+	}
+}
