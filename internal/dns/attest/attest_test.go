@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"encoding/base64"
 	"slices"
 	"strings"
 	"testing"
@@ -422,6 +423,45 @@ func TestRecordsAreWrittenAlike(t *testing.T) {
 		want, wrong := zone.AppendWire([]byte("x"), ownerOf(rr), rr)
 		if err != nil || wrong != nil || !slices.Equal(got, want) {
 			t.Errorf("%v: %x, %v, want %x", rr, got, err, want)
+		}
+	}
+}
+
+// lookalikes returns keys with the tag of an RSA key, which sums pairs of octets:
+// pairs of the modulus are swapped.
+func lookalikes(t *testing.T, k makerKey, count int) []dns.RR {
+	t.Helper()
+	public, err := base64.StdEncoding.DecodeString(k.rr.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []dns.RR
+	for i := 6; len(all) < count && i+4 < len(public)-2; i += 2 {
+		p := slices.Clone(public)
+		p[i], p[i+1], p[i+2], p[i+3] = p[i+2], p[i+3], p[i], p[i+1]
+		if slices.Compare(p, public) >= 0 {
+			continue // these stand before the key itself
+		}
+		rr := dns.Copy(k.rr).(*dns.DNSKEY)
+		rr.PublicKey = base64.StdEncoding.EncodeToString(p)
+		if rr.KeyTag() != k.rr.KeyTag() {
+			t.Fatal("the tag is another")
+		}
+		all = append(all, rr)
+	}
+	return all
+}
+
+// Two keys may have one tag; a crowd is there to cost time, and is not tried.
+func TestKeysThatLookAlike(t *testing.T) {
+	t.Parallel()
+	k := newKeyPair(t, 257, dns.RSASHA256)
+	for count, want := range map[int]string{0: "", maxAlike - 1: "", maxAlike: "sig-wrong"} {
+		m := &maker{keys: []makerKey{k}, cache: map[string]dns.RR{}}
+		add := func(rrs []dns.RR) []dns.RR { return append(rrs, lookalikes(t, k, count)...) }
+		got := codes(Check(m.sign(t, parseRecords(t, smallZone), add, nil), testNow, Context{Presigned: true}))
+		if strings.Join(got, " ") != want {
+			t.Errorf("%d beside it: %v, want %q", count, got, want)
 		}
 	}
 }
