@@ -66,3 +66,18 @@ func signPolicy(p config.Policy) *authority.SignPolicy {
 	}
 	return s
 }
+
+// signaturesExpire is when the first signature of our zones does, in Unix
+// seconds.
+func (a *App) signaturesExpire() float64 {
+	first := time.Time{}
+	for _, z := range a.authority.Zones() {
+		if !z.Expires.IsZero() && (first.IsZero() || z.Expires.Before(first)) {
+			first = z.Expires
+		}
+	}
+	if first.IsZero() {
+		return 0
+	}
+	return float64(first.Unix())
+}

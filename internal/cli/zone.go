@@ -15,17 +15,18 @@ func (e *env) zone() *cobra.Command {
 }
 
 func (e *env) zoneExport() *cobra.Command {
-	var ref manage.ZoneRef
+	var a manage.ExportArgs
 	c := &cobra.Command{
-		Use:   "export ZONE [--view V]",
-		Short: "Print a zone as it is served",
+		Use:   "export ZONE [--view V] [--signed]",
+		Short: "Print a zone as it is served, without what signing it made",
 		Args:  exactly(1, "a zone"),
 		RunE: func(c *cobra.Command, args []string) error {
-			ref.Zone = args[0]
-			return e.text(c, manage.VerbZoneExport, ref)
+			a.Zone = args[0]
+			return e.text(c, manage.VerbZoneExport, a)
 		},
 	}
-	c.Flags().StringVar(&ref.View, "view", "", "the `view`, where several have the zone")
+	c.Flags().StringVar(&a.View, "view", "", "the `view`, where several have the zone")
+	c.Flags().BoolVar(&a.Signed, "signed", false, "with what signing it made: keys, signatures, proofs and digest")
 	return c
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"postern/internal/account"
 	"postern/internal/dns/authority"
+	"postern/internal/dns/keyring"
 	"postern/internal/dns/serve"
 	"postern/internal/mail/queue"
 )
@@ -19,6 +20,7 @@ type Config struct {
 	Authority *authority.Authority
 	Queue     *queue.Queue
 	Accounts  *account.Keeper // nil: the database cannot be used
+	Keys      *keyring.Ring   // of the zones that are signed
 
 	Secondaries Secondaries
 
@@ -54,6 +56,8 @@ func New(cfg Config) *Desk {
 		VerbZoneHistory:  {false, with(d.zoneHistory)},
 		VerbZoneRollback: {true, with(d.zoneRollback)},
 		VerbZoneRemove:   {true, with(d.zoneRemove)},
+		VerbDNSSECStatus: {false, with(d.dnssecStatus)},
+		VerbDNSSECDS:     {false, with(d.dnssecDS)},
 		VerbUserAdd:      {true, with(d.userAdd)},
 		VerbUserPasswd:   {true, with(d.userPasswd)},
 		VerbUserDisable:  {true, with(d.userDisable)},

@@ -8,12 +8,14 @@ const (
 	VerbReload       = "reload"        // nothing -> ReloadReport
 	VerbZoneList     = "zone list"     // nothing -> []Zone
 	VerbZoneNotify   = "zone notify"   // NotifyArgs -> []Notified
-	VerbZoneExport   = "zone export"   // ZoneRef -> Text
+	VerbZoneExport   = "zone export"   // ExportArgs -> Text
 	VerbZonePlan     = "zone plan"     // PlanArgs -> ZonePlans
 	VerbZoneApply    = "zone apply"    // ApplyArgs -> ZonePlans
 	VerbZoneHistory  = "zone history"  // ZoneRef -> []ZoneVersion
 	VerbZoneRollback = "zone rollback" // RollbackArgs -> ZonePlans
 	VerbZoneRemove   = "zone remove"   // PlanArgs -> RemovedZone
+	VerbDNSSECStatus = "dnssec status" // DNSSECArgs -> []SignedZone
+	VerbDNSSECDS     = "dnssec ds"     // ZoneRef -> Delegation
 	VerbUserAdd      = "user add"      // UserArgs -> User
 	VerbUserPasswd   = "user passwd"   // UserArgs -> User
 	VerbUserDisable  = "user disable"  // UserArgs -> User
@@ -66,6 +68,9 @@ type Zone struct {
 	Reason     string    `json:"reason,omitempty"`
 	Problems   []string  `json:"problems,omitempty"` // FILE:LINE:COL: SEVERITY CODE message (hint)
 	Since      time.Time `json:"since"`
+
+	Policy      string    `json:"policy,omitempty"`      // by which Postern signs it
+	SignedUntil time.Time `json:"signed_until,omitzero"` // when the first signature expires
 }
 
 // Queue is the queue in numbers.

@@ -2,12 +2,12 @@ package manage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
 	"postern/internal/dns/authority"
-	"postern/internal/dns/name"
+	"postern/internal/dns/signer"
+	"postern/internal/dns/zone"
 	"postern/internal/dns/zonefile"
 )
 
@@ -17,6 +17,7 @@ func (d *Desk) zoneList(context.Context, none) ([]Zone, error) {
 		row := Zone{
 			Zone: z.Zone, View: z.View, File: z.File, FileSerial: z.FileSerial, Serial: z.ServedSerial,
 			Records: z.Records, State: string(z.State), Reason: z.Reason, Since: z.Since,
+			Policy: z.Policy, SignedUntil: z.Expires,
 		}
 		for _, p := range z.Problems {
 			row.Problems = append(row.Problems, p.String())
@@ -26,24 +27,31 @@ func (d *Desk) zoneList(context.Context, none) ([]Zone, error) {
 	return zones, nil
 }
 
-func (d *Desk) zoneExport(_ context.Context, r ZoneRef) (Text, error) {
-	if _, err := name.Parse(r.Zone); err != nil {
-		return Text{}, &Error{Reason: ReasonUsage, Text: fmt.Sprintf("%q is not a zone's name: %v", r.Zone, err), Hint: "such as city.example"}
-	}
-	z, err := d.cfg.Authority.Export(r.Zone, r.View)
-	switch {
-	case errors.Is(err, authority.ErrAmbiguous):
-		return Text{}, &Error{Reason: ReasonUsage, Text: err.Error(), Hint: "say which with --view"}
-	case errors.Is(err, authority.ErrNoZone):
-		return Text{}, &Error{Reason: ReasonUnknown, Text: err.Error(), Hint: "postern zone list shows those that are served"}
-	case err != nil:
+func (d *Desk) zoneExport(_ context.Context, a ExportArgs) (Text, error) {
+	z, err := d.served(a.Zone, a.View)
+	if err != nil {
 		return Text{}, err
+	}
+	// A file that somebody else signed has no other state than the signed one.
+	if !a.Signed && d.signsIt(z.Origin(), a.View) {
+		if z, err = signer.Strip(z); err != nil {
+			return Text{}, err
+		}
 	}
 	var b strings.Builder
 	if err := zonefile.Print(&b, z); err != nil {
 		return Text{}, err
 	}
 	return Text{b.String()}, nil
+}
+
+// served returns a zone as it is answered from.
+func (d *Desk) served(named, view string) (*zone.Zone, error) {
+	if err := isZone(named); err != nil {
+		return nil, err
+	}
+	z, err := d.cfg.Authority.Export(named, view)
+	return z, zoneError(err)
 }
 
 // Report words what a scan of the zones found, for people.
