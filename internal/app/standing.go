@@ -24,6 +24,7 @@ func (a *App) standing() map[string]string {
 		all["key "+k.Name] = k.Algorithm
 	}
 	standingPeers(all, a.cfg)
+	standingPolicies(all, a.cfg)
 	for _, r := range a.cfg.Mail.Routes {
 		all["mail route of "+r.Domain] = hopsOf(r)
 	}
@@ -53,6 +54,31 @@ func standingPeers(all map[string]string, cfg *config.Checked) {
 			if v.Secondaries != nil {
 				all[fmt.Sprintf("secondaries of zone %s in view %s", z.Name, v.View)] = fmt.Sprint(v.Secondaries)
 			}
+		}
+	}
+}
+
+// standingPolicies adds policies, and what they sign.
+func standingPolicies(all map[string]string, cfg *config.Checked) {
+	for _, p := range cfg.Policies {
+		keys, denial, validity := "csk", "nsec", "auto"
+		if p.Split {
+			keys = "ksk+zsk"
+		}
+		if p.NSEC3 {
+			denial = "nsec3"
+		}
+		if p.Validity > 0 {
+			validity = p.Validity.String()
+		}
+		all["policy "+p.Name] = fmt.Sprintf("%s, keys %s, denial %s, opt-out %t, validity %s, zonemd %s", p.Algorithm, keys, denial, p.OptOut, validity, p.ZONEMD)
+	}
+	if cfg.ZoneDefault.DNSSEC != "" {
+		all["dnssec of all zones"] = cfg.ZoneDefault.DNSSEC
+	}
+	for _, z := range cfg.Zones {
+		if z.DNSSEC != "" {
+			all["dnssec of zone "+z.Name] = z.DNSSEC
 		}
 	}
 }
