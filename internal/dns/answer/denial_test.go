@@ -306,3 +306,29 @@ func TestNameHead(t *testing.T) {
 		}
 	}
 }
+
+// TestProofsAreSmall: no answer is longer than what compressing each name
+// against all before it makes of it.
+func TestProofsAreSmall(t *testing.T) {
+	t.Parallel()
+	deep := "z. 60 IN SOA ns.z. h.z. 1 2 3 4 5\nz. 60 IN NS ns.z.\na.very.deep.name.z. 60 IN A 192.0.2.1\nc.very.deep.name.z. 60 IN A 192.0.2.1\n*.wild.deep.name.z. 60 IN TXT \"w\"\n"
+	for _, chain := range []chained{{}, {nsec3: true}} {
+		w := newWorld(t, chain.text(t, deep))
+		for _, n := range []string{"b.very.deep.name.z.", "x.a.very.deep.name.z.", "very.deep.name.z.", "c.very.deep.name.z.", "q.wild.deep.name.z.", "lost.z."} {
+			for _, qtype := range []uint16{dns.TypeTXT, dns.TypeMX} {
+				var q wire.Query
+				q.Parse(question(t, n, qtype, true))
+				reply, res := w.zones[0].Append(q.Start(nil), &q, wire.MaxUDP, nil)
+				reply = q.Finish(reply, 0, res.Rcode, res.Counts, nil)
+				m := new(dns.Msg)
+				if err := m.Unpack(reply); err != nil {
+					t.Fatal(err)
+				}
+				m.Compress = true
+				if packed, err := m.Pack(); err != nil || len(reply) > len(packed) {
+					t.Errorf("%s %s %s: %d octets, may be %d (%v)", chain, n, dns.Type(qtype), len(reply), len(packed), err)
+				}
+			}
+		}
+	}
+}

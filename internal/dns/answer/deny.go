@@ -165,7 +165,9 @@ func (w *walk) denyHash(h *hash) {
 	at, found := z.findHash(h)
 	switch {
 	case found:
-		w.collided = true // RFC 5155, Section 7.2.9
+		// RFC 5155, Section 7.2.9. As for a reply that is cut off nothing more is
+		// put into it.
+		w.collided, w.res.TC = true, true
 	case at == 0:
 		w.prove(z.at(z.pos[len(z.pos)-1]))
 	default:
@@ -238,21 +240,45 @@ func (w *walk) putOwner(p *proof, at int) int {
 		w.msg = append(w.msg, 0xC0|byte(at>>8), byte(at))
 		return at
 	}
-	label := p.owner.name()
+	name := p.owner.name()
 	at = len(w.msg)
+	own, rest, root := len(name), p.origin, len(p.zone.origin) == 1
 	if p.owner.flags&isProof != 0 {
-		w.msg = append(w.msg, label...)
+		w.msg = append(w.msg, name...)
 		w.msg[at] = proofLen - 1
 	} else {
-		w.msg = append(w.msg, label[:len(label)-len(p.zone.origin)]...)
+		own, rest = w.shared(p, name)
+		w.msg = append(w.msg, name[:own]...)
+		root = own == len(name)-1
 	}
-	if len(p.zone.origin) == 1 {
-		w.msg = append(w.msg, 0)
+	if root {
+		w.msg = append(w.msg, 0) // shorter than a pointer to it
 		return at
 	}
-	w.msg = append(w.msg, 0xC0|byte(p.origin>>8), byte(p.origin))
-	if len(label) == len(p.zone.origin) {
-		return p.origin
+	w.msg = append(w.msg, 0xC0|byte(rest>>8), byte(rest))
+	if own == 0 {
+		return rest
 	}
 	return at
+}
+
+// shared returns how many octets of the name of a proof's owner stand nowhere
+// in the message, and where the others stand: at the end of QNAME, if it is of
+// that zone.
+func (w *walk) shared(p *proof, name []byte) (own, at int) {
+	qname := w.q.Wire()
+	if p.origin != wire.HeaderLen+len(qname)-len(p.zone.origin) {
+		return len(name) - len(p.zone.origin), p.origin
+	}
+	for string(name[own:]) != string(qname[at:]) {
+		switch left, right := len(name)-own, len(qname)-at; {
+		case left > right:
+			own += 1 + int(name[own])
+		case left < right:
+			at += 1 + int(qname[at])
+		default:
+			own, at = own+1+int(name[own]), at+1+int(qname[at])
+		}
+	}
+	return own, wire.HeaderLen + at
 }

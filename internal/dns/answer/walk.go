@@ -54,15 +54,13 @@ func (a *Answer) Append(z *Zone, dst []byte, q *wire.Query, limit int, find Find
 		// The short way: what is asked for is there and needs nothing else. The
 		// long way gives the same octets (see TestShortWay).
 		s := o.find(q.Type)
-		if s != nil && s.nlink|s.nrel == 0 {
-			if s.sig == 0 || !q.DO {
-				if len(dst)+int(s.size) <= limit {
-					a.Counts.Answer = s.count
-					return append(dst, o.records(s)...)
-				}
-			} else if sig := o.set(s.sig - 1); len(dst)+int(s.size)+int(sig.size) <= limit {
-				a.Counts.Answer = s.count + sig.count
-				return append(append(dst, o.records(s)...), o.records(sig)...)
+		if s != nil && s.nlink|s.nrel == 0 && (s.sig == 0 || !q.DO) && len(dst)+int(s.size) <= limit {
+			a.Counts.Answer = s.count
+			return append(dst, o.records(s)...)
+		}
+		if q.DO && s != nil {
+			if msg, ok := a.signed(dst, o, s, limit); ok {
+				return msg
 			}
 		}
 	}
@@ -71,14 +69,32 @@ func (a *Answer) Append(z *Zone, dst []byte, q *wire.Query, limit int, find Find
 	}
 	a.putProofs()
 	a.Result.Zone = a.zone
+	if a.TC {
+		return a.cut()
+	}
+	return a.msg
+}
+
+// signed is the short way with RRSIGs.
+func (a *Answer) signed(dst []byte, o *owner, s *set, limit int) ([]byte, bool) {
+	if s.nlink|s.nrel != 0 || s.sig == 0 {
+		return dst, false
+	}
+	sig := o.set(s.sig - 1)
+	if len(dst)+int(s.size)+int(sig.size) > limit {
+		return dst, false
+	}
+	a.Counts.Answer = s.count + sig.count
+	return append(append(dst, o.records(s)...), o.records(sig)...), true
+}
+
+// cut leaves nothing but the question.
+func (a *Answer) cut() []byte {
 	if a.collided {
 		a.Result = Result{Kind: Collision, Rcode: wire.ServFail, Zone: a.zone}
 	}
-	if a.TC || a.collided {
-		a.Counts = wire.Counts{Question: 1}
-		return a.msg[:q.End]
-	}
-	return a.msg
+	a.Counts = wire.Counts{Question: 1}
+	return a.msg[:a.q.End]
 }
 
 // walk is the state of one answer: RFC 1034, Section 4.3.2 with the steps
