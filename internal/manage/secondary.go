@@ -55,13 +55,14 @@ type Secondaries interface {
 	List() []Secondary
 	// Notify tells secondaries again of what is served and asks them for their
 	// serials: those of the zone, or of all if it is ""; in that view, or in
-	// any. It waits for none of them. Zones without secondaries are not listed.
+	// any. It waits for none of them. Zones without secondaries that want to be
+	// told are not listed.
 	Notify(zone name.Name, view string) []Notified
 }
 
 func (d *Desk) zoneNotify(_ context.Context, a NotifyArgs) ([]Notified, error) {
 	var zone name.Name
-	what := "no zone has secondaries"
+	what := "no zone has secondaries that are told of changes"
 	if a.Zone != "" {
 		if err := isZone(a.Zone); err != nil {
 			return nil, err
@@ -71,7 +72,7 @@ func (d *Desk) zoneNotify(_ context.Context, a NotifyArgs) ([]Notified, error) {
 			return nil, zoneError(err)
 		}
 		zone, _ = name.Parse(a.Zone) // isZone has tried
-		what = fmt.Sprintf("zone %s has no secondaries", zone)
+		what = fmt.Sprintf("zone %s has no secondaries that are told of changes", zone)
 	}
 	if a.View != "" {
 		what += fmt.Sprintf(" in view %q", a.View)

@@ -38,9 +38,9 @@ func TestZoneNotify(t *testing.T) {
 		{NotifyArgs{Zone: "a..b"}, ReasonUsage, "a..b"},
 		{NotifyArgs{Zone: "other.example"}, ReasonUnknown, "other.example"},
 		{NotifyArgs{Zone: "city.example", View: "attic"}, ReasonUnknown, "attic"},
-		{NotifyArgs{Zone: "alone.example"}, ReasonNotThere, "zone alone.example. has no secondaries"},
-		{NotifyArgs{Zone: "City.example.", View: "in"}, ReasonNotThere, `zone city.example. has no secondaries in view "in"`},
-		{NotifyArgs{View: "in"}, ReasonNotThere, `no zone has secondaries in view "in"`},
+		{NotifyArgs{Zone: "alone.example"}, ReasonNotThere, "zone alone.example. has no secondaries that are told"},
+		{NotifyArgs{Zone: "City.example.", View: "in"}, ReasonNotThere, `zone city.example. has no secondaries that are told of changes in view "in"`},
+		{NotifyArgs{View: "in"}, ReasonNotThere, `no zone has secondaries that are told of changes in view "in"`},
 	} {
 		_, e := do[[]Notified](o, VerbZoneNotify, c.args)
 		o.refused(e, c.reason, c.names)
