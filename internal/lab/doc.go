@@ -40,6 +40,15 @@
 // not choose its source address gets the one it speaks to: give swaks
 // --local-interface, dig -b, and Postern its source settings.
 //
+// # Secondaries
+//
+// BIND, NSD, Knot and PowerDNS take zones from a primary under test; see
+// Lab.Secondary. What was learnt of them: BIND takes no set of more than 100
+// records; NSD sends no record of more than 16 KB to others, nor PowerDNS any
+// hundred records that exceed a message; NSD reads its own
+// file wrongly where a name ends in a backslash; PowerDNS looks at what it was
+// notified of once a second.
+//
 // # What is missing
 //
 // The package is for Linux. Without root the test skips and says why, and so it

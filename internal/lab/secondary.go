@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"regexp"
@@ -21,6 +22,8 @@ type TSIG struct {
 // SecondaryConfig describes a name server that takes its zones from a primary.
 type SecondaryConfig struct {
 	Program Program
+	// Name names the peer and its folder; "PROGRAM-secondary" if empty.
+	Name string
 	// Address is its own: what it listens on and asks the primary from.
 	Address string
 	// Primary is the primary's address; everything happens on port 53.
@@ -38,6 +41,7 @@ type Secondary struct {
 	Log     *Log // over all restarts
 
 	l       *Lab
+	dir     string
 	start   func()
 	process *Process
 	spoken  dialect
@@ -50,9 +54,10 @@ type dialect struct{ whole, difference, notified string }
 // Secondary configures and starts a secondary. It does not wait for its zones.
 func (l *Lab) Secondary(cfg SecondaryConfig) *Secondary {
 	l.t.Helper()
-	name := string(cfg.Program) + "-secondary"
-	s := &Secondary{Address: cfg.Address, Program: cfg.Program, Log: l.newLog(name), l: l}
-	dir := l.place(name)
+	if cfg.Name == "" {
+		cfg.Name = string(cfg.Program) + "-secondary"
+	}
+	s := &Secondary{Address: cfg.Address, Program: cfg.Program, Log: l.newLog(cfg.Name), l: l, dir: l.place(cfg.Name)}
 	keys := map[string]TSIG{}
 	for zone, key := range cfg.Keys {
 		keys[strings.TrimSuffix(zone, ".")] = key
@@ -60,13 +65,13 @@ func (l *Lab) Secondary(cfg SecondaryConfig) *Secondary {
 	cfg.Keys = keys
 	switch cfg.Program {
 	case BIND:
-		s.asBIND(dir, cfg)
+		s.asBIND(cfg)
 	case NSD:
-		s.asNSD(dir, cfg)
+		s.asNSD(cfg)
 	case Knot:
-		s.asKnot(dir, cfg)
+		s.asKnot(cfg)
 	case PowerDNS:
-		s.asPowerDNS(dir, cfg)
+		s.asPowerDNS(cfg)
 	default:
 		l.t.Fatalf("lab: no secondary of program %q", cfg.Program)
 	}
@@ -123,26 +128,31 @@ func (s *Secondary) Zone(zone string, serial uint32) ([]dns.RR, error) {
 	return Transfer(s.Address, zone)
 }
 
+// records reads a zone in master-file form.
+func records(text io.Reader) ([]dns.RR, error) {
+	var all []dns.RR
+	parser := dns.NewZoneParser(text, ".", "")
+	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
+		all = append(all, rr)
+	}
+	return all, parser.Err()
+}
+
 // written makes NSD write the zone: it cannot transfer a record of more than
 // 16 KB, but sends messages without any, for ever.
 func (s *Secondary) written(zone string, serial uint32) ([]dns.RR, error) {
 	s.l.t.Helper()
 	zone = strings.TrimSuffix(zone, ".")
 	control := s.l.program("nsd-control", "nsd")
-	s.l.Exec(control, "-c", s.l.Path("nsd-secondary", "nsd.conf"), "write", zone).Want(0)
+	s.l.Exec(control, "-c", s.dir+"/nsd.conf", "write", zone).Want(0)
 	var all []dns.RR
 	s.l.Eventually("NSD writes "+zone, func() error {
-		file, err := os.Open(s.l.Path("nsd-secondary", zone+".zone"))
+		file, err := os.Open(s.dir + "/" + zone + ".zone")
 		if err != nil {
 			return err
 		}
 		defer file.Close()
-		all = nil
-		parser := dns.NewZoneParser(file, ".", "")
-		for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
-			all = append(all, rr)
-		}
-		if err := parser.Err(); err != nil {
+		if all, err = records(file); err != nil {
 			return err
 		}
 		if soa, ok := all[0].(*dns.SOA); !ok || soa.Serial != serial {
@@ -183,7 +193,7 @@ func Transfer(server, zone string) ([]dns.RR, error) {
 }
 
 // Transfers counts in its log how often the zone came as a whole and how often
-// as a difference.
+// as a difference. NSD tells only the size: 10 KB and more count as a whole.
 func (s *Secondary) Transfers(zone string) (whole, differences int) {
 	return s.count(s.spoken.whole, zone), s.count(s.spoken.difference, zone)
 }

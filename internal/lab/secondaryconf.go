@@ -26,7 +26,7 @@ func (cfg SecondaryConfig) keys() []TSIG {
 	return keys
 }
 
-func (s *Secondary) asBIND(dir string, cfg SecondaryConfig) {
+func (s *Secondary) asBIND(cfg SecondaryConfig) {
 	// "IXFR" is said at level 3 of its debug messages only.
 	s.spoken = dialect{
 		whole:      `transfer of '%s/IN' from [^ ]+ got nonincremental response`,
@@ -57,7 +57,7 @@ logging {
 	category default { all; };
 	category xfer-in { more; };
 };
-`, dir, cfg.Address)
+`, s.dir, cfg.Address)
 	for _, k := range cfg.keys() {
 		fmt.Fprintf(&b, "key %q { algorithm %s; secret %q; };\n", k.Name, k.Algorithm, k.Secret)
 	}
@@ -65,13 +65,13 @@ logging {
 		fmt.Fprintf(&b, "zone %[1]q { type secondary; file \"%[1]s.zone\"; primaries { %[2]s key %[3]q; }; allow-notify { key %[3]q; }; };\n",
 			zone, cfg.Primary, cfg.Keys[zone].Name)
 	}
-	file := s.l.Write(dir+"/named.conf", b.String())
+	file := s.l.Write(s.dir+"/named.conf", b.String())
 	s.start = func() {
 		s.process = s.l.startApart(s.Log, []string{cfg.Address}, s.l.program("named", "bind9"), "-4", "-f", "-n", "1", "-c", file)
 	}
 }
 
-func (s *Secondary) asNSD(dir string, cfg SecondaryConfig) {
+func (s *Secondary) asNSD(cfg SecondaryConfig) {
 	s.spoken = dialect{
 		whole:      `zone %s\. received update to .* of [0-9]{5,} bytes`,
 		difference: `zone %s\. received update to .* of [0-9]{1,4} bytes`,
@@ -94,7 +94,7 @@ func (s *Secondary) asNSD(dir string, cfg SecondaryConfig) {
 remote-control:
 	control-enable: yes
 	control-interface: "%[1]s/control"
-`, dir, cfg.Address)
+`, s.dir, cfg.Address)
 	for _, k := range cfg.keys() {
 		fmt.Fprintf(&b, "key:\n\tname: %q\n\talgorithm: %s\n\tsecret: %q\n", k.Name, k.Algorithm, k.Secret)
 	}
@@ -108,13 +108,13 @@ remote-control:
 	outgoing-interface: %[4]s
 `, zone, cfg.Primary, cfg.Keys[zone].Name, cfg.Address)
 	}
-	file := s.l.Write(dir+"/nsd.conf", b.String())
+	file := s.l.Write(s.dir+"/nsd.conf", b.String())
 	s.start = func() {
 		s.process = s.l.again(s.Log, s.l.program("nsd", "nsd"), "-d", "-c", file)
 	}
 }
 
-func (s *Secondary) asKnot(dir string, cfg SecondaryConfig) {
+func (s *Secondary) asKnot(cfg SecondaryConfig) {
 	s.spoken = dialect{
 		whole:      `\[%s\.\] AXFR, incoming, .*finished`,
 		difference: `\[%s\.\] IXFR, incoming, .*finished`,
@@ -133,7 +133,7 @@ log:
   - target: stderr
     any: info
 key:
-`, dir, cfg.Address)
+`, s.dir, cfg.Address)
 	for _, k := range cfg.keys() {
 		fmt.Fprintf(&b, "  - id: %q\n    algorithm: %s\n    secret: %q\n", k.Name, k.Algorithm, k.Secret)
 	}
@@ -145,11 +145,11 @@ key:
 	for _, k := range cfg.keys() {
 		fmt.Fprintf(&b, "  - id: \"notify-%[1]s\"\n    address: %[2]s\n    key: %[1]q\n    action: notify\n", k.Name, cfg.Primary)
 	}
-	fmt.Fprintf(&b, "template:\n  - id: default\n    storage: %q\nzone:\n", dir)
+	fmt.Fprintf(&b, "template:\n  - id: default\n    storage: %q\nzone:\n", s.dir)
 	for _, zone := range cfg.names() {
 		fmt.Fprintf(&b, "  - domain: %q\n    master: \"by-%[2]s\"\n    acl: [\"notify-%[2]s\", all]\n", zone, cfg.Keys[zone].Name)
 	}
-	file := s.l.Write(dir+"/knot.conf", b.String())
+	file := s.l.Write(s.dir+"/knot.conf", b.String())
 	s.start = func() {
 		s.process = s.l.again(s.Log, s.l.program("knotd", "knot"), "-c", file)
 	}
@@ -158,7 +158,7 @@ key:
 // powerDNSSchema is where its Debian package keeps the tables to start from.
 const powerDNSSchema = "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql"
 
-func (s *Secondary) asPowerDNS(dir string, cfg SecondaryConfig) {
+func (s *Secondary) asPowerDNS(cfg SecondaryConfig) {
 	s.l.t.Helper()
 	s.spoken = dialect{
 		whole:      `AXFR-in zone: '%s', .* zone committed`,
@@ -183,8 +183,8 @@ func (s *Secondary) asPowerDNS(dir string, cfg SecondaryConfig) {
 		db = sqlite3.connect(sys.argv[1])
 		db.executescript(open(sys.argv[2]).read() + sys.stdin.read())
 		db.commit()
-	`, rows.String(), dir+"/zones.sqlite", powerDNSSchema).Want(0)
-	s.l.Write(dir+"/pdns.conf", fmt.Sprintf(`
+	`, rows.String(), s.dir+"/zones.sqlite", powerDNSSchema).Want(0)
+	s.l.Write(s.dir+"/pdns.conf", fmt.Sprintf(`
 launch=gsqlite3
 gsqlite3-database=%[1]s/zones.sqlite
 gsqlite3-dnssec=yes
@@ -208,9 +208,9 @@ security-poll-suffix=
 write-pid=no
 log-timestamp=no
 loglevel=6
-`, dir, cfg.Address))
+`, s.dir, cfg.Address))
 	s.start = func() {
 		s.process = s.l.again(s.Log, s.l.program("pdns_server", "pdns-server"),
-			"--config-dir="+dir, "--daemon=no", "--guardian=no", "--disable-syslog=yes")
+			"--config-dir="+s.dir, "--daemon=no", "--guardian=no", "--disable-syslog=yes")
 	}
 }
