@@ -152,6 +152,15 @@ func (p *Pending) Send(ctx context.Context, msg []byte) error {
 // there will be none. It does not wait for the client.
 func (p *Pending) Reply(msg []byte) { p.send(msg) }
 
+// Break ends the connection of a reply of many messages that will not be whole:
+// what came next would be taken for the rest of it. The request is still to be
+// ended with Reply.
+func (p *Pending) Break() {
+	if p.stream != nil {
+		_ = p.stream.raw.Close()
+	}
+}
+
 // Counters counts what the sockets saw.
 type Counters struct {
 	UDPReceived   metrics.Counter // datagrams

@@ -65,7 +65,8 @@ func TestOneMessageOnly(t *testing.T) {
 	if err := p.Send(t.Context(), []byte("m")); !errors.Is(err, ErrOneMessage) {
 		t.Errorf("udp: %v", err)
 	}
-	p.Reply(nil)
+	p.Break()
+	p.Reply([]byte("r")) // there was no connection to break
 	answers := awaited(make(chan []byte, 1))
 	q := answers.keep(&Request{})
 	if err := q.Send(t.Context(), []byte("m")); !errors.Is(err, ErrOneMessage) {
@@ -121,6 +122,21 @@ func TestEndOfContextBreaksTheReply(t *testing.T) {
 			p.Reply([]byte("nothing can follow"))
 		})
 	}
+}
+
+// TestBreak: nothing follows half of a reply.
+func TestBreak(t *testing.T) {
+	t.Parallel()
+	kept := make(later, 1)
+	_, conn := openTCP(t, func() Handler { return kept }, Limits{})
+	send(t, conn, frame("transfer"))
+	p := <-kept
+	if err := p.Send(t.Context(), []byte("half")); err != nil || readFrame(t, conn) != "half" {
+		t.Fatal(err)
+	}
+	p.Break()
+	p.Reply([]byte("other"))
+	closed(t, conn)
 }
 
 // TestStreamsDoNotHoldTheListenerUp: who stops does not wait for a client that

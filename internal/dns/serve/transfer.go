@@ -102,6 +102,7 @@ func (s *Server) send(ctx context.Context, p *listen.Pending, g xfr.Grant, signe
 			s.Counters.Panics.Inc()
 			s.config.Log.Error("transfer failed", slog.Any("cause", cause), slog.String("stack", string(debug.Stack())))
 			reply = nil
+			p.Break()
 		}
 		end()
 		p.Reply(reply)
@@ -127,7 +128,8 @@ func (s *Server) send(ctx context.Context, p *listen.Pending, g xfr.Grant, signe
 		var err error
 		rcode, err = s.config.Transfers.Transfer(ctx, q, &o, g, func(msg []byte) error { return p.Send(ctx, sign(msg)) })
 		if err != nil {
-			return // said and logged where it happened; nothing can follow
+			p.Break() // said and logged where it happened; nothing can follow
+			return
 		}
 	}
 	s.Counters.Rcodes[rcode].Inc()

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -297,6 +298,9 @@ func TestTransferToTheLibrary(t *testing.T) {
 		tr := &dns.Transfer{TsigSecret: map[string]string{key: base64.StdEncoding.EncodeToString([]byte(keySecret))}}
 		m := new(dns.Msg)
 		m.SetAxfr(qname)
+		if qname == "large." {
+			m.SetEdns0(1232, true) // its record stands before that of the signature
+		}
 		m.SetTsig(key, dns.HmacSHA256, 300, time.Now().Unix())
 		in, err := tr.In(m, o.addr.String())
 		if err != nil {
@@ -596,6 +600,21 @@ func TestSlowSecondaryIsCutOff(t *testing.T) {
 		t.Fatalf("%d running, %d broken", o.out.Running(), o.out.Counters.Broken.Value())
 	}
 	if o.set.Counters.TCPSlowClosed.Value() != 1 {
+		t.Error("not counted")
+	}
+}
+
+// TestTransferThatTakesTooLongIsBroken, so that nothing that comes after half of
+// a zone is taken for the rest.
+func TestTransferThatTakesTooLongIsBroken(t *testing.T) {
+	t.Parallel()
+	o := transfers(t, xfr.Config{Longest: time.Nanosecond}, listen.Limits{}, Listener{})
+	c := o.dial("tcp", outsider)
+	o.send(c, "tcp", signature{key: outsideKey}, question("large.", dns.TypeAXFR))
+	if n, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, syscall.ECONNRESET) || n > 0 {
+		t.Errorf("%d octets, %v", n, err)
+	}
+	if o.out.Counters.Broken.Value() != 1 {
 		t.Error("not counted")
 	}
 }

@@ -152,7 +152,7 @@ func (p *packer) current(q *wire.Query, o *wire.Options, z *zone.Zone, limit int
 	if err := p.set(z.Origin(), []dns.RR{z.SOA()}); err != nil {
 		return err
 	}
-	return p.flush()
+	return p.end()
 }
 
 // steps answers with differences (RFC 1995, Section 4): the new SOA; of each
@@ -185,7 +185,7 @@ func (p *packer) steps(q *wire.Query, o *wire.Options, z *zone.Zone, steps []zon
 	if err := soa(z.SOA()); err != nil {
 		return err
 	}
-	return p.flush()
+	return p.end()
 }
 
 // errMore says that one message was not enough.

@@ -35,5 +35,5 @@ func (p *packer) full(q *wire.Query, o *wire.Options, z *zone.Zone, limit int, e
 	if err := p.set(z.Origin(), soa); err != nil {
 		return err
 	}
-	return p.flush()
+	return p.end()
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -22,6 +23,7 @@ type Config struct {
 	Rules   func() *Rules // who may have what, now; nil, or what it returns is: nobody
 	Max     int           // transfers at one time; 0: 20
 	PerPeer int           // of one peer; 0: 4
+	Longest time.Duration // of one transfer; then it is broken off; 0: 2 h
 	Packing int           // transfers that make a message at one time, others wait; 0: half of the cores, at least one
 	Log     *slog.Logger  // nil: silent
 }
@@ -59,6 +61,7 @@ type Out struct {
 func New(c Config) *Out {
 	c.Max = cmp.Or(c.Max, 20)
 	c.PerPeer = cmp.Or(c.PerPeer, 4)
+	c.Longest = cmp.Or(c.Longest, 2*time.Hour)
 	c.Packing = cmp.Or(c.Packing, max(1, runtime.GOMAXPROCS(0)/2))
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -159,14 +162,17 @@ func (o *Out) Transfer(ctx context.Context, q *wire.Query, opts *wire.Options, g
 			history = []zone.Delta{step} // of no use, and not used, if the zone has changed meanwhile
 		}
 	}
-	t := turn{Out: o, ctx: ctx, send: send}
+	// A version of the zone stays in memory as long as a transfer of it goes on.
+	ctx, cancel := context.WithTimeout(ctx, o.config.Longest)
+	defer cancel()
+	p := o.packer()
+	defer o.put(p)
+	t := turn{Out: o, ctx: ctx, send: send, packer: p}
 	if err := t.take(); err != nil {
 		o.Counters.Broken.Inc()
 		return 0, err
 	}
 	defer t.give()
-	p := o.packer()
-	defer o.put(p)
 	form := Whole
 	if q.Type == dns.TypeIXFR {
 		form, err = p.changes(q, opts, z, serial, history, q.Limit(false), t.emit)
@@ -220,11 +226,15 @@ func (o *Out) put(p *packer) {
 	o.packers.Put(p)
 }
 
+// breath is how long a transfer stands back after each message.
+const breath = 100 * time.Microsecond
+
 // turn lets a transfer pack only while few others do, and lets go of the core
 // after each message: a question never waits for more than one.
 type turn struct {
 	*Out
 	ctx    context.Context
+	packer *packer
 	send   func([]byte) error
 	held   bool
 	broken bool // the client hears no more
@@ -234,10 +244,13 @@ func (t *turn) take() error {
 	select {
 	case t.packing <- struct{}{}:
 		t.held = true
-		return nil
 	case <-t.ctx.Done():
-		return fmt.Errorf("transfer: %w", t.ctx.Err())
 	}
+	if err := t.ctx.Err(); err != nil {
+		t.give()
+		return fmt.Errorf("transfer: %w", err)
+	}
+	return nil
 }
 
 func (t *turn) give() {
@@ -253,8 +266,10 @@ func (t *turn) emit(msg []byte) error {
 	t.Counters.Messages.Inc()
 	t.Counters.Octets.Add(uint64(len(msg)))
 	err := t.send(msg)
-	if err == nil {
-		runtime.Gosched()
+	if err == nil && !t.packer.ending {
+		// Not Gosched: the runtime looks for questions that came when nothing
+		// else wants to run.
+		time.Sleep(breath)
 		err = t.take()
 	}
 	t.broken = err != nil

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -167,6 +168,25 @@ func TestBrokenOff(t *testing.T) {
 	if _, err := o.Transfer(ctx, request(t, "example.", dns.TypeAXFR, 0), nil, grant(t, "a"), func([]byte) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("waited though we stop: %v", err)
 	}
+}
+
+// TestTooLongATransfer: a client that takes a little now and then does not keep
+// an old version for ever.
+func TestTooLongATransfer(t *testing.T) {
+	t.Parallel()
+	z := large(t, 12_000)
+	synctest.Test(t, func(t *testing.T) {
+		o := New(Config{Source: &shelf{z: z}, Longest: time.Minute})
+		calls := 0
+		_, err := o.Transfer(t.Context(), request(t, "example.", dns.TypeAXFR, 0), nil, grant(t, "slow"), func([]byte) error {
+			calls++
+			time.Sleep(25 * time.Second)
+			return nil
+		})
+		if !errors.Is(err, context.DeadlineExceeded) || calls != 3 || o.Counters.Broken.Value() != 1 || len(o.packing) != 0 {
+			t.Errorf("%v after %d messages", err, calls)
+		}
+	})
 }
 
 // TestNobodyPacksWhileWaiting: a client that takes nothing holds no turn, and

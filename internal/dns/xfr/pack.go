@@ -23,9 +23,10 @@ type packer struct {
 	emit    func(msg []byte) error
 
 	msg     []byte
-	limit   int // octets of the records' last at most
-	count   int // records in msg
-	flushed int // messages that went to emit
+	limit   int  // octets of the records' last at most
+	count   int  // records in msg
+	flushed int  // messages that went to emit
+	ending  bool // the message at hand is the last
 	names   names
 	name    []byte // room for one
 }
@@ -33,7 +34,7 @@ type packer struct {
 // begin starts a transfer in reply to q, whose Tail is kept free in each
 // message. limit bounds a message, its OPT record included.
 func (p *packer) begin(q *wire.Query, o *wire.Options, limit int, emit func(msg []byte) error) {
-	p.query, p.options, p.emit, p.flushed, p.count = q, o, emit, 0, 0
+	p.query, p.options, p.emit, p.flushed, p.count, p.ending = q, o, emit, 0, 0, false
 	// RFC 5936, Section 2.2: the question stands in the first message.
 	p.msg = q.Start(p.msg[:0])
 	p.limit = limit
@@ -55,6 +56,12 @@ func (t *names) know(msg, n []byte, at int) {
 	for i := range t.split(n) {
 		t.find(msg, t.hashes[i], n[t.offsets[i]:], at+int(t.offsets[i]))
 	}
+}
+
+// end flushes the last message.
+func (p *packer) end() error {
+	p.ending = true
+	return p.flush()
 }
 
 // flush ends the message at hand and gives it to emit.
