@@ -39,7 +39,7 @@ mail/envelope     -> mail/address
 dns/zonefile      -> dns/zone
 dns/zonelint      -> dns/zone dns/zonefile
 dns/answer        -> dns/zone
-dns/attest        -> dns/zone
+dns/attest        -> dns/zone dns/zonefile
 dns/dnssec        -> dns/zone
 dns/signer        -> dns/zone dns/dnssec
 dns/view          -> dns/zone dns/zonefile dns/zonelint dns/answer
