@@ -118,6 +118,11 @@ func TestJudges(t *testing.T) {
 	for _, alg := range []uint8{dnssec.RSASHA256, dnssec.ECDSAP256SHA256, dnssec.ECDSAP384SHA384, dnssec.ED25519} {
 		for _, model := range []Model{CSK, KSKZSK} {
 			for _, d := range []string{"nsec", "nsec3", "opt-out"} {
+				// make prove tries all with all.
+				few := alg == dnssec.ECDSAP256SHA256 || model == CSK && d == "nsec" || model == KSKZSK && d == "nsec3"
+				if !few && os.Getenv("POSTERN_PROVE") == "" {
+					continue
+				}
 				t.Run(fmt.Sprintf("%d/%d/%s", alg, model, d), func(t *testing.T) {
 					t.Parallel()
 					for _, zt := range zones {
