@@ -327,7 +327,7 @@ func (h *house) judgedByTools(policy string) {
 		h.write(file, text)
 		h.tool(append(slices.Clone(verify), "-o", "city.example", file)...)
 		h.tool(append(slices.Clone(digest), file)...)
-		h.tool("kzonecheck", "-o", "city.example", file)
+		h.tool("kzonecheck", "-d", "on", "-o", "city.example", file)
 
 		plain := ask[manage.Text](h, manage.VerbZoneExport, manage.ExportArgs{Zone: "city.example", View: view}).Text
 		for _, made := range []string{"RRSIG", "DNSKEY", "NSEC", "ZONEMD"} {

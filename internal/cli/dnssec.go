@@ -96,7 +96,7 @@ func printDelegation(w io.Writer, to manage.Delegation) {
 	}
 }
 
-// until is when something ends, to the minute.
+// until is when something ends, if it does.
 func until(t time.Time) string {
 	if t.IsZero() {
 		return "-"
