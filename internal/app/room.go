@@ -10,13 +10,24 @@ import (
 // priorities, then shares the cores. All the time it would only cost: places
 // beyond the cores are woken for nothing. The zones' owner alone calls it.
 func room() (leave func()) {
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	apart(func() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1) })
 	return func() {
 		if os.Getenv("GOMAXPROCS") != "" { // one less, not what was: two appliances of one process may overlap
-			runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0)-1, 1))
+			apart(func() { runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0)-1, 1)) })
 			return
 		}
 		// Not a number: the runtime goes on following the cores it is given.
-		runtime.SetDefaultGOMAXPROCS()
+		apart(runtime.SetDefaultGOMAXPROCS)
 	}
+}
+
+// apart does what stops all goroutines on a thread of the usual priority: while
+// they stand still, the caller's, which stands back, might wait for a core.
+func apart(do func()) {
+	done := make(chan struct{})
+	go func() {
+		do()
+		close(done)
+	}()
+	<-done
 }

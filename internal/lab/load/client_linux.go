@@ -37,6 +37,7 @@ type slot struct {
 	source uint16
 	floor  uint32 // the version known when it was asked
 	busy   bool
+	unsure bool // when it was sent: the system call took long
 }
 
 // source is an own address and the cookie it was given.
@@ -61,6 +62,7 @@ type Client struct {
 	turns   int // bits of an id that are the slot's number
 	seen    uint32
 	result  Result
+	calm    *calm // of a run at a steady rate
 
 	out, in     [batchLen]mmsghdr
 	outVec      [batchLen]unix.Iovec
@@ -208,11 +210,21 @@ func (c *Client) run(during time.Duration, limit int) (*Result, error) {
 		return nil, err
 	}
 	defer back()
-	c.result = Result{}
+	c.result, c.calm = Result{}, nil
+	if c.cfg.Rate > 0 {
+		if c.calm, err = newCalm(during, c.cfg.Timeout); err != nil {
+			return nil, err
+		}
+		defer c.calm.close()
+	}
 	begin := c.now()
+	if c.calm != nil {
+		c.calm.start(begin, &c.result)
+	}
 	end, swept := begin+int64(during), begin
 	for {
 		now := c.now()
+		c.calm.tick(now)
 		done := now >= end || limit > 0 && c.result.Sent >= uint64(limit)
 		if done && len(c.free) == len(c.slots) {
 			break
@@ -246,6 +258,7 @@ func (c *Client) run(during time.Duration, limit int) (*Result, error) {
 	if limit > 0 {
 		c.result.Elapsed = time.Duration(c.now() - begin)
 	}
+	c.calm.end()
 	r := c.result
 	return &r, nil
 }
@@ -297,6 +310,7 @@ func (c *Client) sweep(now int64) {
 	for i := range c.slots {
 		if s := &c.slots[i]; s.busy && now-s.sent > int64(c.cfg.Timeout) {
 			c.result.Lost++
+			c.calm.lost(s.sent)
 			c.release(i)
 		}
 	}

@@ -102,6 +102,13 @@ type Result struct {
 	Sample         string // one of the wrong
 	Elapsed        time.Duration
 	Latency        Histogram
+
+	// Of a run at a steady rate: windows of time, those in which the host of
+	// this machine took nothing of its processors, and what was seen in them.
+	Windows, CalmWindows int
+	Calm                 Histogram // as Latency, where the time of sending is sure
+	CalmLost             uint64
+	CalmVersions         int
 }
 
 // PerSecond is the rate of answers.
@@ -112,6 +119,10 @@ func (r *Result) String() string {
 	s := fmt.Sprintf("%d asked, %d answered (%.0f/s), %d lost, %d wrong, %d late; p50 %v p99 %v p99.9 %v max %v",
 		r.Sent, r.Answered, r.PerSecond(), r.Lost, r.Wrong, r.Late,
 		r.Latency.At(0.5), r.Latency.At(0.99), r.Latency.At(0.999), r.Latency.At(1))
+	if r.Windows > 0 {
+		s += fmt.Sprintf("; in %d of %d windows the host took nothing: p50 %v p99 %v p99.9 %v max %v, %d lost",
+			r.CalmWindows, r.Windows, r.Calm.At(0.5), r.Calm.At(0.99), r.Calm.At(0.999), r.Calm.At(1), r.CalmLost)
+	}
 	if r.Sample != "" {
 		s += "; " + r.Sample
 	}

@@ -3,12 +3,18 @@ package load
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // headerLen is that of a DNS message.
 const headerLen = 12
+
+// maxSending is how long sending a batch may take for its time to count: where
+// it takes longer the client was kept from its core, before the query was sent
+// or after.
+const maxSending = 300 * time.Microsecond
 
 // send sends n queries, fewer where the socket is full.
 func (c *Client) send(n int) (int, error) {
@@ -29,7 +35,7 @@ func (c *Client) send(n int) (int, error) {
 	now := c.now()
 	for i, at := range taken {
 		s := &c.slots[at]
-		s.sent, s.busy = now, true
+		s.sent, s.busy, s.unsure = now, true, false
 		c.result.OctetsOut += uint64(s.length)
 		c.out[i].len = 0
 	}
@@ -37,6 +43,11 @@ func (c *Client) send(n int) (int, error) {
 	sent, errno := mmsg(unix.SYS_SENDMMSG, c.fd, &c.out, n)
 	if errno != 0 && errno != unix.EAGAIN && errno != unix.EINTR && errno != unix.ECONNREFUSED && errno != unix.ENOBUFS {
 		return 0, fmt.Errorf("send: %w", errno)
+	}
+	if c.cfg.Rate > 0 && c.now()-now > int64(maxSending) {
+		for _, at := range taken[:sent] {
+			c.slots[at].unsure = true
+		}
 	}
 	for i := n - 1; i >= sent; i-- { // not sent: as if never picked
 		s := &c.slots[taken[i]]

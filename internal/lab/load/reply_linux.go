@@ -70,6 +70,9 @@ func (c *Client) take(msg []byte, at int64) {
 	c.result.OctetsIn += uint64(len(msg))
 	c.result.Rcodes[msg[3]&15]++
 	c.result.Latency.Add(time.Duration(at - s.sent))
+	if !s.unsure {
+		c.calm.add(time.Duration(at - s.sent))
+	}
 	from := &c.sources[s.source]
 	if c.cfg.Cookies == ServerCookie && !from.proven {
 		// The option lies at the end; our half of it is random.
@@ -193,6 +196,7 @@ func (c *Client) data(s *slot, data []byte) string {
 		if version > c.seen {
 			c.seen = version
 			c.result.Versions++
+			c.calm.version()
 		}
 		return ""
 	}
