@@ -98,7 +98,7 @@ func (o *owner) amend(c *candidate) bool {
 		return false
 	}
 	edits, mine := gatherOwners(records, owners)
-	if blocks(unfit(mine, c), false) {
+	if blocks(unfit(mine, c), false) || blocks(o.presigned(c.zone, mine), false) {
 		return false
 	}
 	content := st.content

@@ -110,7 +110,7 @@ func (o *owner) rollback(do Rollback) ([]Plan, error) {
 		return nil, err
 	}
 	if err := o.commit(r.made, true); err != nil {
-		return nil, errors.Join(&Declined{Reason: reasonJournal, Detail: err.Error()}, o.replacePins(before))
+		return nil, errors.Join(notCommitted(err), o.replacePins(before))
 	}
 	o.log.Warn("zone is rolled back and pinned", "zone", k.zone, "view", k.view, "version", snap.Version, "who", do.Who, "why", do.Why)
 	o.dirty[k] = true

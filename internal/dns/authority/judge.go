@@ -57,7 +57,7 @@ func (o *owner) judge() {
 // findings judges the records of c.
 func (o *owner) findings(c *candidate) []zonefile.Problem {
 	file := o.fileOf(c.key)
-	problems := view.SameKeys(c.zone, file, c.beside, c.records)
+	problems := append(view.SameKeys(c.zone, file, c.beside, c.records), o.presigned(c.zone, c.records)...)
 	for _, p := range zonelint.Check(c.records, c.zone, zonelint.Context{File: file, Exposure: o.exposure(c.view)}) {
 		if c.over == "" || p.File == file || p.Blocks() { // the rest is told of the view below
 			problems = append(problems, p)

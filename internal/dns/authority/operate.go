@@ -246,7 +246,7 @@ func (o *owner) apply(do Apply) ([]Plan, error) {
 		return nil, err
 	}
 	if err := o.commit(r.made, true); err != nil {
-		return nil, &Declined{Reason: reasonJournal, Detail: err.Error()}
+		return nil, notCommitted(err)
 	}
 	err = o.unpin(orders)
 	o.build()
@@ -313,4 +313,12 @@ func permitted(plans []Plan, do Apply) error {
 	}
 	slices.Sort(lacking)
 	return &Declined{Reason: ReasonAccept, Detail: strings.Join(texts, "; "), Codes: slices.Compact(lacking)}
+}
+
+// notCommitted is why an order that was permitted was not carried out.
+func notCommitted(err error) *Declined {
+	if u := (*unsignable)(nil); errors.As(err, &u) {
+		return &Declined{Reason: u.reason, Detail: strings.Join(u.problems, "; ")}
+	}
+	return &Declined{Reason: reasonJournal, Detail: err.Error()}
 }

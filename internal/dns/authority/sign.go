@@ -67,6 +67,35 @@ func (noKeys) Ensure(zone name.Name, _ SignPolicy, _ time.Time) ([]dnssec.Key, e
 	return nil, fmt.Errorf("there are no keys for zone %s", zone)
 }
 
+// codePresigned is of a record that signing makes, in a zone that is signed
+// here: two signers of one zone know nothing of each other's keys.
+const codePresigned = "presigned"
+
+// presigned returns those of the records that a zone with a policy must not
+// have.
+func (o *owner) presigned(n name.Name, records []zonefile.Record) []zonefile.Problem {
+	p := o.plan.policyOf(n)
+	if p == nil {
+		return nil
+	}
+	var problems []zonefile.Problem
+	for i := range records {
+		r := &records[i]
+		if t := r.RR.Header().Rrtype; signer.Makes(t) {
+			problems = append(problems, r.At(zonefile.ERR, codePresigned,
+				fmt.Sprintf("%s is made by signing, and policy %s signs this zone", dns.Type(t), p.Name),
+				`leave it out, or leave out dnssec of the zone: then it is served as the file is`))
+		}
+		if len(problems) == maxPresigned {
+			break
+		}
+	}
+	return problems
+}
+
+// maxPresigned bounds how many are told: a signed file has one at each name.
+const maxPresigned = 10
+
 // Reason words of a zone that cannot be signed: its last good state serves on.
 const (
 	ReasonSign   = "sign-failed"   // the keys, the policy or the zone do not allow it

@@ -248,10 +248,15 @@ func TestCannotSign(t *testing.T) {
 	presigned := signable + "@ DNSKEY 257 3 13 mdsswUyr3DPW132mOi8V9xESWE8jTo0dxCjjnopKl+GqJxpVXckHAeF+KkxLbxILfDLUT0rAK9iUzy1L53eKGQ==\n"
 	b.write("external/example.test.zone", presigned)
 	b.settle()
-	if s := b.status("external", "example.test."); s.State != LastGood || s.Reason != ReasonSign {
+	if s := b.status("external", "example.test."); s.State != LastGood || s.Reason != reasonLint || !strings.Contains(s.Problem, "DNSKEY is made by signing") {
 		t.Errorf("%+v", s)
 	}
-	b.wantSigned(p)
+	was = b.wantSigned(p)
+	*b.wall = b.wall.Add(13 * day) // what was accepted is signed anew all the same
+	b.scan()
+	if now := b.wantSigned(p); now[0] == was[0] {
+		t.Errorf("serial %d still, %d days on", now[0], 13)
+	}
 
 	short := p
 	short.Name, short.Validity = "short", 2*day
@@ -264,6 +269,34 @@ func TestCannotSign(t *testing.T) {
 	if s := b.status("external", "example.test."); s.Reason != ReasonSign || !strings.Contains(s.Problem, "too short") {
 		t.Errorf("%+v", s)
 	}
+}
+
+// TestApplyCannotSign: who applies hears that it was signing that failed.
+func TestApplyCannotSign(t *testing.T) {
+	t.Parallel()
+	p := policies()[0]
+	b, r := signBench(t, p)
+	was := b.wantSigned(p)
+	b.cfg.Manual = true
+	if err := b.a.Reconfigure(t.Context(), b.cfg); err != nil {
+		t.Fatal(err)
+	}
+	b.write("external/example.test.zone", signable+"new A 192.0.2.99\n")
+	b.settle()
+	r.err = errors.New("the token does not answer")
+	_, err := b.a.Apply(t.Context(), Apply{Who: "admin", Why: "test"})
+	d := (*Declined)(nil)
+	if !errors.As(err, &d) || d.Reason != ReasonSign || !strings.Contains(d.Detail, "token") {
+		t.Errorf("%v", err)
+	}
+	r.err = nil
+	if now := b.wantSigned(p); now[0] != was[0] {
+		t.Errorf("serial %d, want %d", now[0], was[0])
+	}
+	if _, err := b.a.Apply(t.Context(), Apply{Who: "admin", Why: "test"}); err != nil {
+		t.Error(err)
+	}
+	b.want("external", "new.example.test.", "192.0.2.99")
 }
 
 func TestSigningNeedsKeys(t *testing.T) {

@@ -179,7 +179,7 @@ func Strip(signed *zone.Zone) (*zone.Zone, error) {
 	b.Expect(signed.Records()/3, signed.Names())
 	for n := range signed.Nodes() {
 		for _, s := range n.Sets {
-			if made(s.Type) {
+			if Makes(s.Type) {
 				continue
 			}
 			for _, rr := range s.RRs {
@@ -192,8 +192,9 @@ func Strip(signed *zone.Zone) (*zone.Zone, error) {
 	return b.Build()
 }
 
-// made reports whether records of the type are what signing makes.
-func made(t uint16) bool {
+// Makes reports whether records of the type are what signing makes: an unsigned
+// zone has none of them.
+func Makes(t uint16) bool {
 	switch t {
 	case dns.TypeDNSKEY, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM, dns.TypeZONEMD:
 		return true
