@@ -19,7 +19,7 @@ const lattice = `
 1 words:   dns/name dns/wire mail/address mail/message mail/envelope
 2 rules:   dns/zone dns/zonefile dns/zonelint dns/answer dns/view dns/gate
 2 rules:   dns/attest dns/tsig dns/resolver/iterate
-2 rules:   dns/dnssec dns/signer
+2 rules:   dns/dnssec dns/signer dns/catalog
 2 rules:   mail/smtpline mail/sasl mail/spf mail/dkim mail/dmarc mail/verdict mail/seal mail/dsn
 3 keepers: store account certs dns/journal dns/authority dns/xfr
 3 keepers: dns/keyring
@@ -40,6 +40,7 @@ dns/zonefile      -> dns/zone
 dns/zonelint      -> dns/zone dns/zonefile
 dns/answer        -> dns/zone
 dns/attest        -> dns/zone dns/zonefile
+dns/catalog       -> dns/zone
 dns/dnssec        -> dns/zone
 dns/signer        -> dns/zone dns/dnssec
 dns/view          -> dns/zone dns/zonefile dns/zonelint dns/answer
