@@ -36,6 +36,10 @@ type Context struct {
 	ZONEMD bool      // the zone must have a digest
 	DS     []*dns.DS // what the parent has; none: not asked
 
+	// Outside are keys that sign though they are not in the DNSKEY set (RFC 6781,
+	// Section 4.1.4): their signatures must be right, and nobody needs them.
+	Outside []*dns.DNSKEY
+
 	Workers int // how many goroutines work at most; zero: one
 }
 
@@ -99,6 +103,7 @@ type judge struct {
 	ttl   uint32 // of NSEC and NSEC3 records
 
 	keys       []key
+	outside    []key   // of signatures that nobody needs
 	algorithms []uint8 // that must sign everything
 	labels     int     // of the origin
 }

@@ -97,6 +97,15 @@ func TestSignatures(t *testing.T) {
 		k.hidden = hidden
 		m.keys = append(m.keys, k)
 	}
+	outside := newKeyPair(t, 256, dns.ECDSAP256SHA256)
+	outside.hidden = true
+	told := Context{Outside: []*dns.DNSKEY{outside.rr}}
+	sigBy := func(owner, covered string, k makerKey) func(dns.RR) bool {
+		return func(rr dns.RR) bool {
+			s, ok := rr.(*dns.RRSIG)
+			return ok && at(owner, "RRSIG/"+covered)(rr) && s.KeyTag == k.rr.KeyTag()
+		}
+	}
 	unix := func(d time.Duration) uint32 { return uint32(testNow.Add(d).Unix()) }
 	for _, c := range []mutation{
 		{name: "good", want: ""},
@@ -137,6 +146,14 @@ func TestSignatures(t *testing.T) {
 		{name: "key that is not published", prepare: func(m *maker) { m.keys[1].hidden = true }, want: "sig-key"},
 		{name: "key beside it that is not published", prepare: func(m *maker) { second(m, 256, true) }, want: "sig-key"},
 		{name: "the same in another's zone", prepare: func(m *maker) { second(m, 256, true) }, context: Context{Presigned: true}},
+		{name: "key outside the set", prepare: func(m *maker) { m.keys = append(m.keys, outside) }, context: told},
+		{name: "key outside the set, with wrong signatures", prepare: func(m *maker) { m.keys = append(m.keys, outside) }, context: told,
+			after: alter(sigBy("mail", "A", outside), func(s *dns.RRSIG) { s.Inception-- }), want: "sig-wrong"},
+		{name: "nothing but a key outside the set", prepare: func(m *maker) { m.keys = append(m.keys, outside) }, context: told,
+			after: drop(func(rr dns.RR) bool { return at("mail", "RRSIG/A")(rr) && !sigBy("mail", "A", outside)(rr) }), want: "sig-missing"},
+		{name: "told of a key that is in the set", prepare: func(m *maker) { m.keys = append(m.keys, makerKey{rr: outside.rr, private: outside.private}) }, context: told,
+			after: drop(func(rr dns.RR) bool { return at("mail", "RRSIG/A")(rr) && !sigBy("mail", "A", outside)(rr) })},
+		{name: "told of a key that does not sign", context: told},
 		{name: "standby keys", prepare: func(m *maker) { second(m, 256, false); second(m, 257, false) }},
 		{name: "NS of a delegation signed", prepare: func(m *maker) {
 			m.wrapped = func(n name.Name, t uint16) bool { return n.First() == "loose" && t == dns.TypeNS }
@@ -203,6 +220,18 @@ func TestKeys(t *testing.T) {
 		{name: "CDNSKEY alone", before: childSigning(m, false, true), want: "cds-missing nsec-bitmap"},
 		{name: "CDS of another key", before: both(childSigning(m, false, true), plus(t, "@ CDS 1 13 2 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")), want: "cds-unmatched nsec-bitmap"},
 		{name: "removal", before: plus(t, "@ CDS 0 0 0 00\n@ CDNSKEY 0 3 0 AA=="), want: "nsec-bitmap"},
+		{name: "removal in another form", before: plus(t, "@ CDS 1 0 0 00\n@ CDNSKEY 256 3 0 AA=="), want: "cds-delete nsec-bitmap"},
+		{name: "CDS signed by the zone key", before: childSigning(m, true, true), after: func(rrs []dns.RR) []dns.RR {
+			zsk := &maker{keys: m.keys[1:2]}
+			cds := slices.DeleteFunc(slices.Clone(rrs), func(rr dns.RR) bool { return !at("@", "CDS")(rr) })
+			return append(drop(at("@", "RRSIG/CDS"))(rrs), zsk.signSet(t, exampleName, dns.TypeCDS, cds)...)
+		}, want: "cds-signer nsec-bitmap"},
+		{name: "CDS signed by a key that the parent does not have", prepare: func(m *maker) { m.keys = append(m.keys, newKeyPair(t, 257, dns.ECDSAP256SHA256)) },
+			before: childSigning(m, true, true), context: Context{DS: []*dns.DS{ds(m.keys[0])}},
+			after: drop(func(rr dns.RR) bool {
+				s, ok := rr.(*dns.RRSIG)
+				return ok && s.TypeCovered == dns.TypeCDS && s.KeyTag == m.keys[0].rr.KeyTag()
+			}), want: "cds-signer nsec-bitmap"},
 		{name: "removal and not", before: both(childSigning(m, true, true), plus(t, "@ CDS 0 0 0 00")), want: "cds-delete nsec-bitmap"},
 	} {
 		one := *m

@@ -29,6 +29,9 @@ func (j *judge) childSigns(f *findings) {
 		f.add("cds-delete", apex.Name, dns.TypeCDS, "a record that asks for no DS at all stands beside others")
 		return
 	}
+	if removal {
+		j.withdrawals(f)
+	}
 	for _, d := range ds {
 		if keySet != nil && !slices.ContainsFunc(keys, func(k key) bool { return j.matches(d, &k) }) {
 			f.add("cds-unmatched", apex.Name, dns.TypeCDS, "the CDS of key %d has no CDNSKEY", d.KeyTag)
@@ -43,11 +46,48 @@ func (j *judge) childSigns(f *findings) {
 	}
 }
 
+// trustedAsk holds that what is asked of the parent is signed by a key that
+// signs the DNSKEY set, and where that may be known by one that the parent
+// points at (RFC 7344, Section 4.1).
+func (j *judge) trustedAsk(rrtype uint16, signers, entries []*key, f *findings) {
+	for _, k := range signers {
+		led := len(j.context.DS) == 0 || slices.ContainsFunc(j.context.DS, func(d *dns.DS) bool { return j.matches(d, k) })
+		if led && slices.Contains(entries, k) {
+			return
+		}
+	}
+	f.add("cds-signer", j.zone.Origin(), rrtype, "no key signs it that signs the DNSKEY set and that the parent points at")
+}
+
 func setLen(set *zone.RRset) int {
 	if set == nil {
 		return 0
 	}
 	return len(set.RRs)
+}
+
+// withdrawals holds the records that ask for no DS against the one form that
+// they have, "0 0 0 00" and "0 3 0 AA==" (RFC 8078, Section 4).
+func (j *judge) withdrawals(f *findings) {
+	apex := j.spots[0].node
+	for _, t := range []uint16{dns.TypeCDS, dns.TypeCDNSKEY} {
+		set := apex.Set(t)
+		if set == nil {
+			continue
+		}
+		good := len(set.RRs) == 1
+		for _, rr := range set.RRs {
+			switch r := rr.(type) {
+			case *dns.CDS:
+				good = good && r.KeyTag == 0 && r.DigestType == 0 && r.Digest == "00"
+			case *dns.CDNSKEY:
+				good = good && r.Flags == 0 && r.Protocol == 3 && r.PublicKey == "AA=="
+			}
+		}
+		if !good {
+			f.add("cds-delete", apex.Name, t, "a record that asks for no DS has another form than RFC 8078 gives it")
+		}
+	}
 }
 
 // asked returns what CDS and CDNSKEY records the zone has, without those that

@@ -40,7 +40,8 @@ func keyCodes(breaks, minor adder) {
 	minor("cds-missing", "a CDNSKEY set without a CDS set (RFC 7344, Section 4)", "publish both")
 	minor("cdnskey-missing", "a CDS set without a CDNSKEY set (RFC 7344, Section 4)", "publish both")
 	breaks("cds-unmatched", "CDS and CDNSKEY do not say the same, or lead to no key of the zone (RFC 7344, Section 4.1)", "make them anew from the keys")
-	minor("cds-delete", "a CDS or CDNSKEY that asks for removal is not alone (RFC 8078, Section 4)", "publish it alone")
+	minor("cds-delete", "a CDS or CDNSKEY that asks for removal is not alone, or not in the form that says so (RFC 8078, Section 4)", "publish it alone, as 0 0 0 00 and 0 3 0 AA==")
+	minor("cds-signer", "a CDS or CDNSKEY set is not signed by a key that signs the DNSKEY set and that the parent points at (RFC 7344, Section 4.1): the parent will not follow it", "sign it with the key that the parent's DS is of")
 }
 
 func signatureCodes(breaks, minor adder) {

@@ -21,12 +21,22 @@ type key struct {
 	rdata  []byte
 	tag    uint16
 	verify verifier // nil: the algorithm is unknown here
+
+	outside bool // it is told of, and not in the set
 }
 
 // signs reports whether the key may sign the zone's data: a zone key that is
 // not revoked (RFC 4034, Section 2.1.1; RFC 5011, Section 2.1).
 func (k *key) signs() bool {
 	return k.rr.Flags&dns.ZONE != 0 && k.rr.Flags&dns.REVOKE == 0 && k.rr.Protocol == 3 && k.verify != nil
+}
+
+// anyKey counts through those of the set, and then those outside.
+func (j *judge) anyKey(i int) *key {
+	if i < len(j.keys) {
+		return &j.keys[i]
+	}
+	return &j.outside[i-len(j.keys)]
 }
 
 func (k *key) sep() bool { return k.signs() && k.rr.Flags&dns.SEP != 0 }
@@ -43,6 +53,17 @@ func (j *judge) takeKeys(f *findings) bool {
 	for _, rr := range set.RRs {
 		if rr, ok := rr.(*dns.DNSKEY); ok {
 			j.takeKey(rr, f)
+		}
+	}
+	for _, rr := range j.context.Outside {
+		k := newKey(rr)
+		k.outside = true
+		if public, err := base64.StdEncoding.DecodeString(rr.PublicKey); err == nil {
+			k.verify, _, _ = newVerifier(rr.Algorithm, public)
+		}
+		// One that is in the set as well is no outsider.
+		if !slices.ContainsFunc(j.keys, func(in key) bool { return bytes.Equal(in.rdata, k.rdata) }) {
+			j.outside = append(j.outside, k)
 		}
 	}
 	for i := range j.keys {

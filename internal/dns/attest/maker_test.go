@@ -281,7 +281,7 @@ func (m *maker) signSet(t testing.TB, owner name.Name, rrtype uint16, set []dns.
 	var out []dns.RR
 	for _, k := range m.keys {
 		sep := k.rr.Flags&dns.SEP != 0
-		if rrtype == dns.TypeDNSKEY != sep && len(m.keys) > 1 {
+		if keySet(rrtype) != sep && len(m.keys) > 1 {
 			continue
 		}
 		sig := &dns.RRSIG{Hdr: header(owner.String(), dns.TypeRRSIG, set[0].Header().Ttl), Algorithm: k.rr.Algorithm, Inception: uint32(from.Unix()), Expiration: uint32(to.Unix()), KeyTag: k.rr.KeyTag(), SignerName: "example."}

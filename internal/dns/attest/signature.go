@@ -98,18 +98,21 @@ func (j *judge) set(owner name.Name, set *zone.RRset, sigs *zone.RRset, w *worke
 			if !ok || s.TypeCovered != set.Type {
 				continue
 			}
+			k, wrong := j.signature(owner, set, s, w)
+			if wrong.code != "" {
+				faults = append(faults, wrong)
+			}
+			if k != nil && k.outside {
+				continue // a validator cannot use it
+			}
 			all++
 			bit := uint64(1) << (s.Algorithm & 63)
 			tried[s.Algorithm>>6] |= bit
-			k, wrong := j.signature(owner, set, s, w)
 			if k != nil {
 				good[s.Algorithm>>6] |= bit
-				if set.Type == dns.TypeDNSKEY {
+				if keySet(set.Type) {
 					signers = append(signers, k)
 				}
-			}
-			if wrong.code != "" {
-				faults = append(faults, wrong)
 			}
 		}
 	}
@@ -129,10 +132,21 @@ func (j *judge) set(owner name.Name, set *zone.RRset, sigs *zone.RRset, w *worke
 			}
 		}
 	}
-	if set.Type == dns.TypeDNSKEY && owner == j.zone.Origin() && all > 0 {
+	if owner != j.zone.Origin() || all == 0 {
+		return
+	}
+	switch set.Type {
+	case dns.TypeDNSKEY:
 		j.trust(signers, f)
+		w.entries = signers
+	case dns.TypeCDS, dns.TypeCDNSKEY: // behind DNSKEY in the order of sets
+		j.trustedAsk(set.Type, signers, w.entries, f)
 	}
 }
+
+// keySet reports whether the key sets' keys sign sets of the type at the apex
+// (RFC 7344, Section 4.1).
+func keySet(t uint16) bool { return t == dns.TypeDNSKEY || t == dns.TypeCDS || t == dns.TypeCDNSKEY }
 
 // fault is what is wrong with one signature; without a code nothing is.
 type fault struct {
@@ -193,8 +207,8 @@ func (j *judge) hold(owner name.Name, set *zone.RRset, s *dns.RRSIG, w *worker) 
 		return nil, "sig-wrong"
 	}
 	code, tries := "sig-key", 0
-	for i := range j.keys {
-		k := &j.keys[i]
+	for i := range len(j.keys) + len(j.outside) {
+		k := j.anyKey(i)
 		if k.tag != s.KeyTag || k.rr.Algorithm != s.Algorithm {
 			continue
 		}

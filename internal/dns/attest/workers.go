@@ -10,6 +10,8 @@ type worker struct {
 	data  []byte   // what a signature is over
 	sig   []byte   // a signature
 	types []uint16 // of a name
+
+	entries []*key // that sign the DNSKEY set, once that is judged
 }
 
 // A piece of work is small enough that none waits long for the last one.

@@ -82,9 +82,12 @@ func (o *owner) presigned(n name.Name, records []zonefile.Record) []zonefile.Pro
 	for i := range records {
 		r := &records[i]
 		if t := r.RR.Header().Rrtype; signer.Makes(t) {
+			hint := "leave it out, or leave out dnssec of the zone: then it is served as the file is"
+			if t == dns.TypeCDS || t == dns.TypeCDNSKEY { // RFC 7344, Section 4: it speaks for the keys, which are made here
+				hint = "leave it out: what the parent is asked for follows from the zone's keys"
+			}
 			problems = append(problems, r.At(zonefile.ERR, codePresigned,
-				fmt.Sprintf("%s is made by signing, and policy %s signs this zone", dns.Type(t), p.Name),
-				`leave it out, or leave out dnssec of the zone: then it is served as the file is`))
+				fmt.Sprintf("%s is made by signing, and policy %s signs this zone", dns.Type(t), p.Name), hint))
 		}
 		if len(problems) == maxPresigned {
 			break

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	"strings"
 
 	"github.com/miekg/dns"
 
@@ -31,6 +32,34 @@ type Key struct {
 	// and with rand == nil, with which ECDSA is deterministic (RFC 6979); one
 	// that needs randomness has its own.
 	Signer crypto.Signer
+	// Use is what the key does now; 0: what its flags and the policy's model say.
+	Use Use
+}
+
+// Use is what a key does in a zone while keys come and go: one may be in the
+// DNSKEY set before it signs and after, and may sign while it is not in the set
+// yet (RFC 6781, Section 4.1.4).
+type Use uint8
+
+// The uses.
+const (
+	InSet     Use = 1 << iota // it is in the DNSKEY set
+	SignsKeys                 // it signs the DNSKEY, CDS and CDNSKEY sets
+	SignsData                 // it signs all other sets
+)
+
+// Does reports whether all of these are among the uses.
+func (u Use) Does(what Use) bool { return u&what == what }
+
+// String lists the uses.
+func (u Use) String() string {
+	var words []string
+	for i, word := range [...]string{"in set", "signs keys", "signs data"} {
+		if u.Does(1 << i) {
+			words = append(words, word)
+		}
+	}
+	return strings.Join(words, ", ")
 }
 
 // NewKey returns the key that the signer holds.

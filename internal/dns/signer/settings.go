@@ -25,6 +25,7 @@ type settings struct {
 	keySets  []dnssec.Key // sign the key sets
 	data     []dnssec.Key // sign all others
 	dnskey   zone.RRset
+	asked    []zone.RRset // CDS and CDNSKEY
 	fixed    []zone.RRset // what the apex has besides denial and ZONEMD
 }
 
@@ -46,7 +47,10 @@ func newSettings(unsigned *zone.Zone, keys []dnssec.Key, p Policy, now time.Time
 	if err := s.takeKeys(keys); err != nil {
 		return nil, err
 	}
-	s.fixed = []zone.RRset{s.dnskey}
+	if err := s.ask(); err != nil {
+		return nil, err
+	}
+	s.fixed = append([]zone.RRset{s.dnskey}, s.asked...)
 	if p.Denial == NSEC3 {
 		if len(s.origin)+1+dnssec.HashSize/5*8 > 255 {
 			return nil, fmt.Errorf("%s: %w", s.origin, ErrLong)
@@ -66,6 +70,21 @@ func (s *settings) nsec3param() zone.RRset {
 	return zone.RRset{Type: dns.TypeNSEC3PARAM, TTL: s.negative, RRs: []dns.RR{rr}}
 }
 
+// use is what a key does.
+func (s *settings) use(k dnssec.Key) dnssec.Use {
+	if k.Use != 0 {
+		return k.Use
+	}
+	use := dnssec.InSet
+	if k.Signer != nil && k.SEP() {
+		use |= dnssec.SignsKeys
+	}
+	if k.Signer != nil && (!k.SEP() || s.policy.Model == CSK) {
+		use |= dnssec.SignsData
+	}
+	return use
+}
+
 // takeKeys makes the DNSKEY set, and gives each key what it signs.
 func (s *settings) takeKeys(keys []dnssec.Key) error {
 	set := zone.RRset{Type: dns.TypeDNSKEY, TTL: s.policy.DNSKEYTTL}
@@ -83,31 +102,48 @@ func (s *settings) takeKeys(keys []dnssec.Key) error {
 			return fmt.Errorf("%w: two keys %s", ErrKeys, k)
 		}
 		seen[whose{k.Alg, k.Tag}] = true
-		rr := *k.DNSKEY
-		rr.Hdr.Name, rr.Hdr.Class, rr.Hdr.Ttl = s.text, dns.ClassINET, set.TTL
-		set.RRs = append(set.RRs, &rr)
-		if k.Signer == nil {
-			continue
+		use := s.use(k)
+		if use.Does(dnssec.InSet) {
+			rr := *k.DNSKEY
+			rr.Hdr.Name, rr.Hdr.Class, rr.Hdr.Ttl = s.text, dns.ClassINET, set.TTL
+			set.RRs = append(set.RRs, &rr)
 		}
-		if k.SEP() {
+		if use.Does(dnssec.SignsKeys) {
 			s.keySets = append(s.keySets, k)
 		}
-		if !k.SEP() || s.policy.Model == CSK {
+		if use.Does(dnssec.SignsData) {
 			s.data = append(s.data, k)
 		}
-	}
-	// RFC 4035, Section 2.2: each set is signed by every algorithm of the DNSKEY set.
-	for _, k := range keys {
-		same := func(other dnssec.Key) bool { return other.Alg == k.Alg }
-		if !slices.ContainsFunc(s.keySets, same) || !slices.ContainsFunc(s.data, same) {
-			return fmt.Errorf("%w: nothing of %s's algorithm signs all of the zone", ErrKeys, k)
+		if use&(dnssec.SignsKeys|dnssec.SignsData) != 0 && k.Signer == nil {
+			return fmt.Errorf("%w: %s is to sign and has no private part", ErrKeys, k)
 		}
 	}
-	if len(keys) == 0 {
+	if len(set.RRs) == 0 {
 		return fmt.Errorf("%w: there are none", ErrKeys)
+	}
+	if err := s.covered(keys); err != nil {
+		return err
 	}
 	s.dnskey = set
 	return sortSet(s.origin, &s.dnskey)
+}
+
+// covered holds that each set is signed by every algorithm of the DNSKEY set,
+// with a key that is in it (RFC 4035, Section 2.2).
+func (s *settings) covered(keys []dnssec.Key) error {
+	for _, k := range keys {
+		if !s.use(k).Does(dnssec.InSet) {
+			continue
+		}
+		for _, does := range []dnssec.Use{dnssec.SignsKeys, dnssec.SignsData} {
+			if !slices.ContainsFunc(keys, func(other dnssec.Key) bool {
+				return other.Alg == k.Alg && s.use(other).Does(dnssec.InSet|does)
+			}) {
+				return fmt.Errorf("%w: nothing of %s's algorithm signs all of the zone", ErrKeys, k)
+			}
+		}
+	}
+	return nil
 }
 
 // sortSet puts a set's records in canonical order.
@@ -137,7 +173,7 @@ func (s *settings) goesOn(earlier *settings) bool {
 	same := func(a, b dnssec.Key) bool { return a.Alg == b.Alg && a.Tag == b.Tag && sameKey(a.DNSKEY, b.DNSKEY) }
 	return s.policy.Denial == earlier.policy.Denial && s.policy.OptOut == earlier.policy.OptOut &&
 		s.negative == earlier.negative && s.grain == earlier.grain && s.policy.Refresh == earlier.policy.Refresh &&
-		slices.EqualFunc(s.data, earlier.data, same) && slices.EqualFunc(s.keySets, earlier.keySets, same)
+		slices.EqualFunc(s.data, earlier.data, same) // what the others sign is at the apex, which is always looked at
 }
 
 func sameKey(a, b *dns.DNSKEY) bool {

@@ -1,5 +1,5 @@
-// Package signer makes a signed zone of an unsigned one: the DNSKEY set, the
-// denial chain (NSEC or NSEC3), ZONEMD and the signatures, whole (Sign) or by
+// Package signer makes a signed zone of an unsigned one: the DNSKEY set, what
+// the parent is asked for (CDS and CDNSKEY), the denial chain (NSEC or NSEC3), ZONEMD and the signatures, whole (Sign) or by
 // what has changed since the last time (Signed.Next). The unsigned zone is
 // taken as it is, its serial too.
 //
@@ -11,8 +11,8 @@
 // call. When a signer fails, nothing is made. It knows nothing of rollovers:
 // which keys there are and what each does is the caller's decision.
 //
-// RFC 4035, Section 2; RFC 5155, Section 7.1; RFC 6840; RFC 8976; RFC 9077;
-// RFC 9276.
+// RFC 4035, Section 2; RFC 5155, Section 7.1; RFC 6840; RFC 7344; RFC 8078;
+// RFC 8976; RFC 9077; RFC 9276.
 package signer
 
 import (
@@ -39,9 +39,10 @@ var (
 // Model says which key signs what.
 type Model uint8
 
-// The models. CSK: a key with SEP flag signs all, one without all but the key
-// sets. KSKZSK: keys with SEP flag sign the key sets, keys without all others.
-// The key sets are DNSKEY, CDS and CDNSKEY (RFC 7344, Section 4.1).
+// The models, for keys of which nothing else is said (dnssec.Use). CSK: a key
+// with SEP flag signs all, one without all but the key sets. KSKZSK: keys with
+// SEP flag sign the key sets, keys without all others. The key sets are DNSKEY,
+// CDS and CDNSKEY (RFC 7344, Section 4.1).
 const (
 	CSK Model = 1 + iota
 	KSKZSK
@@ -67,6 +68,8 @@ type Policy struct {
 	ZONEMD bool
 	// DNSKEYTTL is that of the DNSKEY set; 0: that of the SOA.
 	DNSKEYTTL uint32
+	// Ask is what the parent is asked for by CDS and CDNSKEY.
+	Ask Ask
 	// Validity is the time from signing to expiration, less the jitter.
 	Validity time.Duration
 	// Refresh: a signature is made anew when less time than this is left to it.
@@ -196,7 +199,7 @@ func Strip(signed *zone.Zone) (*zone.Zone, error) {
 // zone has none of them.
 func Makes(t uint16) bool {
 	switch t {
-	case dns.TypeDNSKEY, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM, dns.TypeZONEMD:
+	case dns.TypeDNSKEY, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM, dns.TypeZONEMD, dns.TypeCDS, dns.TypeCDNSKEY:
 		return true
 	}
 	return false

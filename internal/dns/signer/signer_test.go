@@ -66,7 +66,6 @@ const hard = `
 @ NS ns1
 @ NS ns.elsewhere.test.
 @ MX 10 mail
-@ CDS 12345 13 2 0000000000000000000000000000000000000000000000000000000000000000
 @ TXT "v=spf1 -all" "second"
 ns1 A 192.0.2.1
 NS1 AAAA 2001:db8::1

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -67,23 +68,43 @@ func (s *settings) run(jobs []job, chain []hash, old *zone.Zone) ([]zone.Node, e
 	return out, nil
 }
 
-// knownTo returns the keys that are in the old zone's DNSKEY set: signatures
-// with their tags are theirs.
+// knownTo returns the keys whose tags the old zone's signatures have, and not
+// others with the same tags: those in its DNSKEY set, and those that are not
+// there but have signed what the apex has.
 func (s *settings) knownTo(old *zone.Zone) []dnssec.Key {
 	var known []dnssec.Key
 	if old == nil {
 		return nil
 	}
-	have := old.Node(s.origin).Set(dns.TypeDNSKEY)
+	apex := old.Node(s.origin)
+	have := apex.Set(dns.TypeDNSKEY)
 	for _, k := range slices.Concat(s.keySets, s.data) {
 		if have != nil && slices.ContainsFunc(have.RRs, func(rr dns.RR) bool {
 			other, ok := rr.(*dns.DNSKEY)
 			return ok && sameKey(other, k.DNSKEY)
-		}) {
+		}) || s.hasSigned(k, apex) {
 			known = append(known, k)
 		}
 	}
 	return known
+}
+
+// hasSigned reports whether a key's is the first signature with its tag at the
+// node, whatever that covers.
+func (s *settings) hasSigned(k dnssec.Key, n *zone.Node) bool {
+	sigs := n.Set(dns.TypeRRSIG)
+	if sigs == nil {
+		return false
+	}
+	for _, rr := range sigs.RRs {
+		sig, ok := rr.(*dns.RRSIG)
+		if !ok || sig.KeyTag != k.Tag || sig.Algorithm != k.Alg {
+			continue
+		}
+		set := n.Set(sig.TypeCovered)
+		return set != nil && dnssec.Verify(k.DNSKEY, sig, n.Name, set.RRs, time.Unix(int64(sig.Inception), 0)) == nil
+	}
+	return false
 }
 
 // maker makes the nodes of one worker.
@@ -273,21 +294,22 @@ func (m *maker) sigSet(owner name.Name, sigs []dns.RR) (zone.RRset, error) {
 	return set, nil
 }
 
-// sign appends the signatures over a set: the old ones, where the set is what
-// it was and they are as they would be made but for their times.
+// sign appends the signatures over a set, of each key the old one where the set
+// is what it was and it is as it would be made but for its times.
 func (m *maker) sign(to []dns.RR, owner name.Name, text string, set *zone.RRset, unchanged bool, old *zone.Node) ([]dns.RR, error) {
 	by := m.forData
 	if m.signsKeys(owner, set.Type) {
 		by = m.forKeys
 	}
 	labels := dnssec.Labels(owner)
-	if unchanged {
-		if with, ok := m.reuse(to, set, labels, by, old); ok {
-			return with, nil
-		}
-	}
 	inception, expiration := m.inception(), m.expiration(owner, set.Type)
 	for _, s := range by {
+		if unchanged {
+			if sig := m.standing(s.Key(), set, labels, old); sig != nil {
+				to = append(to, sig)
+				continue
+			}
+		}
 		rdata, err := s.Sign(owner, set, inception, expiration)
 		if err != nil {
 			return to, err
@@ -297,41 +319,23 @@ func (m *maker) sign(to []dns.RR, owner name.Name, text string, set *zone.RRset,
 	return to, nil
 }
 
-// reuse appends the old signatures over a set, if they are by these keys and
-// none is due.
-func (m *maker) reuse(to []dns.RR, set *zone.RRset, labels uint8, by []*dnssec.Signatory, old *zone.Node) ([]dns.RR, bool) {
+// standing returns a key's old signature over a set that is what it was, or nil
+// where there is none that can stay.
+func (m *maker) standing(k dnssec.Key, set *zone.RRset, labels uint8, old *zone.Node) dns.RR {
 	sigs := old.Set(dns.TypeRRSIG)
-	if sigs == nil {
-		return to, false
+	if sigs == nil || !slices.ContainsFunc(m.known, func(o dnssec.Key) bool { return o.Tag == k.Tag && o.Alg == k.Alg }) {
+		return nil
 	}
-	start := len(to)
 	for _, rr := range sigs.RRs {
 		sig, ok := rr.(*dns.RRSIG)
-		if !ok || sig.TypeCovered != set.Type {
+		if !ok || sig.TypeCovered != set.Type || sig.KeyTag != k.Tag || sig.Algorithm != k.Alg {
 			continue
 		}
-		mine := func(s *dnssec.Signatory) bool { return s.Key().Tag == sig.KeyTag && s.Key().Alg == sig.Algorithm }
-		known := func(k dnssec.Key) bool { return k.Tag == sig.KeyTag && k.Alg == sig.Algorithm }
-		if m.due(sig) || sig.Labels != labels || sig.OrigTtl != set.TTL || sig.Hdr.Ttl != set.TTL || sig.SignerName != m.text ||
-			!slices.ContainsFunc(by, mine) || !slices.ContainsFunc(m.known, known) {
-			return to[:start], false
-		}
-		to = append(to, rr)
-	}
-	// A set has no two signatures alike, but it might have two by one key.
-	return to, len(to)-start == len(by) && distinct(to[start:])
-}
-
-func distinct(sigs []dns.RR) bool {
-	for i, a := range sigs {
-		for _, b := range sigs[:i] {
-			x, y := a.(*dns.RRSIG), b.(*dns.RRSIG)
-			if x.KeyTag == y.KeyTag && x.Algorithm == y.Algorithm {
-				return false
-			}
+		if !m.due(sig) && sig.Labels == labels && sig.OrigTtl == set.TTL && sig.Hdr.Ttl == set.TTL && sig.SignerName == m.text {
+			return rr
 		}
 	}
-	return true
+	return nil
 }
 
 // same reports whether a set is what it was.
