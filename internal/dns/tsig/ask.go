@@ -97,26 +97,61 @@ func last(msg []byte) (at int, ok bool) {
 	if len(msg) < wire.HeaderLen || binary.BigEndian.Uint16(msg[10:]) == 0 {
 		return 0, false
 	}
+	kind := uint16(0)
+	end, ok := walk(msg, func(off int, t uint16) { at, kind = off, t })
+	return at, ok && end == len(msg) && kind == typeTSIG
+}
+
+// hasTSIG reports whether a record of the message, wherever it stands, is a
+// TSIG record, or the message cannot be read as far as that.
+func hasTSIG(msg []byte) bool {
+	found := false
+	end, ok := walk(msg, func(_ int, t uint16) { found = found || t == typeTSIG })
+	return found || !ok || end != len(msg)
+}
+
+// walk gives f where each record begins and its type, and returns where the
+// last ends.
+func walk(msg []byte, f func(at int, kind uint16)) (end int, ok bool) {
+	if len(msg) < wire.HeaderLen {
+		return 0, false
+	}
 	off := wire.HeaderLen
 	for range binary.BigEndian.Uint16(msg[4:]) {
-		_, end, err := name.FromWire(msg, off)
-		if err != nil {
+		if off, ok = skip(msg, off); !ok {
 			return 0, false
 		}
-		off = end + 4
+		off += 4
 	}
-	records, kind := 0, uint16(0)
+	records := 0
 	for _, i := range []int{6, 8, 10} {
 		records += int(binary.BigEndian.Uint16(msg[i:]))
 	}
 	for range records {
-		at = off
-		_, end, err := name.FromWire(msg, off)
-		if err != nil || end+fixedLen > len(msg) {
+		end, ok := skip(msg, off)
+		if !ok || end+fixedLen > len(msg) {
 			return 0, false
 		}
-		kind = binary.BigEndian.Uint16(msg[end:])
+		f(off, binary.BigEndian.Uint16(msg[end:]))
 		off = end + fixedLen + int(binary.BigEndian.Uint16(msg[end+8:]))
 	}
-	return at, off == len(msg) && kind == typeTSIG
+	return off, true
+}
+
+// skip returns where the name at off ends. What a pointer leads to is of no
+// interest, and of most records neither is the name.
+func skip(msg []byte, off int) (end int, ok bool) {
+	for off < len(msg) {
+		switch c := int(msg[off]); {
+		case c == 0:
+			return off + 1, true
+		case c >= 0xC0:
+			return off + 2, off+2 <= len(msg)
+		case c > 63:
+			return 0, false
+		default:
+			off += 1 + c
+		}
+	}
+	return 0, false
 }

@@ -1,9 +1,9 @@
 // Package tsig holds the keys shared with those who sign their messages, and
 // what their TSIG records prove: Verify weighs the record of one request, and
 // the Verdict signs the reply, or with Stream each message of a long one; Ask
-// signs a request of our own, and Asked weighs the reply to it. The MAC is taken
-// over the octets as they came, so nothing is unpacked and packed again in
-// between.
+// signs a request of our own, and Asked weighs the reply to it, or with Replies
+// each message of a long one. The MAC is taken over the octets as they came, so
+// nothing is unpacked and packed again in between.
 //
 // It is pure: the time is an argument, and keys are given to it as values that
 // cannot print. It never decides what a key may do, and owns no goroutine. RFC
