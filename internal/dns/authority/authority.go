@@ -168,7 +168,7 @@ func (a *Authority) Start(ctx context.Context) error {
 	if err := o.settleDown(ctx); err != nil {
 		return err
 	}
-	w := newWatch(a.cfg.Log, a.cfg.Poll > 0)
+	w := newWatch(a.cfg.Log, a.clock, a.cfg.Poll > 0)
 	w.follow(o.directories())
 	a.started.Store(true)
 	if !a.workers.Go("authority", func(ctx context.Context) { o.run(ctx, w) }) {

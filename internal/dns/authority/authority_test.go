@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -964,4 +965,66 @@ func TestWatch(t *testing.T) {
 			t.Fatalf("the edit was not seen:\n%s", b.log)
 		}
 	}
+}
+
+// TestWholeFilesAreNotWaitedFor: an edit by renaming is served long before it
+// has settled, and so is one that is closed; one that is open is waited for,
+// though it parses and has been left alone for as long as others are.
+func TestWholeFilesAreNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells when a file is closed")
+	}
+	b := newBench(t)
+	b.cfg.Poll, b.cfg.Settle = time.Hour, time.Hour
+	b.write("external/example.test.zone", external)
+	b.start()
+	path := filepath.Join(b.root, "external/example.test.zone")
+	want := func(host, addr string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for b.rr("external", "example.test", host+".example.test", dns.TypeA) != addr {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				t.Fatalf("the edit to %s was not seen:\n%s", addr, b.log)
+			}
+		}
+	}
+	b.write("external/example.test.zone.new", strings.Replace(external, "192.0.2.80", "192.0.2.81", 1))
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+	want("www", "192.0.2.81")
+	b.write("external/example.test.zone", strings.Replace(external, "192.0.2.80", "192.0.2.82", 1)) // in place
+	want("www", "192.0.2.82")
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString("half A 192.0.2.83\n"); err != nil {
+		t.Fatal(err)
+	}
+	b.write("external/other.test.zone", strings.ReplaceAll(external, "example.test", "other.test")) // looked at after the half
+	other, err := name.Parse("other.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for z, _ := b.a.Content(other, "external"); z == nil; z, _ = b.a.Content(other, "external") {
+		b.scan()
+	}
+	if got := b.rr("external", "example.test", "half.example.test", dns.TypeA); got != "" {
+		t.Errorf("half a file was read: %s", got)
+	}
+	if _, err := f.WriteString("more A 192.0.2.84\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want("more", "192.0.2.84")
 }

@@ -34,7 +34,8 @@ type owner struct {
 
 	restarting bool // this is the first scan of Start
 	starting   bool
-	unsettled  bool // a file is being written: look again soon
+	unsettled  bool          // a file is being written: look again soon
+	lookIn     time.Duration // how soon, at most
 	dirFault   map[string]string
 	faults     map[string][]Fault // what is wrong beside the zones, by what looked
 	report     *Report            // where a call wants to hear of changes
@@ -157,8 +158,14 @@ func (o *owner) run(ctx context.Context, w *watch) {
 		defer t.Stop()
 		poll = t.C
 	}
-	settle, armed := time.NewTimer(time.Hour), false
+	settle, due := time.NewTimer(time.Hour), time.Time{} // zero: nothing is
 	defer settle.Stop()
+	lookIn := func(d time.Duration) { // or sooner
+		if at := time.Now().Add(d); due.IsZero() || at.Before(due) {
+			settle.Reset(d)
+			due = at
+		}
+	}
 	quiet, judge := time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	defer quiet.Stop()
 	defer judge.Stop()
@@ -182,7 +189,7 @@ func (o *owner) run(ctx context.Context, w *watch) {
 			o.scan(false)
 			w.follow(o.directories())
 		case <-settle.C:
-			armed = false
+			due = time.Time{}
 			o.scan(false)
 		case <-judge.C:
 			o.judge()
@@ -192,14 +199,10 @@ func (o *owner) run(ctx context.Context, w *watch) {
 		case <-w.changed:
 			// The first look starts a file's clock, the next ones read it when
 			// the clock has run. A burst of events is one look.
-			if !armed {
-				settle.Reset(min(o.plan.Settle/5, 50*time.Millisecond))
-				armed = true
-			}
+			lookIn(min(o.plan.Settle/5, 25*time.Millisecond))
 		}
-		if o.unsettled && !armed && o.plan.Poll > 0 {
-			settle.Reset(o.plan.Settle/2 + time.Millisecond)
-			armed = true
+		if o.unsettled && o.plan.Poll > 0 {
+			lookIn(max(o.lookIn, 0) + time.Millisecond)
 		}
 		o.leaveRoom()
 	}

@@ -56,11 +56,14 @@ const (
 
 func (s *source) path() string { return filepath.Join(s.dir, s.file) }
 
+// files are all that it is read from, as names in its directory.
+func (s *source) files() []string { return append([]string{s.file}, s.includes...) }
+
 // scan looks at every directory once, takes in what has come to rest, and
 // publishes what changed. With force files are read again though they seem
 // unchanged.
 func (o *owner) scan(force bool) {
-	o.unsettled = false
+	o.unsettled, o.lookIn = false, o.plan.Settle/2
 	for i := range o.plan.views {
 		o.scanView(&o.plan.views[i], force)
 	}
@@ -211,10 +214,17 @@ func (o *owner) rested(s *source, sig string) bool {
 	if s.waiting != sig {
 		s.waiting, s.since = sig, now
 	}
-	if o.starting && (!s.good || o.untouched(s.path(), now)) || now.Sub(s.since) >= o.plan.Settle {
+	if o.starting && (!s.good || o.untouched(s.path(), now)) {
 		return true
 	}
-	o.unsettled = true
+	wait := o.plan.Settle - now.Sub(s.since)
+	if o.watch != nil && sig != absent { // who replaces a file by two renames makes it vanish for a moment
+		wait = o.watch.patience(s.dir, s.files(), s.since, now, o.plan.Settle)
+	}
+	if wait <= 0 {
+		return true
+	}
+	o.unsettled, o.lookIn = true, min(o.lookIn, wait)
 	return false
 }
 
@@ -274,6 +284,9 @@ func (o *owner) read(s *source) {
 		return
 	}
 	s.sig, s.includes, s.waiting, s.hash = l.sig, l.includes, "", l.hash
+	if o.watch != nil {
+		o.watch.take(s.dir, s.files())
+	}
 	if blocks(l.problems, o.plan.Strict) {
 		o.fault(s, reasonBroken, l.problems...)
 		return

@@ -1,85 +1,99 @@
 package authority
 
 import (
-	"log/slog"
-
-	"github.com/fsnotify/fsnotify"
+	"path/filepath"
+	"sync"
+	"time"
 )
 
-// watch tells of changes in the zone directories sooner than polling does. It
-// watches directories, since editors replace files, and only ever says that
-// something changed: what, the scan finds out. Where the system gives no
-// watch, polling is left.
-type watch struct {
-	w       *fsnotify.Watcher
-	log     *slog.Logger
-	changed chan bool
-	ended   chan struct{}
-	failed  map[string]bool
+// A watch tells of changes in the zone directories sooner than polling does,
+// and of each file whether who writes it is done: it was put in place by
+// renaming, or closed. It watches directories, since editors replace files.
+// What changed, the scan finds out. Where the system gives no watch, or events
+// were lost, nothing is known of a file, and polling and patience are left.
+
+// writing is how far the writer of a file is, as far as events tell.
+type writing struct {
+	state writingState
+	at    time.Time
 }
 
-func newWatch(log *slog.Logger, on bool) *watch {
-	w := &watch{log: log, changed: make(chan bool, 1), ended: make(chan struct{}), failed: map[string]bool{}}
-	if !on {
-		close(w.ended)
-		return w
-	}
-	fw, err := fsnotify.NewWatcher()
-	if err != nil {
-		log.Warn("zone directories are polled, not watched", "err", err)
-		close(w.ended)
-		return w
-	}
-	w.w = fw
-	go w.forward()
-	return w
+type writingState uint8
+
+const (
+	unknown  writingState = iota
+	isOpen                // written to, and not closed since
+	isClosed              // closed after writing: who appends piece by piece may open it again
+	isMoved               // put in place whole
+)
+
+const (
+	// closedFor is how long a file must stay closed before it counts as whole.
+	closedFor = 80 * time.Millisecond
+	// openFor is by how much longer than Config.Settle it is waited for a file
+	// that is still open.
+	openFor = 4
+	// maxWritings bounds the files of which something is known.
+	maxWritings = 4096
+)
+
+// writings is what events told of files, by path.
+type writings struct {
+	mu    sync.Mutex
+	files map[string]writing
 }
 
-// forward ends when close closes the watcher.
-func (w *watch) forward() {
-	defer close(w.ended)
-	for {
-		select {
-		case _, ok := <-w.w.Events:
-			if !ok {
-				return
-			}
-		case err, ok := <-w.w.Errors:
-			if !ok {
-				return
-			}
-			w.log.Warn("watch of zone directories", "err", err)
-		}
-		select {
-		case w.changed <- true:
-		default: // one is waiting already
-		}
-	}
-}
-
-// follow watches these directories and no others. Repeating it is cheap, and
-// finds directories that were replaced.
-func (w *watch) follow(want map[string]bool) {
-	if w.w == nil {
+func (w *writings) tell(path string, state writingState, at time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if state == unknown {
+		delete(w.files, path)
 		return
 	}
-	for _, dir := range w.w.WatchList() {
-		if !want[dir] {
-			_ = w.w.Remove(dir) // it may have gone by itself
-		}
+	if w.files == nil || len(w.files) >= maxWritings {
+		w.files = map[string]writing{} // what is forgotten is settled by patience
 	}
-	for dir := range want {
-		err := w.w.Add(dir)
-		if err != nil && !w.failed[dir] {
-			w.log.Warn("zone directory is polled, not watched", "dir", dir, "err", err)
-		}
-		w.failed[dir] = err != nil
+	w.files[path] = writing{state, at}
+}
+
+// forget forgets all: events were lost.
+func (w *writings) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.files = nil
+}
+
+// take forgets files that were read.
+func (w *writings) take(dir string, files []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, f := range files {
+		delete(w.files, filepath.Join(dir, f))
 	}
 }
 
-func (w *watch) close() {
-	if w.w != nil {
-		_ = w.w.Close() // it was only read from
+// patience is for how long yet files must be left alone before they are whole,
+// of which the newest was first seen as it is at since.
+func (w *writings) patience(dir string, files []string, since, now time.Time, settle time.Duration) time.Duration {
+	wait := settle - now.Sub(since)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	done := false
+	for _, f := range files {
+		switch x := w.files[filepath.Join(dir, f)]; x.state {
+		case isOpen:
+			return openFor*settle - now.Sub(since)
+		case isClosed:
+			if left := closedFor - now.Sub(x.at); left > 0 {
+				return left
+			}
+			done = true
+		case isMoved:
+			done = true
+		}
 	}
-	<-w.ended
+	if done {
+		return 0
+	}
+	return wait
 }
