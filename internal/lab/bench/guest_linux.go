@@ -39,8 +39,11 @@ var totalWindows = []int{1, 8, 64, 200}
 
 // guest is the first program of the guest of total: it counts, prints, and
 // turns the machine off. It never returns.
-func guest(ctx context.Context, o options) {
-	err := counting(ctx, o)
+func guest(ctx context.Context, o options, work func(context.Context, options) error) {
+	err := work(ctx, o)
+	if err == nil {
+		fmt.Println(said, "loop", known(loops))
+	}
 	if err != nil {
 		fmt.Println(said, "error", err)
 	}
@@ -61,7 +64,6 @@ func counting(ctx context.Context, o options) error {
 			}
 		}
 	}
-	fmt.Println(said, "loop", known(loops))
 	return nil
 }
 

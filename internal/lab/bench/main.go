@@ -47,15 +47,20 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds, of which the median counts")
 	flag.IntVar(&o.secs, "secs", 4, "seconds each")
 	flag.IntVar(&o.hosts, "hosts", 1_000_000, "hosts of the large zone; the small one has a tenth")
-	flag.StringVar(&o.only, "only", "plain,defaults,count,total,mixes,load", "which tables")
+	flag.StringVar(&o.only, "only", "plain,defaults,count,total,edits,mixes,load", "which tables")
 	flag.StringVar(&o.peers, "peers", "postern,nsd,knot", "which servers")
-	flag.StringVar(&o.kernel, "kernel", "", "a Linux kernel image for total")
+	flag.StringVar(&o.kernel, "kernel", "", "a Linux kernel image for total and edits")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM) // the program's own life
 	defer stop()
 	// It turns the machine off, so it must be nobody's but its own.
-	if flag.Arg(0) == "guest" && os.Getpid() == 1 {
-		guest(ctx, o)
+	if os.Getpid() == 1 {
+		switch flag.Arg(0) {
+		case "guest":
+			guest(ctx, o, counting)
+		case "edits":
+			guest(ctx, o, editing)
+		}
 	}
 	if err := run(ctx, os.Stdout, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -86,6 +91,7 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 		{"defaults", b.defaults},
 		{"count", b.count},
 		{"total", b.total},
+		{"edits", b.edits},
 		{"mixes", b.mixes},
 		{"load", b.loading},
 	} {

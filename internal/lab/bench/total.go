@@ -33,7 +33,7 @@ func (b *bench) total() error {
 	if err := b.furnishGuest(initrd); err != nil {
 		return err
 	}
-	t, err := b.boot(initrd)
+	t, err := b.boot(initrd, "guest")
 	if err != nil {
 		return err
 	}
@@ -102,6 +102,7 @@ type totals struct {
 type told struct {
 	loop   float64
 	counts []totals
+	rows   []string // of the table of edits
 }
 
 // of returns what one line says; zero where there is none.
@@ -115,8 +116,8 @@ func (t *told) of(k key) float64 {
 }
 
 // boot runs the guest.
-func (b *bench) boot(initrd string) (*told, error) {
-	line := fmt.Sprintf("console=ttyS0 quiet loglevel=3 panic=-1 random.trust_cpu=on -- -bin /bin/postern -peers postern,nsd -hosts %d guest", b.hosts)
+func (b *bench) boot(initrd, task string) (*told, error) {
+	line := fmt.Sprintf("console=ttyS0 quiet loglevel=3 panic=-1 random.trust_cpu=on -- -bin /bin/postern -peers postern,nsd -hosts %d -secs %d %s", b.hosts, b.secs, task)
 	ctx, stop := context.WithTimeout(b.ctx, time.Hour)
 	defer stop()
 	// An instruction that repeats counts once for each octet here: the
@@ -166,7 +167,7 @@ func listen(r io.Reader) (t *told, last string, err error) {
 	case err != nil:
 	case scan.Err() != nil:
 		err = scan.Err()
-	case len(t.counts) == 0:
+	case len(t.counts)+len(t.rows) == 0:
 		err = errors.New("it counted nothing")
 	case t.loop == 0:
 		err = errors.New("it did not come to its end")
@@ -188,6 +189,8 @@ func (t *told) take(text string) error {
 			return fmt.Errorf("count: %w", err)
 		}
 		t.counts = append(t.counts, c)
+	case "edits":
+		t.rows = append(t.rows, rest)
 	case "error":
 		return errors.New(rest)
 	}

@@ -1,0 +1,27 @@
+package main
+
+import "path/filepath"
+
+// edits shows how soon answers come while a zone is edited every second, at
+// half of what server and client can do together, on the machine of total: its
+// one core is taken away by nobody, so what is late is late by our own doing.
+// Its clock counts a nanosecond for an instruction, so that it is a slow one.
+func (b *bench) edits() error {
+	if why := b.cannotTotal(); why != "" {
+		b.printf("\nedits under load: not measured, %s\n", why)
+		return nil
+	}
+	initrd := filepath.Join(b.dir, "initrd-edits")
+	if err := b.furnishGuest(initrd); err != nil {
+		return err
+	}
+	t, err := b.boot(initrd, "edits")
+	if err != nil {
+		return err
+	}
+	b.printf("\nedits under load, by QEMU with %s; server, client and editor share one core of 10^9 instructions a second\n", filepath.Base(b.kernel))
+	for _, row := range t.rows {
+		b.printf("%s\n", row)
+	}
+	return nil
+}
