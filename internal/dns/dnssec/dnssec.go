@@ -22,9 +22,11 @@ var (
 	ErrToken     = errors.New("signer gave an unusable signature")
 )
 
-// Algorithms in use (RFC 9904 recommends them).
+// Algorithms in use (RFC 9904 recommends them). RSASHA512 is verified, never
+// made.
 const (
 	RSASHA256       = 8
+	RSASHA512       = 10
 	ECDSAP256SHA256 = 13
 	ECDSAP384SHA384 = 14
 	ED25519         = 15

@@ -162,7 +162,7 @@ func PublicKey(k *dns.DNSKEY) (crypto.PublicKey, error) {
 			return nil, ErrKey
 		}
 		return ed25519.PublicKey(octets), nil
-	case RSASHA256:
+	case RSASHA256, RSASHA512:
 		return rsaKey(octets)
 	}
 	return nil, fmt.Errorf("%w: %d", ErrAlgorithm, k.Algorithm)

@@ -88,6 +88,9 @@ func digestOf(alg uint8, data []byte) ([]byte, crypto.Hash) {
 	case ECDSAP384SHA384:
 		sum := sha512.Sum384(data)
 		return sum[:], crypto.SHA384
+	case RSASHA512:
+		sum := sha512.Sum512(data)
+		return sum[:], crypto.SHA512
 	case ED25519:
 		return data, 0
 	}

@@ -1,6 +1,7 @@
 // Package resolver answers the questions of our own clients: it iterates from
 // the root, caches, follows aliases, and asks our own zones before anybody
-// else. It does not validate yet: no answer is Authentic.
+// else. Answers to clients are not validated yet: none is Authentic. What a
+// zone's parent says of it is (Delegation).
 //
 // It never sends a packet before somebody asks a question, never dials our own
 // or private addresses unless one of our zones delegates there, and never lets
@@ -12,9 +13,11 @@
 // the goroutines of exchanges. Stop ends them all.
 //
 // The parts: iterate decides (pure), cache keeps, outbound asks one server,
-// walk.go drives them, flight.go shares and bounds the work.
+// walk.go drives them, flight.go shares and bounds the work; validate judges
+// (pure), chain.go leads it from a trust anchor down.
 //
-// RFC 1034 (Section 5.3.3), 2181, 2308, 5452, 6303, 6604, 6761, 9156, 9520.
+// RFC 1034 (Section 5.3.3), 2181, 2308, 4035, 5452, 6303, 6604, 6761, 9156,
+// 9520.
 package resolver
 
 import (
@@ -32,6 +35,7 @@ import (
 	"postern/internal/dns/resolver/cache"
 	"postern/internal/dns/resolver/iterate"
 	"postern/internal/dns/resolver/outbound"
+	"postern/internal/dns/resolver/validate"
 	"postern/internal/lifecycle"
 	"postern/internal/lookup"
 	"postern/internal/metrics"
@@ -73,9 +77,16 @@ type Config struct {
 	Limits       iterate.Limits   // work for one question
 	NoSpecialUse bool             // for tests: ask the world for special-use names too
 
+	Anchors  []validate.Anchor // where trust begins; without any, nothing is validated
+	Negative []name.Name       // at and below these nothing is validated
+	Validate validate.Limits   // work for one walk from an anchor
+	Outside  string            // the view whose zones hold the addresses of servers, for our own questions
+
 	CacheBytes int64 // memory of the cache (256 MiB)
 	MaxFlights int   // different questions being worked on (1000)
 	MaxWaiting int   // clients waiting for them (10000)
+	MaxWalks   int   // walks from an anchor at one time (16)
+	MaxLinks   int   // names on such ways whose standing is remembered (2000)
 
 	Now  func() time.Time // clock of everything that is remembered (time.Now)
 	Rand io.Reader        // unguessable octets (crypto/rand)
@@ -125,6 +136,7 @@ type Counters struct {
 	Exhausted metrics.Counter // ended by a limit of work
 	Recent    metrics.Counter // refused because they failed a moment ago (RFC 9520)
 	Cycles    metrics.Counter // server names that needed themselves
+	Rejected  metrics.Counter // messages that did not validate; another server was asked, if there was one
 }
 
 // Resolver resolves. New makes one; it is safe for concurrent use.
@@ -138,6 +150,7 @@ type Resolver struct {
 	out     Exchanger
 	client  *outbound.Client // what out is, unless a test replaced it
 	flights flights
+	chain   chain
 	workers lifecycle.Workers
 	log     *slog.Logger
 }
@@ -177,6 +190,7 @@ func New(cfg Config) (*Resolver, error) {
 	}
 	r.client, r.out = client, client
 	r.flights.init(cfg.MaxFlights, cfg.MaxWaiting)
+	r.chain.init(cfg.MaxWalks, cfg.MaxLinks)
 	return r, nil
 }
 
@@ -192,6 +206,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxWaiting <= 0 {
 		c.MaxWaiting = 10_000
+	}
+	if c.MaxWalks <= 0 {
+		c.MaxWalks = 16
+	}
+	if c.MaxLinks <= 0 {
+		c.MaxLinks = 2000
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -214,7 +234,9 @@ func (r *Resolver) Stop(ctx context.Context) error {
 }
 
 // Flush forgets what is cached at n, or with tree at and below it.
-func (r *Resolver) Flush(n name.Name, tree bool) int { return r.cache.Flush(n, tree) }
+func (r *Resolver) Flush(n name.Name, tree bool) int {
+	return r.cache.Flush(n, tree) + r.chain.forget(n, tree)
+}
 
 // Cache is the resolver's cache, for its counters and gauges.
 func (r *Resolver) Cache() *cache.Cache { return r.cache }

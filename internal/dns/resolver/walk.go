@@ -31,6 +31,9 @@ type walk struct {
 	offline bool // only own zones, special-use names and the cache
 	budget  *iterate.Budget
 	stack   []iterate.Question // questions being followed, the client's first
+
+	accept   func(*dns.Msg) error // of a question with DO: whether the message validates
+	rejected int                  // messages that did not
 }
 
 func (r *Resolver) newWalk(view string, offline bool) *walk {
@@ -56,6 +59,12 @@ func (w *walk) resolve(ctx context.Context, q iterate.Question, above name.Name)
 	for e := iterate.Event(iterate.Begin{}); ; {
 		act := m.Step(e, w.r.cfg.Now())
 		s.learn(act)
+		if act.Act == iterate.Done && q.DO {
+			if err := w.take(act.Result.Msg); err != nil {
+				e = iterate.Rejected{Err: err}
+				continue
+			}
+		}
 		if err := ctx.Err(); err != nil && act.Act != iterate.Done {
 			act = m.Step(iterate.Stop{Err: err}, w.r.cfg.Now())
 		}
@@ -74,6 +83,29 @@ func (w *walk) resolve(ctx context.Context, q iterate.Question, above name.Name)
 	}
 }
 
+// maxRejected is how many servers may say what does not validate before the
+// last of them is taken at its word.
+const maxRejected = 3
+
+// take shows a message to the validator. Another server is asked in place of
+// one that does not validate: it may be stale, or another's forgery.
+func (w *walk) take(msg *dns.Msg) error {
+	if msg == nil {
+		return errNoMessage
+	}
+	err := w.accept(msg)
+	if err == nil {
+		return nil
+	}
+	w.r.Counters.Rejected.Inc()
+	if w.rejected++; w.rejected >= maxRejected {
+		return nil
+	}
+	return err
+}
+
+var errNoMessage = errors.New("no message to validate")
+
 func (s *step) learn(a iterate.Action) {
 	now := s.r.cfg.Now()
 	for _, set := range a.Learned {
@@ -89,6 +121,13 @@ func (s *step) learn(a iterate.Action) {
 func (s *step) seek(q iterate.Question) iterate.Event {
 	now, top := s.r.cfg.Now(), name.Root
 	s.space = ""
+	if q.DO { // what its zone's servers say, not we and not the cache
+		if s.r.cache.Failed(unvalidated, q, now) {
+			s.r.Counters.Recent.Inc()
+			return iterate.Stop{Err: ErrRecent}
+		}
+		return s.start(q, nil, top, now)
+	}
 	var own *dns.Msg
 	if s.r.cfg.Local != nil {
 		if msg, ok := s.r.cfg.Local(s.view, q.Name, q.Type); ok {
@@ -242,9 +281,18 @@ func (s *step) failed(q iterate.Question, a iterate.Action) error {
 		// No packet was sent: whatever is asked below, none ever will be.
 		s.r.cache.Fail(s.space, iterate.Question{Name: a.Zone}, failureLasts, now)
 	}
-	s.r.cache.Fail(s.space, q, failureLasts, now)
+	space := s.space
+	if q.DO {
+		space = unvalidated
+	}
+	s.r.cache.Fail(space, q, failureLasts, now)
 	return err
 }
+
+// unvalidated is where failures of questions with DO are remembered: that
+// there is nothing to validate says nothing to those who do not ask for it.
+// No view has this name.
+const unvalidated = cache.Space(" do")
 
 // unasked reports that we had no room, which says nothing about any server.
 func unasked(err error) bool {

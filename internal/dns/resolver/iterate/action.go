@@ -43,6 +43,7 @@ type Result struct {
 	Authority []dns.RR  // the SOA of a denial
 	Canonical name.Name // where the alias chain ended
 	Own       bool      // all of it came from our own zones, AA included
+	Msg       *dns.Msg  // with DO only: what the server said, not scrubbed
 }
 
 // Event is what happened. Exactly one of the kinds below.
@@ -78,6 +79,9 @@ type (
 		Spare  []netip.Addr // glue of the zone that holds the name: asked after Addrs
 		Absent bool
 	}
+	// Rejected answers Done where the question had DO: the message did not
+	// validate, and another server may know better.
+	Rejected struct{ Err error }
 	// Stop ends the work.
 	Stop struct{ Err error }
 )
@@ -89,4 +93,5 @@ func (Cut) event()       {}
 func (Got) event()       {}
 func (Silent) event()    {}
 func (Addresses) event() {}
+func (Rejected) event()  {}
 func (Stop) event()      {}

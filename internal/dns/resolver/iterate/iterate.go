@@ -25,6 +25,10 @@ import (
 type Question struct {
 	Name name.Name
 	Type uint16
+	// DO asks for signatures and proofs too (RFC 3225). Such a question ends at
+	// the first reply of a server that should know: no alias is followed, and
+	// the Result holds the message as it came, for a validator to read.
+	DO bool
 }
 
 // String returns the question as "NAME TYPE".

@@ -41,6 +41,7 @@ type Machine struct {
 	out     Question            // what is asked now: q or a shortened form
 	failure error               // the last thing a server of this cut did wrong
 	spare   *spare              // a doubtful reply, for when no server of this cut gives a better one
+	final   netip.Addr          // who sent the message of the Result
 }
 
 // spare is a reply kept back.
@@ -77,6 +78,8 @@ func (m *Machine) Step(e Event, now time.Time) Action {
 		return m.silent(e, now)
 	case Addresses:
 		return m.addresses(e, now)
+	case Rejected:
+		return m.rejected(e, now)
 	case Stop:
 		return m.fail(e.Err)
 	}

@@ -26,6 +26,10 @@ func (m *Machine) take(e Got, r Reply, now time.Time) Action {
 	if m.out != m.q {
 		return m.shortened(e, r, now)
 	}
+	if m.q.DO && r.Kind != Referred && r.Kind != Unusable {
+		m.final = e.From
+		return Action{Act: Done, Result: Result{Rcode: e.Msg.Rcode, Canonical: m.q.Name, Msg: e.Msg}}
+	}
 	switch r.Kind {
 	case Answered:
 		a := m.done(dns.RcodeSuccess, r.Sets[0].RRs, nil)
@@ -48,6 +52,11 @@ func (m *Machine) take(e Got, r Reply, now time.Time) Action {
 	return m.unusable(e, r.Why, now)
 }
 
+// rejected goes on to the next server after a message that did not validate.
+func (m *Machine) rejected(e Rejected, now time.Time) Action {
+	return m.unusable(Got{From: m.final}, e.Err, now)
+}
+
 func (m *Machine) unusable(e Got, why error, now time.Time) Action {
 	m.exclude(e.From)
 	m.failure = fmt.Errorf("%s for %s: %w", e.From, m.cut.Zone, why)
@@ -65,7 +74,7 @@ func (m *Machine) shortened(e Got, r Reply, now time.Time) Action {
 		// Many servers answer only for whole names: the same one is asked again.
 		m.min.giveUp()
 		m.failure = fmt.Errorf("%s for %s: %w", e.From, m.cut.Zone, r.Why)
-	case r.Kind == Denied && r.Sets[0].Kind == NXDomain && m.min.mode == Strict:
+	case r.Kind == Denied && r.Sets[0].Kind == NXDomain && m.min.mode == Strict && !m.q.DO:
 		// RFC 8020: nothing exists below.
 		a := m.done(dns.RcodeNameError, nil, r.Sets[0].RRs)
 		a.Learned = r.Sets

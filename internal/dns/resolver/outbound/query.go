@@ -43,6 +43,9 @@ func (c *Client) newQuery(q iterate.Question, known knowledge) (query, error) {
 		b = append(b, 0, 0, byte(dns.TypeOPT))               // RFC 6891, Section 6.1.2
 		b = binary.BigEndian.AppendUint16(b, c.cfg.EDNSSize) // CLASS: our largest UDP payload
 		b = append(b, 0, 0, 0, 0, 0, 0)                      // extended rcode, version, flags, no options
+		if q.DO {
+			b[len(b)-4] = 0x80 // RFC 3225, Section 3
+		}
 	}
 	out.wire = b
 	return out, nil
