@@ -92,6 +92,7 @@ type Counters struct {
 	Refused   metrics.Counter // candidates that were not published
 	Held      metrics.Counter // candidates that wait for Apply
 	Journal   metrics.Counter // writes to the journal that failed
+	Unsaved   metrics.Counter // signatures made anew that could not be kept
 }
 
 // Authority is the owner of all zones. It implements lifecycle.Part.

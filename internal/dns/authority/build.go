@@ -54,6 +54,7 @@ func (o *owner) build() {
 			break
 		}
 	}
+	o.saveUnsaved(o.a.cfg.Now())
 	_ = o.commit(o.prepare(nil).made, false) // each failure is in its zone's status
 	o.tabulate()
 }

@@ -54,6 +54,7 @@ func (o *owner) commit(made []*candidate, operator bool) error {
 		for _, i := range group {
 			if err != nil {
 				o.journalFailed(changed[i], err)
+				o.refreshUnsaved(changed[i].key, now)
 			} else {
 				o.accept(changed[i], now)
 				o.loaded += changed[i].out.Records()
@@ -219,6 +220,7 @@ func (o *owner) accept(c *candidate, now time.Time) {
 	st.compiled = compiled(c.out, st.compiled, delta)
 	st.content, st.records, st.loadedAt = c.content, c.records, now
 	st.out, st.signed, st.signedBy, st.signAfter = c.out, c.signed, c.signedBy, time.Time{}
+	st.unsaved = false
 	st.who, st.why = c.who, c.why
 	st.folded = false
 	if c.source != nil {

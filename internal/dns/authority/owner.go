@@ -76,6 +76,8 @@ type served struct {
 	who, why string // of the version that is served
 
 	signAfter time.Time // before then it is not tried to sign again
+	unsaved   bool      // what is served is not in the journal, see refreshUnsaved
+	saveAfter time.Time // before then it is not tried again to keep it
 
 	state    State
 	since    time.Time

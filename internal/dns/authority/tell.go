@@ -62,6 +62,12 @@ func (o *owner) trouble(st *served) (string, []zonefile.Problem) {
 	if s := o.sources[st.key]; s != nil && s.reason != "" {
 		return s.reason, s.problems
 	}
+	if st.reason == "" && st.unsaved {
+		return reasonJournal, []zonefile.Problem{{
+			File: o.fileOf(st.key), Severity: zonefile.ERR, Code: reasonJournal, Message: "signatures were made anew, but could not be kept",
+			Hint: "is the disk full? they are served, and it is tried again by itself",
+		}}
+	}
 	return st.reason, st.problems
 }
 

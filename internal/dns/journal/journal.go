@@ -56,6 +56,7 @@ type Store struct {
 	dir    string
 	writer atomicfile.Writer
 	high   map[string]uint32 // file name stem -> highest serial served
+	turn   uint64            // of serials.spare
 	newest map[string]int    // file name stem -> version of the snapshot
 	pins   []Pin
 	redo   []string // stems of a commit whose files are not all in place
@@ -127,6 +128,9 @@ func (s *Store) load(withSource bool) (snapshots []Snapshot, derived []Derived, 
 	}
 	if s.high == nil {
 		s.high = map[string]uint32{}
+	}
+	if err := s.loadSpare(); err != nil {
+		problems = append(problems, err)
 	}
 	if err := s.loadJSON(derivedFile, &derived); err != nil {
 		problems = append(problems, err)
@@ -217,6 +221,9 @@ func (s *Store) Reserve(snapshots []Snapshot) error {
 	if err := s.saveJSON(serialsFile, s.high); err != nil {
 		s.high = old
 		return err
+	}
+	if err := s.makeSpare(); err != nil {
+		s.Warn(err)
 	}
 	return nil
 }

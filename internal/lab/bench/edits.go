@@ -15,7 +15,7 @@ func (b *bench) edits() error {
 	if err := b.furnishGuest(initrd); err != nil {
 		return err
 	}
-	t, err := b.boot(initrd, "edits")
+	t, err := b.boot(initrd, "edits", 2)
 	if err != nil {
 		return err
 	}

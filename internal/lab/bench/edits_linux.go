@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"postern/internal/lab/load"
 )
 
@@ -40,13 +42,13 @@ func (b *bench) edited(hosts int) error {
 	if err != nil {
 		return err
 	}
-	p, err := b.start(s)
+	p, err := b.startOn(s, 0)
 	if err != nil {
 		return err
 	}
 	defer p.stop()
 	p.settle()
-	cfg := load.Config{Server: p.at, Hosts: hosts, Mix: load.Mixed, Changing: 5, Seed: 5}
+	cfg := load.Config{Server: p.at, Hosts: hosts, Mix: load.Mixed, Changing: 5, Seed: 5, Core: 2}
 	most, err := measured(cfg, time.Second/2, nil)
 	if err != nil {
 		return err
@@ -77,7 +79,10 @@ func measured(cfg load.Config, during time.Duration, edit func(version uint32) e
 	defer c.Close()
 	ended, done := make(chan struct{}), make(chan error, 1)
 	go func() {
-		runtime.LockOSThread()
+		if err := settleOn(1); err != nil {
+			done <- err
+			return
+		}
 		again := time.NewTicker(time.Second)
 		defer again.Stop()
 		for {
@@ -124,4 +129,25 @@ func replaced(path string, zone []byte, version uint32) error {
 		return err
 	}
 	return os.Rename(path+"~", path)
+}
+
+// startOn starts the server on one core.
+func (b *bench) startOn(s setup, core int) (p *server, err error) {
+	done := make(chan struct{})
+	go func() { // on a thread that ends with it
+		defer close(done)
+		if err = settleOn(core); err == nil {
+			p, err = b.start(s)
+		}
+	}()
+	<-done
+	return p, err
+}
+
+// settleOn moves the calling goroutine to a core, for good.
+func settleOn(core int) error {
+	runtime.LockOSThread()
+	var only unix.CPUSet
+	only.Set(core)
+	return unix.SchedSetaffinity(0, &only)
 }

@@ -33,7 +33,7 @@ func (b *bench) total() error {
 	if err := b.furnishGuest(initrd); err != nil {
 		return err
 	}
-	t, err := b.boot(initrd, "guest")
+	t, err := b.boot(initrd, "guest", 1)
 	if err != nil {
 		return err
 	}
@@ -116,14 +116,14 @@ func (t *told) of(k key) float64 {
 }
 
 // boot runs the guest.
-func (b *bench) boot(initrd, task string) (*told, error) {
+func (b *bench) boot(initrd, task string, cores int) (*told, error) {
 	line := fmt.Sprintf("console=ttyS0 quiet loglevel=3 panic=-1 random.trust_cpu=on -- -bin /bin/postern -peers postern,nsd -hosts %d -secs %d %s", b.hosts, b.secs, task)
 	ctx, stop := context.WithTimeout(b.ctx, time.Hour)
 	defer stop()
 	// An instruction that repeats counts once for each octet here: the
 	// processor is one that has none quick at it, so that all copy by words.
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-machine", "pc", "-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off",
-		"-cpu", "max,-erms,-fsrm", "-smp", "1", "-m", "2048", "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
+		"-cpu", "max,-erms,-fsrm", "-smp", fmt.Sprint(cores), "-m", "2048", "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
 		"-serial", "stdio", "-kernel", b.kernel, "-initrd", initrd, "-append", line)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
