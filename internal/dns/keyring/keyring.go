@@ -74,8 +74,11 @@ type holder struct {
 
 // Open reads the keys in dir, which is made if absent. Files that cannot be
 // used are no error of Open: Problems names them, and their zones get no keys.
-func Open(dir string) (*Ring, error) {
-	r := &Ring{dir: dir, create: func(a algorithm) (crypto.Signer, error) { return a.make() }}
+func Open(dir string) (*Ring, error) { return OpenWith(dir, atomicfile.Writer{}) }
+
+// OpenWith is Open with a writer whose faults are for tests.
+func OpenWith(dir string, w atomicfile.Writer) (*Ring, error) {
+	r := &Ring{dir: dir, writer: w, create: func(a algorithm) (crypto.Signer, error) { return a.make() }}
 	h, err := r.load()
 	if err != nil {
 		return nil, fmt.Errorf("dnssec keys: %w", err)
