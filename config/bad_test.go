@@ -129,6 +129,46 @@ func TestBadUpstreamMap(t *testing.T) {
 	}
 }
 
+func TestBadTrustAnchor(t *testing.T) {
+	t.Parallel()
+	const hint = ` (want lines such as ". IN DS 20326 8 2 E06D…", or DNSKEY)`
+	for text, want := range map[string][]string{
+		"":            {"postern.toml:2:16: PATH holds no trust anchor" + hint},
+		"; nothing\n": {"postern.toml:2:16: PATH holds no trust anchor" + hint},
+		"\n\tIN DS 1 8 2 AA\nx\n. IN A 192.0.2.1\n. CH DS 1 8 2 AA\n": {
+			"PATH:2:1: trust anchor without an owner" + hint,
+			"PATH:3:1: bad trust anchor" + hint,
+			"PATH:4:1: trust anchor of type A" + hint,
+			"PATH:5:1: trust anchor of another class than IN" + hint,
+		},
+		". DNSKEY 385 3 8 AwEAAQ==\n. DNSKEY 0 3 8 AwEAAQ==\n. DNSKEY 257 2 8 AwEAAQ==\n": {
+			"PATH:1:1: trust anchor is a revoked key (take the zone's key of today)",
+			"PATH:2:1: trust anchor is no zone key (want flags 257 (or 256) and protocol 3)",
+			"PATH:3:1: trust anchor is no zone key (want flags 257 (or 256) and protocol 3)",
+		},
+		". DS 1 8 2 AA\n\nlab. DS 1 5 2 AA\nlab. DS 1 13 1 AA\n": {
+			"PATH:3:1: no trust anchor of lab. has an algorithm and a digest that can be checked (want algorithm 8, 10, 13, 14 or 15 and digest type 2 or 4)",
+		},
+		". DS 1 8 2 AA\n. DS 1 8 1 AA\nlab. IN DNSKEY 257 3 13 AwEAAQ==\n": nil,
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "anchor")
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, problems := Options{}.Parse([]byte("[resolver]\ntrust_anchor = \"anchor\"\n"), "postern.toml", dir)
+		var got []string
+		for _, p := range problems {
+			if line := strings.ReplaceAll(p.String(), path, "PATH"); !strings.Contains(line, "warning") {
+				got = append(got, line)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q:\n got %q\nwant %q", text, got, want)
+		}
+	}
+}
+
 // TestUnreadable names the file and why.
 func TestUnreadable(t *testing.T) {
 	t.Parallel()

@@ -141,8 +141,10 @@ type Peer struct {
 
 // Resolver is [resolver].
 type Resolver struct {
-	Validate          bool   // always false: validation is not available yet
-	RootHints         string // path; "" for the built-in ones
+	Validate          bool     // always false: what clients ask for is not validated yet
+	RootHints         string   // path; "" for the built-in ones
+	TrustAnchors      []string // DS and DNSKEY records as lines; none: the built-in ones
+	Negative          []string // names at and below which nothing is validated
 	Source            []netip.Addr
 	CacheSize         int64  // bytes
 	QNAMEMinimisation string // "off", "relaxed", "strict"
@@ -155,6 +157,7 @@ type ResolverTest struct {
 	UpstreamMap          map[netip.Addr]netip.AddrPort
 	AllowPrivateUpstream bool
 	Timeout              time.Duration // per try; 0: the resolver's own
+	Skew                 time.Duration // of our clock, when signatures are judged
 	IPv4, IPv6           bool
 	EDNSSize             int
 	CaseRandomisation    bool

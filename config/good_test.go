@@ -22,7 +22,7 @@ func TestCheckedWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, text := range map[string]string{"map": "198.41.0.4 127.0.0.1:5301\n", "ca.pem": "", "hints": "", "password": "hunter2\n"} {
+	for name, text := range map[string]string{"map": "198.41.0.4 127.0.0.1:5301\n", "ca.pem": "", "hints": "", "anchor": "; ours\n. IN DS 20326 8 2 E06D44B8\n", "password": "hunter2\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -108,8 +108,9 @@ func wholeWanted(dir string) *Checked {
 		Resolver: Resolver{
 			RootHints: filepath.Join(dir, "hints"), Source: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
 			CacheSize: 64e6, QNAMEMinimisation: "strict",
+			TrustAnchors: []string{".\t3600\tIN\tDS\t20326 8 2 E06D44B8"}, Negative: []string{"broken.test"},
 			Test: ResolverTest{
-				Written: true, UpstreamMap: map[netip.Addr]netip.AddrPort{netip.MustParseAddr("198.41.0.4"): a("127.0.0.1:5301")},
+				Written: true, Skew: 5 * time.Second, UpstreamMap: map[netip.Addr]netip.AddrPort{netip.MustParseAddr("198.41.0.4"): a("127.0.0.1:5301")},
 				AllowPrivateUpstream: true, Timeout: 200 * time.Millisecond, IPv4: true, EDNSSize: 4096, SpecialUse: true,
 			},
 		},

@@ -11,16 +11,21 @@ func (b *builder) resolver() {
 	r := Resolver{
 		Validate:          s.flag("validate"),
 		RootHints:         s.path("root_hints", b.file.Dir),
+		Negative:          s.texts("negative_trust_anchor"),
 		Source:            s.addresses("source"),
 		CacheSize:         s.size("cache_size"),
 		QNAMEMinimisation: s.text("qname_minimisation"),
 	}
 	b.readable(s, "root_hints", r.RootHints)
+	if n := s.written("trust_anchor"); n != nil {
+		r.TrustAnchors = b.trustAnchors(n)
+	}
 	t := s.sub("test")
 	r.Test = ResolverTest{
 		Written:              t.n != nil,
 		AllowPrivateUpstream: t.flag("allow_private_upstream"),
 		Timeout:              t.duration("timeout"),
+		Skew:                 t.duration("skew"),
 		IPv4:                 t.flag("ipv4"),
 		IPv6:                 t.flag("ipv6"),
 		EDNSSize:             t.count("edns_size"),

@@ -132,12 +132,12 @@ func zonesSchema() []section {
 func resolverSchema() []section {
 	return []section{
 		{path: "resolver", doc: "The resolver always exists, for mail; views open it to clients.", keys: []key{
-			{name: "validate", kind: kindFlag(), def: false, only: false, doc: "DNSSEC validation"},
+			{name: "validate", kind: kindFlag(), def: false, only: false, doc: "DNSSEC validation of what clients ask for"},
 			{name: "root_hints", kind: kindPath(), eg: "root.hints", doc: "a file in place of the built-in root servers"},
-			{name: "trust_anchor", kind: kindPath(), soon: true, doc: "a file in place of the built-in trust anchor"},
+			{name: "trust_anchor", kind: kindPath(), eg: "trust.anchor", doc: "a file of DS or DNSKEY lines in place of the built-in trust anchor"},
 			{name: "source", kind: kindAddress(), list: true, def: []string{}, doc: "own addresses to ask from"},
 			{name: "qname_minimisation", kind: kindWord(), def: "relaxed", words: []string{"off", "relaxed", "strict"}, doc: "how much of a name upper servers see"},
-			{name: "negative_trust_anchor", kind: kindDomain(), list: true, def: []string{}, only: []string{}, doc: "names below which nothing is validated"},
+			{name: "negative_trust_anchor", kind: kindDomain(), list: true, def: []string{}, doc: "names at and below which nothing is validated"},
 			{name: "rpz", kind: kindPath(), list: true, def: []string{}, only: []string{}, doc: "response policy zones"},
 			{name: "cache_size", kind: kindSize(), def: "256MB", min: 1e6, doc: "bound of the cache"},
 		}},
@@ -147,7 +147,7 @@ func resolverSchema() []section {
 			{name: "upstream_map", kind: kindPath(), eg: "upstream.map", doc: "a file of lines IP IP:PORT, applied when dialling"},
 			{name: "allow_private_upstream", kind: kindFlag(), def: false, doc: "dial private and loopback addresses"},
 			{name: "timeout", kind: kindDuration(), eg: "200ms", doc: "of one try"},
-			{name: "skew", kind: kindDuration(), def: "0s", only: "0s", doc: "clock skew allowed in signatures"},
+			{name: "skew", kind: kindDuration(), def: "0s", doc: "clock skew allowed in signatures"},
 			{name: "ipv4", kind: kindFlag(), def: true, doc: "ask over IPv4"},
 			{name: "ipv6", kind: kindFlag(), def: true, doc: "ask over IPv6"},
 			{name: "edns_size", kind: kindCount(), def: 1232, min: 512, max: 4096, doc: "UDP size announced upstream"},

@@ -1,5 +1,5 @@
 // Package zones holds the zone files that come with the binary: the hints to
-// find the root servers (RFC 9609) and the example zones of the demo. It only
+// find the root servers (RFC 9609), the root's trust anchor and the example zones of the demo. It only
 // embeds; reading them is the business of those who serve them.
 package zones
 
@@ -9,6 +9,11 @@ import "embed"
 //
 //go:embed root.hints
 var RootHints string
+
+// TrustAnchor is the DS records of the root's keys, one a line.
+//
+//go:embed root.anchor
+var TrustAnchor string
 
 // Examples is the example zone files, in the directories external and
 // internal.

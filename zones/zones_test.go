@@ -34,6 +34,23 @@ func TestRootHints(t *testing.T) {
 	}
 }
 
+func TestTrustAnchor(t *testing.T) {
+	t.Parallel()
+	records, problems := zonefile.Parse(strings.NewReader("$TTL 3600\n"+zones.TrustAnchor), "root.anchor", name.Root, zonefile.Options{})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	tags := map[uint16]bool{}
+	for _, r := range records {
+		if ds, ok := r.RR.(*dns.DS); ok && ds.Hdr.Name == "." && ds.Algorithm == dns.RSASHA256 && ds.DigestType == dns.SHA256 && len(ds.Digest) == 64 {
+			tags[ds.KeyTag] = true
+		}
+	}
+	if len(records) != 2 || !tags[20326] || !tags[38696] {
+		t.Error(records)
+	}
+}
+
 // The examples teach: they have not even a note.
 func TestExamplesAreSound(t *testing.T) {
 	t.Parallel()

@@ -132,6 +132,7 @@ func (a *App) count() error {
 		count(reg, "certs", one(&a.certs.Counters), nil),
 		count(reg, "dns_authority", one(&a.authority.Counters), nil),
 		count(reg, "dns_resolver", one(&a.resolver.Counters), nil),
+		count(reg, "dns_resolver_chain", one(a.resolver.Chain()), nil),
 		count(reg, "dns_resolver_cache", one(&a.resolver.Cache().Counters), nil),
 		count(reg, "dns_resolver_outbound", one(&a.resolver.Outbound().Counters), nil),
 		count(reg, "dns_serve", one(&a.serve.Counters), nil),

@@ -131,13 +131,23 @@ func (a *App) resolverOf(cfg *config.Checked) (resolver.Config, error) {
 	if err != nil {
 		return resolver.Config{}, err
 	}
+	anchors, err := anchorsOf(cfg.Resolver.TrustAnchors)
+	if err != nil {
+		return resolver.Config{}, err
+	}
+	negative, err := parseNames(cfg.Resolver.Negative)
+	if err != nil {
+		return resolver.Config{}, fmt.Errorf("negative trust anchor: %w", err)
+	}
 	test := cfg.Resolver.Test
 	c := resolver.Config{
 		Roots: roots, Local: serve.Local(a.authority.Table), OwnAddrs: func(addr netip.Addr) bool { return a.own.Load().has(addr) },
 		Sources: cfg.Resolver.Source, CacheBytes: cfg.Resolver.CacheSize, Minimise: minimise(cfg.Resolver.QNAMEMinimisation),
+		Anchors: anchors, Negative: negative, Outside: ExternalView(cfg),
 		Now: a.now, Log: a.log,
 	}
 	if test.Written {
+		c.Validate.Skew = test.Skew
 		c.UpstreamMap, c.AllowPrivateUpstream, c.Timeout = test.UpstreamMap, test.AllowPrivateUpstream, test.Timeout
 		c.IPv4, c.IPv6, c.EDNSSize = test.IPv4, test.IPv6, uint16(test.EDNSSize)
 		c.NoCaseRandomisation, c.NoSpecialUse = !test.CaseRandomisation, !test.SpecialUse

@@ -33,15 +33,15 @@ type signedZone struct {
 	denial signer.Denial // 0: not signed
 	optOut bool
 	alg    uint8
-	split  bool                        // KSK and ZSK
-	age    time.Duration               // how long before signTime it was signed
-	noDS   bool                        // the parent has no DS of it
-	ds     func([]*dns.DS) []*dns.DS   // what the parent has in place of the right DS
-	forge  func(asked, *dns.Msg)       // changes what its server says
-	keys   []dnssec.Key                // filled in
-	wires  *compiled.Zone              // filled in
-	signed *zone.Zone                  // filled in
-	reply  func(asked) *dns.Msg        // filled in: the honest answer
+	split  bool                      // KSK and ZSK
+	age    time.Duration             // how long before signTime it was signed
+	noDS   bool                      // the parent has no DS of it
+	ds     func([]*dns.DS) []*dns.DS // what the parent has in place of the right DS
+	forge  func(asked, *dns.Msg)     // changes what its server says
+	keys   []dnssec.Key              // filled in
+	wires  *compiled.Zone            // filled in
+	signed *zone.Zone                // filled in
+	reply  func(asked) *dns.Msg      // filled in: the honest answer
 }
 
 type asked = iterate.Question

@@ -58,8 +58,14 @@ func specialNames() map[name.Name]special {
 	return out
 }
 
-// answerSpecial answers at and below special-use names.
+// answerSpecial answers at and below special-use names, but where a negative
+// trust anchor says that somebody uses the name after all.
 func (r *Resolver) answerSpecial(q iterate.Question) (*dns.Msg, bool) {
+	for _, n := range r.cfg.Negative {
+		if q.Name.IsBelow(n) {
+			return nil, false
+		}
+	}
 	for zone := q.Name; zone != name.Root; zone = zone.Parent() {
 		what, ok := r.special[zone]
 		if !ok {
