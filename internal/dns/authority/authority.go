@@ -80,6 +80,7 @@ type ViewConfig struct {
 	Overlay        string   // the view whose zones this one changes; "": none
 	Hide, HideTree []string // names of the overlaid view that do not exist here
 	Full           []string // zones of this view that are full copies, not overlays
+	Fed            []string // zones of this view that come by transfers, see Take: full copies without a file
 	Clients        []netip.Prefix
 	Keys           []name.Name // of TSIG; requests signed with them belong here
 	Recursion      bool
@@ -93,6 +94,8 @@ type Counters struct {
 	Held      metrics.Counter // candidates that wait for Apply
 	Journal   metrics.Counter // writes to the journal that failed
 	Unsaved   metrics.Counter // signatures made anew that could not be kept
+	Taken     metrics.Counter // transfers that were taken
+	Expired   metrics.Counter // secondary zones that expired
 }
 
 // Authority is the owner of all zones. It implements lifecycle.Part.
@@ -106,6 +109,7 @@ type Authority struct {
 	started atomic.Bool
 	owner   *owner
 	clock   func() time.Time // for settling: never the test clock
+	held    held
 
 	build    string // which program this is, see note
 	noteFrom int
@@ -127,6 +131,7 @@ func New(cfg Config) (*Authority, error) {
 		return nil, errors.New("authority: no state directory")
 	}
 	a := &Authority{cfg: cfg, ops: make(chan func()), clock: time.Now, build: buildID(), noteFrom: noteFrom, editFrom: editFrom}
+	a.held.zones = map[key]Held{}
 	a.owner = newOwner(a, p)
 	a.state.Store(&published{table: view.NewTable(nil)})
 	return a, nil

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"postern/internal/dns/answer"
+	"postern/internal/dns/journal"
 	"postern/internal/dns/name"
 	"postern/internal/dns/signer"
 	"postern/internal/dns/view"
@@ -37,6 +38,9 @@ type candidate struct {
 
 	diff difference // to what is served, see compare
 
+	fed  *journal.Feed // how content came by a transfer; nil: it did not
+	took bool          // just now
+
 	changed  bool        // other content than is served, or a serial that moved ahead
 	fallback bool        // made of the records accepted before: it clears no refusal
 	amended  bool        // made the short way, see amend
@@ -62,7 +66,7 @@ func (o *owner) build() {
 // tabulate publishes what is served, view by view, each after the one it
 // overlays.
 func (o *owner) tabulate() {
-	compiled := map[string]map[name.Name]*answer.Zone{}
+	compiled, expired := map[string]map[name.Name]*answer.Zone{}, map[string]map[name.Name]bool{}
 	zones, deltas := map[key]*zone.Zone{}, map[key][]zone.Delta{}
 	for _, i := range o.plan.order {
 		v := &o.plan.views[i]
@@ -71,8 +75,10 @@ func (o *owner) tabulate() {
 		if here == nil {
 			here = map[name.Name]*answer.Zone{}
 		}
+		gone := map[name.Name]bool{}
 		for n := range base {
 			k := key{n, v.Name}
+			gone[n] = expired[v.Overlay][n]
 			if z := zones[key{n, v.Overlay}]; z != nil {
 				zones[k] = z
 				if !o.hadOwn(k) {
@@ -87,13 +93,17 @@ func (o *owner) tabulate() {
 			here[k.zone] = st.compiled
 			delete(zones, k)
 			delete(deltas, k)
-			if st.content != nil {
+			// What lies over a zone that expired is made of it.
+			if gone[k.zone] = st.expired || gone[k.zone] && !v.full[k.zone]; gone[k.zone] {
+				here[k.zone] = nil
+			} else if st.content != nil {
 				zones[k], deltas[k] = st.out, st.deltas
 			}
 		}
-		compiled[v.Name] = here
+		maps.DeleteFunc(gone, func(_ name.Name, is bool) bool { return !is })
+		compiled[v.Name], expired[v.Name] = here, gone
 	}
-	o.publish(compiled, zones, deltas)
+	o.publish(compiled, expired, zones, deltas)
 }
 
 // zonesOf returns the zones that exist in the view, in order: those with a
@@ -112,6 +122,9 @@ func (o *owner) zonesOf(v *viewPlan, base map[name.Name]bool) []name.Name {
 		if k.view == v.Name && st.content != nil {
 			all[k.zone] = true
 		}
+	}
+	for n := range v.fed {
+		all[n] = true
 	}
 	return slices.SortedFunc(maps.Keys(all), name.Name.Compare)
 }
@@ -198,7 +211,7 @@ func (o *owner) refuse(k key, reason string, problems []zonefile.Problem) {
 		o.served[k] = st
 	}
 	st.reason, st.problems, st.held = reason, problems, nil
-	if s := o.sources[k]; o.plan.Manual && st.content == nil && (s == nil || s.accepted == nil && !s.folded) {
+	if s := o.sources[k]; o.plan.Manual && !o.plan.fed(k) && st.content == nil && (s == nil || s.accepted == nil && !s.folded) {
 		st.held = []string{ReasonPlanned} // nobody has applied it: it fails nobody either
 	}
 	o.a.Counters.Refused.Inc()

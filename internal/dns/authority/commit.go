@@ -91,8 +91,11 @@ func together(all []*candidate, operator bool) [][]int {
 // changes decides by content whether c must be published, and gives it its
 // serial if so.
 func (o *owner) changes(c *candidate, now time.Time) bool {
+	if c.fed != nil && o.policyFor(c) == nil {
+		return o.changesFed(c)
+	}
 	file := c.content.Serial()
-	if o.same(c) {
+	if o.same(c) && !o.refed(c) {
 		if old := o.standing(c.key); !o.plan.Serial.bump(file, old.Serial()) && !o.stale(c.key, now) && !(c.order != nil && o.unsigns(c)) {
 			c.renumber(old.Serial())
 			return false
@@ -124,6 +127,12 @@ func (o *owner) lastSerial(k key) (last uint32, known bool) {
 // only where it would bring back other source records.
 func (o *owner) settleUnchanged(c *candidate, now time.Time) {
 	st := o.served[c.key]
+	if c.fed != nil {
+		st.fed, c.out = c.fed, st.out
+		o.finish(c, st)
+		o.noteFed(st)
+		return
+	}
 	if st.out == st.content {
 		st.out = c.content
 	}
@@ -178,6 +187,10 @@ func (o *owner) snapshot(c *candidate, now time.Time) journal.Snapshot {
 	snap := journal.Snapshot{Zone: c.zone.String(), View: c.view, Saved: now, Content: c.out, Signed: c.signedBy.text(), Derived: derivedRRs(c.records)}
 	snap.New = c.source != nil && !sameRecords(c.own, o.accepted(c.source))
 	snap.Who, snap.Why = byFile, ""
+	if c.fed != nil {
+		snap.Feed, snap.New, snap.Who = c.fed, c.took, byTransfer
+		snap.Why = "from " + c.fed.From
+	}
 	if c.order != nil {
 		snap.Who, snap.Why = c.order.who, c.order.why
 	} else if st := o.served[c.key]; st != nil && st.who != "" && !snap.New {
@@ -216,6 +229,9 @@ func (o *owner) accept(c *candidate, now time.Time) {
 		d := outDelta(diff, st, c)
 		delta = &d
 	}
+	if st.out != nil && !zone.SerialLess(st.out.Serial(), c.out.Serial()) {
+		st.deltas, delta = nil, nil // a primary went back: no secondary can go along step by step
+	}
 	st.remember(delta, c.out.Records())
 	st.compiled = compiled(c.out, st.compiled, delta)
 	st.content, st.records, st.loadedAt = c.content, c.records, now
@@ -223,6 +239,12 @@ func (o *owner) accept(c *candidate, now time.Time) {
 	st.unsaved = false
 	st.who, st.why = c.who, c.why
 	st.folded = false
+	if st.fed = c.fed; c.fed != nil {
+		st.folded, st.derived = true, nil // see contents
+	}
+	if c.took {
+		st.expired = false
+	}
 	if c.source != nil {
 		c.source.accepted, c.source.folded = c.own, false
 	}
@@ -232,6 +254,7 @@ func (o *owner) accept(c *candidate, now time.Time) {
 		o.a.Counters.Amended.Inc()
 	}
 	o.noteDown(c, st)
+	o.noteFed(st)
 	o.announce(st, diff)
 }
 
@@ -330,10 +353,10 @@ func (o *owner) reportTrouble() {
 }
 
 // publish makes the table and the status what readers see.
-func (o *owner) publish(zonesOf map[string]map[name.Name]*answer.Zone, zones map[key]*zone.Zone, deltas map[key][]zone.Delta) {
+func (o *owner) publish(zonesOf map[string]map[name.Name]*answer.Zone, expired map[string]map[name.Name]bool, zones map[key]*zone.Zone, deltas map[key][]zone.Delta) {
 	var views []view.View
 	for _, v := range o.plan.views {
-		views = append(views, view.View{Name: v.Name, Clients: v.Clients, Keys: v.Keys, Recursion: v.Recursion, Zones: zonesOf[v.Name]})
+		views = append(views, view.View{Name: v.Name, Clients: v.Clients, Keys: v.Keys, Recursion: v.Recursion, Zones: zonesOf[v.Name], Expired: expired[v.Name]})
 	}
 	p := &published{table: view.NewTable(views), zones: zones, deltas: deltas, faults: o.allFaults()}
 	for _, st := range o.served {
@@ -355,6 +378,9 @@ func (o *owner) status(st *served) Status {
 	s := Status{Zone: st.zone.String(), View: st.view, State: OK, LoadedAt: st.loadedAt}
 	if src := o.sources[st.key]; src != nil {
 		s.File, s.FileSerial = src.path(), src.fileSOA
+	}
+	if s.Secondary = o.plan.fed(st.key); s.Secondary && st.fed != nil {
+		s.FileSerial = st.fed.Serial
 	}
 	if st.signedBy != nil {
 		s.Policy = st.signedBy.Name
@@ -379,6 +405,10 @@ func (o *owner) status(st *served) Status {
 		s.State = Planned
 	case s.Reason == ReasonPinned:
 		s.State = Pinned
+	case st.expired:
+		s.State = Expired
+	case st.content == nil && s.Secondary && s.Reason == ReasonWaiting:
+		s.State = Waiting
 	case st.content == nil:
 		s.State = Failed
 	case s.Reason == reasonMissing:

@@ -73,6 +73,9 @@ func (o *owner) publishDerived(owner, what string, texts []string) error {
 	if st == nil {
 		return &Refusal{"no-zone", owner, fmt.Sprintf("view %s holds no zone for it", o.plan.external)}
 	}
+	if o.plan.fed(st.key) {
+		return &Refusal{ReasonFed, owner, fmt.Sprintf("zone %s is what its primaries have", st.zone)}
+	}
 	taken := occupied(o.base(st), map[name.Name]bool{n: true})
 	if reason, detail := conflict(st.zone, taken, n); reason != "" {
 		return &Refusal{reason, owner, detail}

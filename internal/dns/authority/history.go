@@ -40,7 +40,7 @@ func (o *owner) find(zoneName, viewName string) (key, error) {
 	}
 	var views []string
 	for k, st := range o.served {
-		own := o.sources[k] != nil || viewName != ""
+		own := o.sources[k] != nil || o.plan.fed(k) || viewName != ""
 		if k.zone == n && (viewName == "" || k.view == viewName) && !st.unborn() && own {
 			views = append(views, k.view)
 		}
@@ -83,6 +83,9 @@ func (o *owner) rollback(do Rollback) ([]Plan, error) {
 		return nil, err
 	}
 	s := o.sources[k]
+	if o.plan.fed(k) {
+		return nil, &Declined{Reason: ReasonFed, Detail: fmt.Sprintf("zone %s in view %s is what its primaries have", k.zone, k.view)}
+	}
 	if s == nil || !s.good {
 		return nil, &Declined{Reason: ReasonNoFile, Detail: fmt.Sprintf("view %s has no file of its own for zone %s", k.view, k.zone)}
 	}
@@ -198,6 +201,9 @@ func (o *owner) remove(zoneName string) ([]string, error) {
 			continue
 		}
 		known = true
+		if v.fed[n] {
+			return nil, &Declined{Reason: ReasonFed, Detail: fmt.Sprintf("zone %s has primaries in view %s: take them out of the configuration first", n, v.Name)}
+		}
 		if s := o.sources[k]; s == nil || s.reason == reasonMissing {
 			vanished = append(vanished, k)
 		}

@@ -38,16 +38,24 @@ func (o *owner) judge() {
 		o.makeRoom()
 		st.unjudged = false
 		c := &candidate{key: k, source: o.sources[k], records: st.records, content: st.content}
+		fed := o.plan.fed(k)
+		if fed {
+			c.records = asRecords(st.content)
+		}
 		if c.source != nil {
 			c.own = c.source.accepted
 		}
-		if k.view == o.plan.external {
+		if k.view == o.plan.external && !fed {
 			_, c.problems = o.withDerived(k.zone, c.own)
 		}
 		c.found = o.findings(c)
 		c.problems = append(c.problems, c.found...)
+		if fed && c.found == nil {
+			c.found = []zonefile.Problem{} // it was looked for
+		}
 		o.finish(c, st)
 		o.noteDown(c, st)
+		o.noteFed(st)
 	}
 	if some {
 		o.tabulate()

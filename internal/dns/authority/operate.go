@@ -146,6 +146,8 @@ func (o *owner) ordersFor(names []string, by order) (map[key]*order, error) {
 		_, pinned := o.pins[k]
 		reason, _ := o.trouble(st)
 		switch {
+		case o.plan.fed(k) && len(st.held) > 0:
+			orders[k] = new(by) // it may lose its signatures
 		case s != nil && s.good && (len(st.held) > 0 || pinned && !o.still(k)):
 			orders[k] = new(by)
 		case len(names) > 0 && reason != "" && reason != reasonMissing:
@@ -218,6 +220,7 @@ func (o *owner) obstacle(p *Plan, c *candidate) {
 	s := c.source
 	_, pinned := o.pins[c.key]
 	switch {
+	case s == nil: // a secondary zone
 	case s.reason != "":
 		p.Reason, p.Problems = s.reason, s.problems
 	case s.waiting != "":

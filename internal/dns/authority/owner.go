@@ -45,6 +45,8 @@ type owner struct {
 	leave   func() // ends the room that loading takes; nil: none is taken
 	reading int64  // octets of the files that were read since it was last left
 
+	taken *candidate // of the transfer that is being taken
+
 	unjudged     bool      // a zone was amended since the last look
 	unjudgedFrom time.Time // the first of those that wait to be judged
 }
@@ -71,6 +73,8 @@ type served struct {
 	unjudged bool               // found is not all there is to say, see judge
 	byNote   bool               // problems are the note's, found is not known
 	held     []string           // reason words for which the newest records wait; nil if they do not
+	fed      *journal.Feed      // how content came by a transfer; nil: it did not
+	expired  bool               // it is not to be served any more: see Expire
 	logged   string             // the refusal that was logged last
 
 	who, why string // of the version that is served
@@ -112,6 +116,7 @@ func (o *owner) restore() {
 	for _, snap := range snapshots {
 		o.take(snap)
 	}
+	o.dropFiles()
 }
 
 // take makes a snapshot the state of its (zone, view), if that view exists
@@ -124,7 +129,7 @@ func (o *owner) take(snap journal.Snapshot) {
 	}
 	st := &served{
 		key: k, compiled: answer.Compile(snap.Content), loadedAt: snap.Saved, who: snap.Who, why: snap.Why,
-		derived: snap.Derived, folded: true,
+		derived: snap.Derived, folded: true, fed: snap.Feed,
 	}
 	if err := st.takeOut(snap.Content, snap.Signed); err != nil {
 		o.log.Error("zone journal", "err", err)
@@ -133,6 +138,12 @@ func (o *owner) take(snap journal.Snapshot) {
 	o.served[k] = st
 	o.dirty[k] = true
 	o.loaded += snap.Content.Records()
+	if o.plan.fed(k) {
+		if st.fed != nil {
+			o.holdFed(st)
+		}
+		return
+	}
 	if !snap.HasSource {
 		return
 	}
@@ -168,9 +179,10 @@ func (o *owner) run(ctx context.Context, w *watch) {
 			due = at
 		}
 	}
-	quiet, judge := time.NewTimer(time.Hour), time.NewTimer(time.Hour)
+	quiet, judge, stamp := time.NewTimer(time.Hour), time.NewTimer(time.Hour), time.NewTicker(stampEvery)
 	defer quiet.Stop()
 	defer judge.Stop()
+	defer stamp.Stop()
 	for {
 		if o.untidy {
 			quiet.Reset(tidyAfter)
@@ -183,6 +195,7 @@ func (o *owner) run(ctx context.Context, w *watch) {
 		select {
 		case <-ctx.Done():
 			o.judge() // what is known is known at the next start
+			o.stampAll()
 			o.leaveRoom()
 			return
 		case f := <-o.a.ops:
@@ -195,6 +208,8 @@ func (o *owner) run(ctx context.Context, w *watch) {
 			o.scan(false)
 		case <-judge.C:
 			o.judge()
+		case <-stamp.C:
+			o.stampAll()
 		case <-quiet.C:
 			o.makeRoom()
 			debug.FreeOSMemory()
@@ -251,6 +266,7 @@ func (o *owner) reconfigure(ctx context.Context, p *plan) error {
 	for _, snap := range snapshots {
 		o.take(snap)
 	}
+	o.dropFiles()
 	for k := range o.served {
 		o.dirty[k] = true
 	}

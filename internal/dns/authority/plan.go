@@ -24,7 +24,7 @@ type plan struct {
 type viewPlan struct {
 	ViewConfig
 	hide, hideTree []name.Name
-	full           map[name.Name]bool
+	full, fed      map[name.Name]bool
 }
 
 func newPlan(cfg Config) (*plan, error) {
@@ -32,7 +32,7 @@ func newPlan(cfg Config) (*plan, error) {
 	var names []string
 	overlays := map[string]string{}
 	for _, v := range cfg.Views {
-		vp := viewPlan{ViewConfig: v, full: map[name.Name]bool{}}
+		vp := viewPlan{ViewConfig: v, full: map[name.Name]bool{}, fed: map[name.Name]bool{}}
 		var err error
 		if vp.hide, err = parseAll(v.Name, "hide", v.Hide); err != nil {
 			return nil, err
@@ -44,8 +44,15 @@ func newPlan(cfg Config) (*plan, error) {
 		if err != nil {
 			return nil, err
 		}
+		fed, err := parseAll(v.Name, "primaries", v.Fed)
+		if err != nil {
+			return nil, err
+		}
 		for _, z := range full {
 			vp.full[z] = true
+		}
+		for _, z := range fed {
+			vp.full[z], vp.fed[z] = true, true
 		}
 		p.views = append(p.views, vp)
 		names = append(names, v.Name)

@@ -42,7 +42,10 @@ func (o *owner) refreshUnsaved(k key, now time.Time) {
 
 // asServed is the candidate that changes nothing.
 func (o *owner) asServed(st *served) *candidate {
-	c := &candidate{key: st.key, source: o.source(st.key), records: o.base(st), content: st.content, fallback: true, who: st.who, why: st.why}
+	c := &candidate{key: st.key, source: o.source(st.key), fed: st.fed, content: st.content, fallback: true, who: st.who, why: st.why}
+	if !o.plan.fed(st.key) {
+		c.records = o.base(st)
+	}
 	if c.source != nil {
 		c.own = o.accepted(c.source)
 	}

@@ -12,6 +12,9 @@ import (
 // byFile is who a version is by that nobody had to apply.
 const byFile = "file"
 
+// byTransfer is who a version is by that came from a primary.
+const byTransfer = "transfer"
+
 // order is what an operator wants of a (zone, view).
 type order struct {
 	own      []zonefile.Record // instead of the file's; nil: the file's
@@ -59,6 +62,10 @@ func (o *owner) prepare(orders map[key]*order) *round {
 
 func (r *round) visit(v *viewPlan, k key, base map[name.Name]bool) {
 	o := r.o
+	if v.fed[k.zone] {
+		r.visitFed(k)
+		return
+	}
 	hide, tree := v.hides(k.zone, base)
 	overlay := base[k.zone] && !v.full[k.zone]
 	if overlay && o.source(k) == nil && len(hide)+len(tree) == 0 {
@@ -80,11 +87,16 @@ func (r *round) visit(v *viewPlan, k key, base map[name.Name]bool) {
 	}
 	c.changed = o.changes(c, r.now)
 	r.made, r.latest[k] = append(r.made, c), c
-	if !c.changed {
-		return
+	if c.changed {
+		r.touch(k)
 	}
-	for _, v := range o.plan.views { // whoever lies over it, even over a view in between that shows it as it is
-		for up := &v; up != nil && up.Overlay != ""; up = o.plan.view(up.Overlay) {
+}
+
+// touch marks whoever lies over k, even over a view in between that shows it as
+// it is.
+func (r *round) touch(k key) {
+	for _, v := range r.o.plan.views {
+		for up := &v; up != nil && up.Overlay != ""; up = r.o.plan.view(up.Overlay) {
 			if up.Overlay == k.view {
 				r.touched[key{k.zone, v.Name}] = true
 			}
@@ -98,10 +110,15 @@ func (r *round) below(v *viewPlan, n name.Name) (records []zonefile.Record, of s
 	for v.Overlay != "" {
 		v = r.o.plan.view(v.Overlay)
 		k := key{n, v.Name}
-		if c := r.latest[k]; c != nil {
+		st := r.o.served[k]
+		switch c := r.latest[k]; {
+		case st != nil && st.expired && (c == nil || !c.took):
+			return nil, v.Name, false
+		case c != nil && c.fed != nil:
+			return asRecords(c.content), v.Name, true
+		case c != nil:
 			return c.records, v.Name, true
-		}
-		if st := r.o.served[k]; st != nil && !st.unborn() {
+		case st != nil && !st.unborn():
 			return r.o.base(st), v.Name, st.content != nil
 		}
 	}

@@ -109,6 +109,8 @@ func (o *owner) scanView(v *viewPlan, force bool) {
 		switch first, twice := seen[k]; {
 		case !ok && why == "":
 			continue
+		case ok && v.fed[n]:
+			passed = append(passed, passedOver(v, e.Name(), fmt.Sprintf("zone %s comes from its primaries", n)))
 		case ok && twice && o.sources[k] != nil && o.sources[k].file == e.Name(): // a copy does not take the zone's place
 			passed = append(passed, passedOver(v, first, fmt.Sprintf("zone %s is in file %s already", n, e.Name())))
 			seen[k] = e.Name()

@@ -160,12 +160,7 @@ func (p *SignPolicy) signs(z *zone.Zone) (signer.Policy, error) {
 // sign makes what is served of a candidate's content, and judges it. Its keys
 // are made where there are none.
 func (o *owner) sign(c *candidate, now time.Time) error {
-	p := o.plan.policyOf(c.zone)
-	if p == nil && c.order == nil && (c.fallback || c.source == nil) {
-		if st := o.served[c.key]; st != nil {
-			p = st.signedBy // nobody has said yet that it is meant to lose its signatures
-		}
-	}
+	p := o.policyFor(c)
 	if p == nil {
 		c.out, c.signed, c.signedBy = c.content, nil, nil
 		return nil
@@ -202,6 +197,17 @@ func (o *owner) sign(c *candidate, now time.Time) error {
 	}
 	c.out, c.signedBy = c.signed.Zone(), p
 	return nil
+}
+
+// policyFor returns how a candidate is to be signed; nil: it is not.
+func (o *owner) policyFor(c *candidate) *SignPolicy {
+	p := o.plan.policyOf(c.zone)
+	if p == nil && c.order == nil && (c.fallback || c.source == nil) {
+		if st := o.served[c.key]; st != nil {
+			p = st.signedBy // nobody has said yet that it is meant to lose its signatures
+		}
+	}
+	return p
 }
 
 // lastSigned returns what k was signed to last, if that is what is served.

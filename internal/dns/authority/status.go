@@ -24,6 +24,8 @@ const (
 	Missing  State = "missing"   // the file is gone; what was accepted before is served
 	Failed   State = "failed"    // there is no good state: SERVFAIL
 	Planned  State = "planned"   // a change waits for Apply; what was accepted before is served, of a new zone nothing
+	Waiting  State = "waiting"   // nothing was transferred yet: SERVFAIL
+	Expired  State = "expired"   // a secondary zone that no primary vouches for any more: SERVFAIL
 	Pinned   State = "pinned"    // rolled back: nothing is published from the file until it changed and Apply
 )
 
@@ -32,7 +34,8 @@ const (
 type Status struct {
 	Zone, View   string
 	File         string // "" where the view has no file for it
-	FileSerial   uint32 // 0 where the file has no SOA
+	Secondary    bool   // it comes from its primaries
+	FileSerial   uint32 // 0 where the file has no SOA; of a secondary zone its primary's
 	ServedSerial uint32
 	Records      int
 	State        State

@@ -51,7 +51,7 @@ func (st *served) meanwhile() string {
 	switch {
 	case st.unborn():
 		return "it does not exist yet"
-	case st.content == nil:
+	case st.content == nil || st.expired:
 		return "there is no good state: SERVFAIL"
 	}
 	return "the last good state is served"

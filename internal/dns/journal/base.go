@@ -238,7 +238,8 @@ func (s *Store) setBaseAside(err error) error {
 // state that was good once is better than none where the zone file is broken
 // or waits too; else that is read next, and goes on from here. What an
 // operator pinned comes back as that version or not at all: those after it he
-// wanted gone. The serial goes on from the highest that was served.
+// wanted gone. The serial goes on from the highest that was served, but where
+// it is that of others.
 func (s *Store) reinstate(key string, withSource bool) (Snapshot, error) {
 	delete(s.bases, key)
 	delete(s.newest, key) // its file is set aside
@@ -257,7 +258,9 @@ func (s *Store) reinstate(key string, withSource bool) (Snapshot, error) {
 			continue // why shows when it is asked for
 		}
 		serial := snap.Content.Serial()
-		if high, known := s.high[key]; known && !zone.SerialLess(high, serial) {
+		// Of a zone that others hold the serial is theirs, unless it is signed here.
+		theirs := snap.Feed != nil && snap.Signed == ""
+		if high, known := s.high[key]; known && !theirs && !zone.SerialLess(high, serial) {
 			serial = zone.NextSerial(high)
 		}
 		snap.Content = snap.Content.WithSerial(serial)

@@ -70,6 +70,8 @@ type head struct {
 	Why     string `json:"why,omitempty"`
 	Names   int    `json:"names,omitempty"` // how many the zone has; absent before
 
+	Feed *Feed `json:"feed,omitempty"` // of a zone that others hold; absent before
+
 	// What an edit alone has: what it is of, and how much it holds itself.
 	// Records and Names are those of the state that results.
 	Base   *baseName `json:"base,omitempty"`
@@ -86,7 +88,7 @@ func headOf(snap Snapshot) head {
 	return head{
 		Zone: snap.Zone, View: snap.View, File: snap.File, FileSerial: snap.FileSerial, HasSource: snap.Source != nil, Signed: snap.Signed, Saved: snap.Saved.UTC(),
 		Records: snap.Content.Records() + len(snap.Source), Version: snap.Version, Serial: snap.Content.Serial(), Who: snap.Who, Why: snap.Why,
-		Names: snap.Content.Names(),
+		Names: snap.Content.Names(), Feed: snap.Feed,
 	}
 }
 
@@ -94,7 +96,7 @@ func headOf(snap Snapshot) head {
 func (h *head) snapshot(origin name.Name) Snapshot {
 	return Snapshot{
 		Zone: origin.String(), View: h.View, File: h.File, FileSerial: h.FileSerial, Saved: h.Saved,
-		Version: max(h.Version, 1), Who: h.Who, Why: h.Why, HasSource: h.HasSource, Signed: h.Signed,
+		Version: max(h.Version, 1), Who: h.Who, Why: h.Why, HasSource: h.HasSource, Signed: h.Signed, Feed: h.Feed,
 	}
 }
 

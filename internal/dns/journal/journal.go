@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,11 +38,28 @@ type Snapshot struct {
 	Source  []dns.RR   // the records of File alone, before the overlay; nil without a file
 	Derived []dns.RR   // the records in Content that Postern made itself, signing aside
 	Signed  string     // how Postern signed Content, in its caller's words; "" if it did not
+	Feed    *Feed      // how it came, where others hold the zone; nil: from a file
 
 	Version   int    // counts from 1 by (zone, view); Save gives it
 	Who, Why  string // who had it published
 	HasSource bool   // there are source records, read or not; Save does not look at it
 	New       bool   // for Save: another version, the one before goes into the history; else it replaces its version
+}
+
+// Feed is how the state of a zone that others hold came here.
+type Feed struct {
+	Serial  uint32    `json:"serial"` // as they have it
+	Expires time.Time `json:"expires"`
+	From    string    `json:"from"`
+}
+
+// Stamp is until when the state of such a zone may be served, as it was known
+// at that time: it moves without anything else of the zone.
+type Stamp struct {
+	Zone    string    `json:"zone"`
+	View    string    `json:"view"`
+	Expires time.Time `json:"expires"`
+	At      time.Time `json:"at"`
 }
 
 // Derived is one set of TXT records that Postern publishes.
@@ -59,6 +77,7 @@ type Store struct {
 	turn   uint64            // of serials.spare
 	newest map[string]int    // file name stem -> version of the snapshot
 	pins   []Pin
+	stamps []Stamp
 	redo   []string // stems of a commit whose files are not all in place
 
 	bases    map[string]*base // file name stem -> what the next snapshot may be an edit of
@@ -78,6 +97,7 @@ const (
 	serialsFile = "serials"
 	derivedFile = "derived"
 	pinsFile    = "pins"
+	stampsFile  = "stamps"
 	noteExt     = ".note"
 	brokenExt   = ".broken"
 )
@@ -137,6 +157,10 @@ func (s *Store) load(withSource bool) (snapshots []Snapshot, derived []Derived, 
 	}
 	s.pins = nil
 	if err := s.loadJSON(pinsFile, &s.pins); err != nil {
+		problems = append(problems, err)
+	}
+	s.stamps = nil
+	if err := s.loadJSON(stampsFile, &s.stamps); err != nil {
 		problems = append(problems, err)
 	}
 	for _, e := range entries {
@@ -230,6 +254,18 @@ func (s *Store) Reserve(snapshots []Snapshot) error {
 
 // SaveDerived replaces the list of derived records.
 func (s *Store) SaveDerived(all []Derived) error { return s.saveJSON(derivedFile, all) }
+
+// Stamps returns what Load found or SaveStamps wrote.
+func (s *Store) Stamps() []Stamp { return slices.Clone(s.stamps) }
+
+// SaveStamps replaces all stamps. They may be lost: a zone expires sooner then.
+func (s *Store) SaveStamps(all []Stamp) error {
+	if err := s.saveJSON(stampsFile, all); err != nil {
+		return err
+	}
+	s.stamps = slices.Clone(all)
+	return nil
+}
 
 // Remove forgets the snapshot of a (zone, view) and its history. Its highest
 // serial stays, so that the zone, if it comes back, goes on from there.

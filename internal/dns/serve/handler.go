@@ -212,6 +212,8 @@ func (h *handler) answer(r *listen.Request, q *wire.Query, dst []byte, sel *view
 // good state, or the name is not ours.
 func (h *handler) without(r *listen.Request, q *wire.Query, dst []byte, ra uint16, sel *view.Selected, own, recurse bool) []byte {
 	switch {
+	case own && sel.HasExpired(q.Name(), q.Type):
+		return h.fail(q, dst, ra, wire.ServFail, wire.InvalidData)
 	case own:
 		return h.fail(q, dst, ra, wire.ServFail, wire.NotReady)
 	case recurse:

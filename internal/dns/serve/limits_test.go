@@ -351,6 +351,8 @@ func TestWhy(t *testing.T) {
 		{"answer", question("www.example.", dns.TypeA, withEDNS), "NOERROR aa A=192.0.2.80"},
 		{"not ours", question("www.other.", dns.TypeA, withEDNS), "REFUSED 20"},
 		{"no good state", question("www.failed.", dns.TypeA, withEDNS), "SERVFAIL 14"},
+		{"expired", question("www.old.failed.", dns.TypeA, withEDNS), "SERVFAIL 24"},
+		{"DS of what expired, of the parent", question("old.failed.", dns.TypeDS, withEDNS), "SERVFAIL 14"},
 		{"alias to no good state", question("broken.example.", dns.TypeA, withEDNS), "SERVFAIL 14"},
 		{"transfer", question("example.", dns.TypeAXFR, withEDNS), "REFUSED"},
 		{"class CH", question("version.bind.", dns.TypeTXT, withEDNS, func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS }), "REFUSED 21"},

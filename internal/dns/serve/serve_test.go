@@ -117,7 +117,8 @@ func table(t testing.TB) *view.Table {
 		},
 		{
 			Name: "external", Keys: []name.Name{mustName(t, outsideKey)}, Clients: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")},
-			Zones: map[name.Name]*answer.Zone{ex.Origin(): ex, sec.Origin(): sec, mustName(t, "failed"): nil},
+			Zones:   map[name.Name]*answer.Zone{ex.Origin(): ex, sec.Origin(): sec, mustName(t, "failed"): nil, mustName(t, "old.failed"): nil},
+			Expired: map[name.Name]bool{mustName(t, "old.failed"): true},
 		},
 	})
 }

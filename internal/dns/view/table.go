@@ -29,6 +29,10 @@ type View struct {
 	// without a good state: its names get SERVFAIL, never another zone's
 	// answer and never recursion.
 	Zones map[name.Name]*answer.Zone
+
+	// Expired are those among them that have none because their primaries did
+	// not vouch for them for too long.
+	Expired map[name.Name]bool
 }
 
 // Table is an immutable set of views in their order of precedence.
@@ -118,6 +122,25 @@ func (s *Selected) Zone(q name.Name, qtype uint16) (*answer.Zone, bool) {
 		}
 	}
 	return z, ok
+}
+
+// HasExpired tells of a question for which Zone has a zone without a good state
+// whether that is because it expired.
+func (s *Selected) HasExpired(q name.Name, qtype uint16) bool {
+	if len(s.Expired) == 0 {
+		return false
+	}
+	if _, apex := s.Zones[q]; apex && qtype == dns.TypeDS && q != name.Root {
+		q = q.Parent() // see Zone
+	}
+	for ; ; q = q.Parent() {
+		if z, ours := s.Zones[q]; ours {
+			return z == nil && s.Expired[q]
+		}
+		if q == name.Root {
+			return false
+		}
+	}
 }
 
 // ZoneOf is Zone for the question of a query, which knows where its labels are.

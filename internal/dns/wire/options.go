@@ -25,6 +25,7 @@ const (
 	NotAuthority EDE = 20
 	NotSupported EDE = 21
 	NoReachable  EDE = 22
+	InvalidData  EDE = 24
 )
 
 // Lengths of options with their headers.
