@@ -19,6 +19,7 @@ package listen
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"net/netip"
@@ -68,6 +69,10 @@ type Request struct {
 	Local     netip.AddrPort // the address that was asked
 	Transport Transport
 	At        time.Time // when it was read, of UDP: one look at the clock a burst; else zero
+	// TLS is what was agreed on, and what the client has shown, of TLS alone; the
+	// same pointer for all messages of a connection. Nothing was compared with
+	// anything: what a certificate is worth is the handler's affair.
+	TLS *tls.ConnectionState
 
 	from keeper
 	slot int

@@ -233,6 +233,10 @@ func (l *listener) converse(raw, nc net.Conn) {
 		limits: l.conns.limits, counters: l.counters,
 		slots: make(chan struct{}, l.conns.limits.InFlight), stopping: l.stopping,
 	}
+	if within, ok := nc.(*tls.Conn); ok {
+		state := within.ConnectionState()
+		c.state = &state
+	}
 	l.mu.Lock()
 	l.open[c] = struct{}{}
 	l.mu.Unlock()

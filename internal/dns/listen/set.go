@@ -18,7 +18,7 @@ type Spec struct {
 	Addr      netip.AddrPort // an unspecified address is every one of its family
 	Transport Transport
 	Handler   func() Handler // called once for each goroutine that reads, accepts or answers
-	TLS       *tls.Config    // for TLS, HTTPS and QUIC; its protocols are set here
+	TLS       *tls.Config    // for TLS, HTTPS and QUIC; its protocols are set here, and it may ask for certificates
 }
 
 func (s Spec) network() string {

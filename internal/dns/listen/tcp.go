@@ -2,6 +2,7 @@ package listen
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ type tcpConn struct {
 	net      net.Conn
 	raw      net.Conn // what is below TLS; else net
 	secure   bool
+	state    *tls.ConnectionState // where it is secure
 	client   netip.AddrPort
 	local    netip.AddrPort
 	limits   Limits
@@ -54,7 +56,7 @@ func (c *tcpConn) serve(handlers *handlers) {
 	req := Request{Client: c.client, Local: c.local, Transport: TCP, from: c}
 	messages := &c.counters.TCPMessages
 	if c.secure {
-		req.Transport, messages = TLS, &c.counters.TLSMessages
+		req.Transport, req.TLS, messages = TLS, c.state, &c.counters.TLSMessages
 	}
 	c.in = make([]byte, 0, firstRead)
 	for c.fill() {

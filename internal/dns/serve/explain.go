@@ -59,14 +59,21 @@ func (s *Server) explainTransfer(qname name.Name, qtype uint16, a xfr.Asker) (e 
 	if !transfer && qtype != dns.TypeSOA {
 		return e, false
 	}
-	a.TLS = true
+	a.Polls = true
 	g, ok := s.config.Transfers.Grant(qname, a)
 	if !ok {
 		return e, false
 	}
 	why := fmt.Sprintf("%s is the peer %s, a secondary of %s in view %s", a.From, g.Peer.Name, g.Zone, g.View)
 	if transfer {
-		return Explanation{View: g.View, Why: why, Zone: g.Zone.String(), Kind: "zone transfer", Rcode: "NOERROR"}, true
+		kind := "zone transfer"
+		if g.Peer.TLS {
+			kind += ", within TLS alone"
+		}
+		if g.Peer.Holder != nil {
+			kind += ", to who shows the peer's certificate"
+		}
+		return Explanation{View: g.View, Why: why, Zone: g.Zone.String(), Kind: kind, Rcode: "NOERROR"}, true
 	}
 	sel := s.config.Table().Named(g.View)
 	if sel == nil {

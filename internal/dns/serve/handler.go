@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
@@ -14,6 +15,7 @@ import (
 	"postern/internal/dns/tsig"
 	"postern/internal/dns/view"
 	"postern/internal/dns/wire"
+	"postern/internal/dns/xfr"
 )
 
 // handler answers the queries of one reading goroutine.
@@ -28,6 +30,10 @@ type handler struct {
 	came     time.Time     // when the request at hand came, where bounded
 	bounded  bool          // the reply at hand counts against the client's prefix
 	signer   *tsig.Verdict // signs the reply at hand; nil: the request was not signed
+
+	// What the client of a connection within TLS has shown.
+	within *tls.ConnectionState
+	shown  xfr.Shown
 
 	// The view last seen and its counters, so that the map is rarely asked.
 	seen *view.Selected

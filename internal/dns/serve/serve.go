@@ -16,7 +16,7 @@
 // It never opens a socket, never reads a file and never changes a zone. RFC
 // 1034, Section 4.3; RFC 6891 (BADVERS); RFC 5001 (NSID); RFC 7828
 // (keepalive); RFC 7873 and 9018 (cookies); RFC 8467 (padding); RFC 8906 (odd
-// queries); RFC 8914 (EDE); RFC 8945 (TSIG); RFC 9619.
+// queries); RFC 8914 (EDE); RFC 8945 (TSIG); RFC 9103 (transfers within TLS); RFC 9619.
 package serve
 
 import (
@@ -91,6 +91,7 @@ type Server struct {
 	workers lifecycle.Workers
 	queries sync.Pool    // *wire.Query, for slow answers
 	quiet   atomic.Int64 // no refused signature is logged before, in Unix seconds
+	wary    atomic.Int64 // no refused peer, likewise
 
 	mu    sync.Mutex // guards views
 	views map[string]*ViewCounters

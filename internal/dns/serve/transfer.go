@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"runtime/debug"
 
@@ -19,8 +20,23 @@ import (
 func isTransfer(q *wire.Query) bool { return q.Type == dns.TypeAXFR || q.Type == dns.TypeIXFR }
 
 // asker is who a peer would be that asks; key is what was proven, if anything.
-func asker(r *listen.Request, key name.Name) xfr.Asker {
-	return xfr.Asker{Key: key, From: r.Client.Addr(), TLS: r.Transport == listen.TLS}
+func (h *handler) asker(r *listen.Request, key name.Name) xfr.Asker {
+	a := xfr.Asker{Key: key, From: r.Client.Addr()}
+	if r.TLS == nil {
+		a.Loose = r.Transport == listen.TLS
+		return a
+	}
+	// RFC 9103, Sections 7.1 and 7.2. Questions are not so strict: RFC 7858 is
+	// older than both.
+	a.TLS = r.TLS.NegotiatedProtocol == "dot" && r.TLS.Version >= tls.VersionTLS13
+	a.Loose = !a.TLS
+	if h.within != r.TLS {
+		h.within, h.shown = r.TLS, xfr.Shown{Chain: r.TLS.PeerCertificates, Now: h.now}
+	}
+	if len(h.shown.Chain) > 0 {
+		a.Shown = &h.shown
+	}
+	return a
 }
 
 // grants reports whether the request is for a zone that its key lets it have.
@@ -28,7 +44,7 @@ func (h *handler) grants(r *listen.Request, q *wire.Query, key name.Name) bool {
 	if !isTransfer(q) {
 		return false
 	}
-	_, ok := h.config.Transfers.Grant(q.Name(), asker(r, key))
+	_, ok := h.config.Transfers.Grant(q.Name(), h.asker(r, key))
 	return ok
 }
 
@@ -39,8 +55,8 @@ func (h *handler) polled(r *listen.Request, q *wire.Query, table *view.Table, se
 	if q.Type != dns.TypeSOA || h.config.Transfers == nil {
 		return sel
 	}
-	who := asker(r, key)
-	who.TLS = true // the SOA is no secret: also a peer of TLS asks for it by UDP
+	who := h.asker(r, key)
+	who.Polls = true // the SOA is no secret: also a peer of TLS asks for it by UDP
 	g, ok := h.config.Transfers.Grant(q.Name(), who)
 	if !ok {
 		return sel
@@ -65,12 +81,14 @@ func (h *handler) transfer(r *listen.Request, q *wire.Query, dst []byte) []byte 
 	if h.signer != nil {
 		key = h.signer.Key
 	}
-	g, ok := out.Grant(q.Name(), asker(r, key))
+	who := h.asker(r, key)
+	g, ok := out.Grant(q.Name(), who)
 	udp := r.Transport == listen.UDP
 	switch {
 	case !ok || !udp && !framed(r.Transport):
 		if out != nil {
 			out.Counters.Refused.Inc()
+			h.doubt(q.Name(), r, who)
 		}
 		return h.fail(q, dst, 0, wire.Refused, 0)
 	case udp && q.Type == dns.TypeAXFR:
@@ -92,6 +110,22 @@ func (h *handler) transfer(r *listen.Request, q *wire.Query, dst []byte) []byte 
 		p.Reply(nil) // stopping
 	}
 	return nil
+}
+
+// doubt tells the operator, and only him, of a peer that is refused for how it
+// came: it hears what strangers hear.
+func (h *handler) doubt(zone name.Name, r *listen.Request, who xfr.Asker) {
+	d, peer := h.config.Transfers.Doubt(zone, who)
+	if d == xfr.None || d == xfr.Stranger {
+		return
+	}
+	h.config.Transfers.Counters.Insecure.Inc()
+	now, until := h.Server.now().Unix(), h.wary.Load()
+	if now < until || !h.wary.CompareAndSwap(until, now+logPause) {
+		return
+	}
+	h.config.Log.Warn("transfer refused", slog.String("reason", d.String()), slog.String("zone", zone.String()),
+		slog.String("peer", peer.Name), slog.String("client", r.Client.Addr().String()), slog.String("transport", r.Transport.String()))
 }
 
 // send makes a transfer and sends it; signer is nil where nothing is signed.

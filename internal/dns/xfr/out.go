@@ -36,7 +36,8 @@ type Counters struct {
 	Datagrams   metrics.Counter // answers by UDP
 	Messages    metrics.Counter // of transfers by TCP and TLS
 	Octets      metrics.Counter // of those messages
-	Refused     metrics.Counter // requests of nobody's peer; REFUSED
+	Refused     metrics.Counter // requests of nobody's peer, or of one that came otherwise than it must; REFUSED
+	Insecure    metrics.Counter // of these, requests of a peer, but not within TLS, or without its certificate
 	OverTotal   metrics.Counter // requests over the common bound; SERVFAIL
 	OverPeer    metrics.Counter // requests over the peer's own bound; SERVFAIL
 	Empty       metrics.Counter // requests for a zone without a good state; SERVFAIL
@@ -78,6 +79,9 @@ func (o *Out) rules() *Rules {
 
 // Grant returns what the asker may have of a zone; see Rules.Find.
 func (o *Out) Grant(zone name.Name, a Asker) (Grant, bool) { return o.rules().Find(zone, a) }
+
+// Doubt says why the asker may not; see Rules.Doubt.
+func (o *Out) Doubt(zone name.Name, a Asker) (Doubt, *Peer) { return o.rules().Doubt(zone, a) }
 
 // Open reports whether requests without a signature may find something.
 func (o *Out) Open() bool {

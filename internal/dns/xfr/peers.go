@@ -16,6 +16,7 @@ type Peer struct {
 	// ByAddress takes unsigned requests from From. Only for a peer without keys.
 	ByAddress bool
 	TLS       bool             // it transfers within TLS, or not at all (RFC 9103)
+	Holder    *Holder          // with TLS: it shows this certificate too, or gets nothing; with neither keys nor ByAddress it is known by that alone
 	Notify    []netip.AddrPort // where it hears of new versions, and is asked what it serves
 	Source    []netip.Addr     // our own addresses for that, one a family; none: the system's choice
 }
@@ -32,7 +33,7 @@ type Rules struct {
 	zones map[name.Name][]Rule
 	homes map[name.Name]string
 	all   []Rule
-	open  bool // some peer is known by its address alone
+	open  bool // some peer signs nothing: it is known by its address, or by its certificate
 }
 
 // NewRules returns the table of these rules. homes is the view that each key
@@ -42,16 +43,19 @@ func NewRules(rules []Rule, homes map[name.Name]string) *Rules {
 	r := &Rules{zones: map[name.Name][]Rule{}, homes: homes, all: rules}
 	for _, rule := range rules {
 		r.zones[rule.Zone] = append(r.zones[rule.Zone], rule)
-		r.open = r.open || slices.ContainsFunc(rule.Peers, func(p *Peer) bool { return p.unsigned() })
+		r.open = r.open || slices.ContainsFunc(rule.Peers, func(p *Peer) bool { return p.unsigned() || p.certified() })
 	}
 	return r
 }
 
 // Asker is who asks: a key that proved itself, "" for none, and an address.
 type Asker struct {
-	Key  name.Name
-	From netip.Addr
-	TLS  bool
+	Key   name.Name
+	From  netip.Addr
+	TLS   bool   // within TLS as RFC 9103 has it, Sections 7.1 and 7.2: ALPN "dot", TLS 1.3
+	Loose bool   // within TLS, but otherwise: no zone goes there
+	Shown *Shown // its certificates, within TLS
+	Polls bool   // it wants the SOA alone, which is no secret: by whatever way it comes
 }
 
 // Grant is what a peer may have: one zone in one view.
@@ -85,21 +89,80 @@ func (r *Rules) Find(zone name.Name, a Asker) (g Grant, ok bool) {
 	return g, ok
 }
 
-// is reports whether the asker is the peer. Who has signed is known by the key
-// and by nothing else: there is no way back to the address.
-func (p *Peer) is(a Asker) bool {
-	if p.TLS && !a.TLS {
-		return false
+// Doubt is what stands between an asker and a zone.
+type Doubt uint8
+
+// Doubts.
+const (
+	None        Doubt = iota
+	Stranger          // it is no peer of the zone
+	Plain             // a peer that must come within TLS did not
+	LooseTLS          // it came within TLS older than 1.3, or without ALPN "dot"
+	Certificate       // it did not show the certificate that it must, or the wrong one
+)
+
+// String is the reason word.
+func (d Doubt) String() string {
+	return [...]string{None: "", Stranger: "no-peer", Plain: "not-tls", LooseTLS: "tls-version-or-alpn", Certificate: "client-cert"}[d]
+}
+
+// Doubt says why the asker gets nothing of a zone: what is wrong with the first
+// peer it could be but for that.
+func (r *Rules) Doubt(zone name.Name, a Asker) (Doubt, *Peer) {
+	if r == nil {
+		return Stranger, nil
 	}
-	if a.Key == "" {
-		return p.unsigned() && p.at(a.From)
+	for _, rule := range r.zones[zone] {
+		for _, p := range rule.Peers {
+			if d := p.doubt(a); d != Stranger {
+				return d, p
+			}
+		}
 	}
-	return slices.Contains(p.Keys, a.Key) && (len(p.From) == 0 || p.at(a.From))
+	return Stranger, nil
+}
+
+// is reports whether the asker is the peer.
+func (p *Peer) is(a Asker) bool { return p.doubt(a) == None }
+
+// doubt says what speaks against the asker being the peer. Who has signed is
+// known by the key: there is no way back to address or certificate. What the
+// peer's entry asks for besides is asked of everybody who could be the peer, by
+// whatever way he comes.
+func (p *Peer) doubt(a Asker) Doubt {
+	switch {
+	case a.Key == "" && p.certified():
+		if a.Shown == nil || len(p.From) > 0 && !p.at(a.From) {
+			return Stranger
+		}
+	case a.Key == "":
+		if !p.unsigned() || !p.at(a.From) {
+			return Stranger
+		}
+	case !slices.Contains(p.Keys, a.Key) || len(p.From) > 0 && !p.at(a.From):
+		return Stranger
+	}
+	switch {
+	case a.Polls && !p.certified():
+		return None
+	case a.Loose && !a.Polls:
+		return LooseTLS
+	case p.TLS && !a.TLS && !a.Polls:
+		return Plain
+	case p.Holder != nil && a.Shown.by(p.Holder) != nil:
+		return Certificate
+	}
+	return None
 }
 
 // unsigned reports whether the peer is known by its address. Never by no
 // address at all: that would be everybody.
 func (p *Peer) unsigned() bool { return p.ByAddress && len(p.Keys) == 0 }
+
+// certified reports whether the peer is known by its certificate alone.
+func (p *Peer) certified() bool {
+	return p.TLS && p.Holder != nil && len(p.Keys) == 0 && !p.ByAddress
+}
 
 func (p *Peer) at(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
@@ -111,12 +174,12 @@ type Conflict struct {
 	Zone  name.Name
 	Views [2]string
 	Peers [2]string
-	Key   name.Name // that both have; "": both are known by their address
+	Key   name.Name // that both have; "": neither signs
 }
 
 // String says what is the matter.
 func (c Conflict) String() string {
-	by := "by address"
+	by := "by address or certificate"
 	if c.Key != "" {
 		by = "by key " + c.Key.String()
 	}
@@ -155,8 +218,13 @@ func alike(p, q *Peer, one, other string, homes map[name.Name]string) (name.Name
 	if !overlap(p, q) {
 		return "", false
 	}
-	if p.unsigned() && q.unsigned() {
+	switch {
+	case p.unsigned() && q.unsigned():
 		return "", true
+	case p.certified() && q.certified():
+		return "", p.Holder.alike(q.Holder)
+	case p.unsigned() && q.certified() || p.certified() && q.unsigned():
+		return "", true // who comes from there and shows the certificate could be both
 	}
 	for _, key := range p.Keys {
 		if home := homes[key]; slices.Contains(q.Keys, key) && (home == "" || home != one && home != other) {

@@ -105,7 +105,7 @@ func TestCheck(t *testing.T) {
 		{"a key of a third view", peer(nil, k), peer(nil, k), [2]name.Name{zone, zone}, [2]string{"external", "third"}, inner,
 			"zone example. in views external and third: nothing tells peer p apart by key k."},
 		{"one address", peer(here), peer(prefixes(t, "192.0.2.7/32")), [2]name.Name{zone, zone}, [2]string{"external", "internal"}, nil,
-			"zone example. in views external and internal: nothing tells peer p apart by address"},
+			"zone example. in views external and internal: nothing tells peer p apart by address or certificate"},
 		{"one view", peer(nil, k), peer(nil, k), [2]name.Name{zone, zone}, [2]string{"external", "external"}, nil, ""},
 		{"two zones", peer(nil, k), peer(nil, k), [2]name.Name{zone, other}, [2]string{"external", "internal"}, nil, ""},
 		{"two keys", peer(nil, k), peer(nil, l), [2]name.Name{zone, zone}, [2]string{"external", "internal"}, nil, ""},

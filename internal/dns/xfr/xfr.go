@@ -12,7 +12,7 @@
 //
 // It never changes a zone, and never takes one from others. RFC 1982 (serials),
 // RFC 1995 (IXFR), RFC 1996 (NOTIFY), RFC 5936 (AXFR), RFC 8945 (TSIG, by
-// package tsig), RFC 9103 (transfers within TLS, without client certificates).
+// package tsig), RFC 9103 (transfers within TLS, strict and mutual).
 package xfr
 
 import (
