@@ -1,10 +1,12 @@
 package resolver
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -172,6 +174,7 @@ func answered(t testing.TB, z *compiled.Zone, q asked) *dns.Msg {
 	if err := out.Unpack(wq.Finish(reply, flags, res.Rcode, res.Counts, nil)); err != nil {
 		t.Errorf("reply to %s: %v", q, err)
 	}
+	out.Extra = slices.DeleteFunc(out.Extra, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeOPT })
 	return out
 }
 
@@ -305,4 +308,13 @@ func TestDelegation(t *testing.T) {
 			}
 		})
 	}
+}
+
+type nameType = name.Name
+
+// ended returns a context that has ended.
+func ended(t testing.TB) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx, cancel
 }

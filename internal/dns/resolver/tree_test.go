@@ -22,13 +22,16 @@ func tree(t testing.TB, w *world) map[netip.Addr]netip.AddrPort {
 	out := make(map[netip.Addr]netip.AddrPort)
 	for addr, server := range w.servers {
 		out[netip.MustParseAddr(addr)] = listen(t, func(rw dns.ResponseWriter, q *dns.Msg) {
-			m := server(iterate.Question{Name: mustName(t, q.Question[0].Name), Type: q.Question[0].Qtype})
+			opt := q.IsEdns0()
+			m := server(iterate.Question{
+				Name: mustName(t, q.Question[0].Name), Type: q.Question[0].Qtype, DO: opt != nil && opt.Do(),
+			})
 			if m == nil {
 				return
 			}
 			m = m.Copy()
 			m.Id, m.Question, m.Compress = q.Id, q.Question, true
-			if opt := q.IsEdns0(); opt != nil {
+			if opt != nil {
 				m.SetEdns0(1232, false)
 				if _, udp := rw.RemoteAddr().(*net.UDPAddr); udp {
 					m.Truncate(int(opt.UDPSize()))
