@@ -30,7 +30,7 @@ type Inbound struct {
 	Zone       name.Name
 	View       string
 	Primaries  []*Primary // tried in turn
-	MaxRecords int        // of the zone, and of one transfer; 0: 5,000,000
+	MaxRecords int        // of one transfer; whoever takes it holds the zone against it too; 0: 5,000,000
 	MaxOctets  int64      // of one transfer, as it came; 0: 1 GiB
 }
 
@@ -42,8 +42,8 @@ type Held struct {
 
 // Incoming is what one transfer brought. It is sound in itself: of the zone,
 // of class IN, begun and ended by the same SOA, proven where there is a key.
-// Whether it fits what we have, Apply tells; whether it is fit to be served,
-// whoever takes it.
+// Whether it fits what we have, zone.Apply tells; whether it is fit to be
+// served, whoever takes it.
 type Incoming struct {
 	SOA *dns.SOA
 	// Full is the whole zone, its SOA first and once; nil where Deltas are given.
@@ -66,8 +66,8 @@ type RefresherConfig struct {
 	// nothing.
 	Have func(zone name.Name, view string) (Held, bool)
 	// Take takes a transfer. nil: it is durable and served. An error that is
-	// ErrUnfit means that the deltas do not fit what we have: the whole zone is
-	// asked for.
+	// zone.ErrMisfit means that the deltas do not fit what we have: the whole zone
+	// is asked for.
 	Take func(ctx context.Context, in Inbound, brought Incoming) error
 	// Fresh hears that a primary still has what we have, which is good until
 	// then; where it had expired it is served again.
