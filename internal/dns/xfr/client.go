@@ -144,12 +144,6 @@ func (c *client) connect(ctx context.Context, t target) (*stream, error) {
 	return s, nil
 }
 
-// alpn is what both sides of a transfer within TLS must agree on (RFC 9103,
-// Section 7.1).
-const alpn = "dot"
-
-var errALPN = errors.New(`the other side does not choose ALPN "dot"`)
-
 // secure speaks TLS over a connection, which it closes where that fails. RFC
 // 9103, Section 7.1: TLS 1.3 or later, for DNS.
 func secure(ctx context.Context, conn net.Conn, config *tls.Config) (net.Conn, error) {
@@ -158,7 +152,7 @@ func secure(ctx context.Context, conn net.Conn, config *tls.Config) (net.Conn, e
 	within := tls.Client(conn, config)
 	err := within.HandshakeContext(ctx)
 	if err == nil && within.ConnectionState().NegotiatedProtocol != alpn {
-		err = errALPN
+		err = ErrALPN
 	}
 	if err != nil {
 		_ = conn.Close()
