@@ -19,7 +19,7 @@ const lattice = `
 1 words:   dns/name dns/wire mail/address mail/message mail/envelope
 2 rules:   dns/zone dns/zonefile dns/zonelint dns/answer dns/view dns/gate
 2 rules:   dns/attest dns/tsig dns/resolver/iterate
-2 rules:   dns/dnssec dns/signer dns/catalog
+2 rules:   dns/dnssec dns/signer dns/catalog dns/update
 2 rules:   dns/resolver/validate dns/rollover
 2 rules:   mail/smtpline mail/sasl mail/spf mail/dkim mail/dmarc mail/verdict mail/seal mail/dsn
 3 keepers: store account certs dns/journal dns/authority dns/xfr
@@ -45,6 +45,7 @@ dns/catalog       -> dns/zone
 dns/dnssec        -> dns/zone
 dns/signer        -> dns/zone dns/dnssec
 dns/resolver/validate -> dns/zone dns/dnssec
+dns/update        -> dns/zone dns/zonefile
 dns/view          -> dns/zone dns/zonefile dns/zonelint dns/answer
 mail/verdict      -> mail/smtpline mail/spf mail/dkim mail/dmarc
 account           -> store

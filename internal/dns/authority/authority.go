@@ -27,6 +27,7 @@ import (
 	"postern/internal/atomicfile"
 	"postern/internal/dns/journal"
 	"postern/internal/dns/name"
+	"postern/internal/dns/update"
 	"postern/internal/dns/view"
 	"postern/internal/lifecycle"
 	"postern/internal/metrics"
@@ -58,6 +59,9 @@ type Config struct {
 	Sign    *SignPolicy
 	Signing map[string]*SignPolicy
 	Keys    Keyring
+
+	// Dynamic says who may update what, by zone and view.
+	Dynamic map[string]map[string][]update.Rule
 
 	// Changed hears of every (zone, view) that is served with another serial,
 	// once readers see it. It must not wait for anything. Default:
@@ -96,6 +100,10 @@ type Counters struct {
 	Unsaved   metrics.Counter // signatures made anew that could not be kept
 	Taken     metrics.Counter // transfers that were taken
 	Expired   metrics.Counter // secondary zones that expired
+
+	Updates        metrics.Counter // updates carried out, those that changed nothing among them
+	UpdatesRefused metrics.Counter // updates that were not
+	UpdatesBusy    metrics.Counter // updates for which there was no room, or no time
 }
 
 // Authority is the owner of all zones. It implements lifecycle.Part.
@@ -104,6 +112,7 @@ type Authority struct {
 
 	cfg     Config
 	ops     chan func()
+	updates chan *waiting
 	workers lifecycle.Workers
 	state   atomic.Pointer[published]
 	started atomic.Bool
@@ -130,7 +139,7 @@ func New(cfg Config) (*Authority, error) {
 	if cfg.StateDir == "" {
 		return nil, errors.New("authority: no state directory")
 	}
-	a := &Authority{cfg: cfg, ops: make(chan func()), clock: time.Now, build: buildID(), noteFrom: noteFrom, editFrom: editFrom}
+	a := &Authority{cfg: cfg, ops: make(chan func()), updates: make(chan *waiting, maxWaiting), clock: time.Now, build: buildID(), noteFrom: noteFrom, editFrom: editFrom}
 	a.held.zones = map[key]Held{}
 	a.owner = newOwner(a, p)
 	a.state.Store(&published{table: view.NewTable(nil)})

@@ -8,6 +8,7 @@ import (
 	"postern/internal/dns/journal"
 	"postern/internal/dns/name"
 	"postern/internal/dns/signer"
+	"postern/internal/dns/update"
 	"postern/internal/dns/view"
 	"postern/internal/dns/zone"
 	"postern/internal/dns/zonefile"
@@ -47,6 +48,10 @@ type candidate struct {
 	touched  []name.Name // by which it differs then from what is served
 	order    *order
 	who, why string // of the version it makes
+
+	laid      bool            // what updates changed was laid over it, see lay: this
+	dynamic   *update.Overlay
+	overruled []update.Kept
 }
 
 // build makes what is dirty anew and publishes.
@@ -145,6 +150,7 @@ func (o *owner) inherit(k key) {
 		return
 	}
 	delete(o.served, k)
+	delete(o.dynamics, k)
 	if err := o.store.Remove(k.zone.String(), k.view); err != nil {
 		o.log.Warn("zone journal", "err", err)
 	}
@@ -171,9 +177,11 @@ func (o *owner) assemble(c *candidate, base []zonefile.Record, hide, tree []name
 			Origin: c.zone, File: file, External: base, Internal: c.own, Hide: hide, HideTree: tree,
 			Inner: !o.plan.facesTheWorld(c.over), Notes: true,
 		})
-	} else if c.view == o.plan.external {
+	}
+	c.records = o.lay(c, c.records)
+	if !overlay && c.view == o.plan.external {
 		var yielded []zonefile.Problem
-		c.records, yielded = o.withDerived(c.zone, c.own)
+		c.records, yielded = o.withDerived(c.zone, c.records)
 		c.problems = append(c.problems, yielded...)
 	}
 	c.found = o.findings(c)

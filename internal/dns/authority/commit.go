@@ -138,16 +138,21 @@ func (o *owner) settleUnchanged(c *candidate, now time.Time) {
 	}
 	st.content, st.records, st.folded = c.content, c.records, false // equal, but these two share their records
 	c.out, c.signed, c.signedBy = st.out, st.signed, st.signedBy
+	moved := false
 	if s := c.source; s != nil {
 		overlaid := o.plan.view(c.view).Overlay != ""
-		if overlaid && !sameRecords(c.own, o.accepted(s)) {
-			snap := o.snapshot(c, now)
-			snap.New = false // it answers as before
-			if err := o.store.Save(snap); err != nil {
-				o.journalFailed(c, err)
-				return
-			}
+		moved = overlaid && !sameRecords(c.own, o.accepted(s))
+	}
+	if moved || o.relaid(c) {
+		snap := o.snapshot(c, now)
+		snap.New = false // it answers as before
+		if err := o.store.Save(snap); err != nil {
+			o.journalFailed(c, err)
+			return
 		}
+		o.keep(c)
+	}
+	if s := c.source; s != nil {
 		s.accepted, s.folded = c.own, false
 	}
 	o.finish(c, st)
@@ -191,12 +196,13 @@ func (o *owner) snapshot(c *candidate, now time.Time) journal.Snapshot {
 		snap.Feed, snap.New, snap.Who = c.fed, c.took, byTransfer
 		snap.Why = "from " + c.fed.From
 	}
-	if c.order != nil {
+	if c.order != nil && !c.order.update {
 		snap.Who, snap.Why = c.order.who, c.order.why
 	} else if st := o.served[c.key]; st != nil && st.who != "" && !snap.New {
 		snap.Who, snap.Why = st.who, st.why // the admin's part is as it was
 	}
 	c.who, c.why = snap.Who, snap.Why
+	snap.Dynamic, snap.Updated = c.dynamic, o.relaid(c)
 	if c.own != nil {
 		snap.File, snap.FileSerial = c.source.file, c.source.fileSOA
 		snap.Source = make([]dns.RR, 0, len(c.own))
@@ -248,6 +254,7 @@ func (o *owner) accept(c *candidate, now time.Time) {
 	if c.source != nil {
 		c.source.accepted, c.source.folded = c.own, false
 	}
+	o.keep(c)
 	o.finish(c, st)
 	o.a.Counters.Published.Inc()
 	if c.amended {
@@ -388,6 +395,8 @@ func (o *owner) status(st *served) Status {
 	if st.signed != nil {
 		s.Expires, s.Renews = st.signed.Expires(), st.signed.NextWake()
 	}
+	kept, _ := o.dynamic(st.key)
+	s.Dynamic = len(kept.Kept())
 	s.Reason, s.Problems = o.trouble(st)
 	if len(s.Problems) > 0 {
 		s.Problem = s.Problems[0].String()

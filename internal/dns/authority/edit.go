@@ -81,13 +81,25 @@ func meet(old, next []zonefile.Record) (x, y int, ok bool) {
 // amend makes c out of what is served, if the edit is small and plain. False
 // leaves c as it was.
 func (o *owner) amend(c *candidate) bool {
+	was := *c
+	if o.short(c) {
+		return true
+	}
+	*c = was
+	return false
+}
+
+func (o *owner) short(c *candidate) bool {
 	st := o.served[c.key]
 	if !o.amendable(c, st) {
 		return false
 	}
-	records, laid := c.own, []zonefile.Problem(nil)
+	records := o.lay(c, c.own)
+	laid := c.problems
 	if c.view == o.plan.external {
-		records, laid = o.withDerived(c.zone, c.own)
+		var yielded []zonefile.Problem
+		records, yielded = o.withDerived(c.zone, records)
+		laid = append(laid, yielded...)
 	}
 	all, ok := hunks(st.records, records)
 	if !ok {
@@ -108,18 +120,13 @@ func (o *owner) amend(c *candidate) bool {
 			return false
 		}
 	}
-	was := *c
 	c.records, c.content, c.amended = records, content, true
 	c.found = moved(st.found, st.records, records, all)
 	c.problems = slices.Concat(laid, c.found)
 	for n := range owners {
 		c.touched = append(c.touched, n)
 	}
-	if len(o.waits(c)) > 0 {
-		*c = was
-		return false
-	}
-	return true
+	return c.updates() || len(o.waits(c)) == 0
 }
 
 // amendable reports whether the short way may be tried: the zone is served as
@@ -127,12 +134,12 @@ func (o *owner) amend(c *candidate) bool {
 func (o *owner) amendable(c *candidate, st *served) bool {
 	_, pinned := o.pins[c.key]
 	switch {
-	case c.source == nil || c.order != nil || c.over != "" || c.beside != nil || st == nil || st.content == nil:
+	case c.source == nil || c.order != nil && !c.order.update || c.over != "" || c.beside != nil || st == nil || st.content == nil:
 		return false
 	case st.folded || st.byNote || len(st.records) < o.a.editFrom || st.reason != "" || len(st.held) > 0:
 		return false
 	}
-	return !o.starting && !o.plan.Strict && !o.plan.Manual && !pinned
+	return !o.starting && !o.plan.Strict && (c.updates() || !o.plan.Manual && !pinned)
 }
 
 // touched returns the owners of the records that differ; nil where they are too

@@ -223,6 +223,7 @@ func (o *owner) remove(zoneName string) ([]string, error) {
 		}
 		delete(o.served, k)
 		delete(o.sources, k)
+		delete(o.dynamics, k)
 		delete(pins, k)
 		views = append(views, k.view)
 		o.log.Info("zone is removed", "zone", n, "view", k.view)

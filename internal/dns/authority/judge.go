@@ -45,8 +45,8 @@ func (o *owner) judge() {
 		if c.source != nil {
 			c.own = c.source.accepted
 		}
-		if k.view == o.plan.external && !fed {
-			_, c.problems = o.withDerived(k.zone, c.own)
+		if laid := o.lay(c, c.own); k.view == o.plan.external && !fed {
+			_, c.problems = o.withDerived(k.zone, laid)
 		}
 		c.found = o.findings(c)
 		c.problems = append(c.problems, c.found...)

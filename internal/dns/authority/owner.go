@@ -26,11 +26,12 @@ type owner struct {
 	log   *slog.Logger
 	watch *watch
 
-	sources map[key]*source
-	served  map[key]*served
-	derived []journal.Derived
-	pins    map[key]journal.Pin
-	dirty   map[key]bool // must be built again
+	sources  map[key]*source
+	served   map[key]*served
+	derived  []journal.Derived
+	pins     map[key]journal.Pin
+	dynamics map[key]*dynamic // what updates changed, as far as it was asked for
+	dirty    map[key]bool     // must be built again
 
 	restarting bool // this is the first scan of Start
 	starting   bool
@@ -95,7 +96,7 @@ func newOwner(a *Authority, p *plan) *owner {
 	return &owner{
 		a: a, plan: p, log: a.cfg.Log, starting: true,
 		sources: map[key]*source{}, served: map[key]*served{}, dirty: map[key]bool{},
-		pins:     map[key]journal.Pin{},
+		pins: map[key]journal.Pin{}, dynamics: map[key]*dynamic{},
 		dirFault: map[string]string{}, faults: map[string][]Fault{},
 	}
 }
@@ -200,6 +201,8 @@ func (o *owner) run(ctx context.Context, w *watch) {
 			return
 		case f := <-o.a.ops:
 			f()
+		case w := <-o.a.updates:
+			o.update(w)
 		case <-poll:
 			o.scan(false)
 			w.follow(o.directories())

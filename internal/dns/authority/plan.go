@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"postern/internal/dns/name"
+	"postern/internal/dns/update"
 	"postern/internal/dns/view"
 )
 
@@ -19,6 +20,7 @@ type plan struct {
 	fileZone map[string]name.Name // file name -> zone, from Config.Files
 	zoneFile map[name.Name]string
 	signing  map[name.Name]*SignPolicy
+	dynamic  map[key][]update.Rule
 }
 
 type viewPlan struct {
@@ -66,6 +68,9 @@ func newPlan(cfg Config) (*plan, error) {
 		return nil, err
 	}
 	if err := p.takeSigning(); err != nil {
+		return nil, err
+	}
+	if err := p.takeDynamic(); err != nil {
 		return nil, err
 	}
 	if !cfg.Serial.valid() {
@@ -117,6 +122,26 @@ func (p *plan) takeSigning() error {
 	}
 	if p.Keys == nil {
 		p.Keys = noKeys{} // what was signed once may be there still
+	}
+	return nil
+}
+
+func (p *plan) takeDynamic() error {
+	p.dynamic = map[key][]update.Rule{}
+	for zone, views := range p.Dynamic {
+		n, err := name.Parse(zone)
+		if err != nil {
+			return fmt.Errorf("zone %q: %w", zone, err)
+		}
+		for view, rules := range views {
+			if p.view(view) == nil {
+				return fmt.Errorf("zone %q: updates in view %q, which does not exist", zone, view)
+			}
+			if p.fed(key{n, view}) && len(rules) > 0 {
+				return fmt.Errorf("zone %q: updates in view %q, where transfers feed it", zone, view)
+			}
+			p.dynamic[key{n, view}] = rules
+		}
 	}
 	return nil
 }

@@ -165,8 +165,9 @@ func (o *owner) unfold(k key) {
 			own = o.keptSource(s)
 		} else if st != nil && st.folded {
 			st.folded = false
-			if st.records = own; k.view == o.plan.external {
-				st.records, _ = o.withDerived(k.zone, own)
+			kept, _ := o.dynamic(k)
+			if st.records, _, _ = kept.Lay(own); k.view == o.plan.external {
+				st.records, _ = o.withDerived(k.zone, st.records)
 			}
 		}
 		if s.accepted = own; s.records == nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"postern/internal/dns/name"
+	"postern/internal/dns/update"
 	"postern/internal/dns/zonefile"
 )
 
@@ -19,6 +20,9 @@ const byTransfer = "transfer"
 type order struct {
 	own      []zonefile.Record // instead of the file's; nil: the file's
 	who, why string
+
+	update  bool // nobody ordered it: it is updates, that leave this
+	dynamic *update.Overlay
 }
 
 // round is one pass over views and zones that makes candidates. With orders it
@@ -68,7 +72,7 @@ func (r *round) visit(v *viewPlan, k key, base map[name.Name]bool) {
 	}
 	hide, tree := v.hides(k.zone, base)
 	overlay := base[k.zone] && !v.full[k.zone]
-	if overlay && o.source(k) == nil && len(hide)+len(tree) == 0 {
+	if overlay && o.source(k) == nil && len(hide)+len(tree) == 0 && !o.updatable(k) {
 		if r.orders == nil {
 			o.inherit(k)
 		}
@@ -161,6 +165,9 @@ func (r *round) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Na
 	if order != nil && order.own != nil {
 		c.own = order.own
 	}
+	if st := o.served[k]; c.updates() && st != nil {
+		c.fallback = st.reason != "" || len(st.held) > 0 // what is refused or waits is none of theirs
+	}
 	if o.amend(c) {
 		return c
 	}
@@ -210,6 +217,10 @@ func (r *round) gather(v *viewPlan, k key, overlay bool) (c *candidate, base []z
 	c = &candidate{key: k, source: s, order: r.orders[k]}
 	wanting := func(file, reason, message, hint string) {
 		r.refuse(k, reason, []zonefile.Problem{{File: file, Severity: zonefile.ERR, Code: reason, Message: message, Hint: hint}})
+	}
+	if _, err := o.dynamic(k); err != nil {
+		wanting(o.fileOf(k), ReasonDynamic, err.Error(), fmt.Sprintf("put the file back, or give up what updates changed: postern zone remove %s --dynamic", k.zone))
+		return nil, nil
 	}
 	if overlay {
 		var good bool

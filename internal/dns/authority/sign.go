@@ -202,7 +202,7 @@ func (o *owner) sign(c *candidate, now time.Time) error {
 // policyFor returns how a candidate is to be signed; nil: it is not.
 func (o *owner) policyFor(c *candidate) *SignPolicy {
 	p := o.plan.policyOf(c.zone)
-	if p == nil && c.order == nil && (c.fallback || c.source == nil) {
+	if p == nil && (c.order == nil && (c.fallback || c.source == nil) || c.updates()) {
 		if st := o.served[c.key]; st != nil {
 			p = st.signedBy // nobody has said yet that it is meant to lose its signatures
 		}

@@ -47,6 +47,7 @@ type Status struct {
 	Policy       string    // by which Postern signed it; "" if it did not
 	Expires      time.Time // when its first signature does; zero where nothing is signed by us
 	Renews       time.Time // when signatures are made anew; zero with Expires
+	Dynamic      int       // RRsets that updates made others than the file has
 }
 
 // Report is what a Scan or Reload found, by zone and view.

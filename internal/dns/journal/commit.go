@@ -6,19 +6,32 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"postern/internal/atomicfile"
 )
 
-// Several snapshots are made durable together: each is written beside the one
-// it replaces, as STEM.next, and then a file named commit lists them. That
-// file's rename is the commit point; what follows only puts the files in
-// place, and is done again by the next Load where a crash came in between.
+// Several files are made durable together, snapshots and what updates changed:
+// each is written beside the one it replaces, as STEM.next, and then a file
+// named commit lists them. That file's rename is the commit point; what follows
+// only puts the files in place, and is done again by the next Load where a
+// crash came in between.
 const (
 	nextExt    = ".next"
 	commitFile = "commit"
+	// ofUpdates stands before a stem in that list: not the snapshot is meant but
+	// the file of dynamic.go. No stem begins so.
+	ofUpdates = "+"
 )
+
+// placesOf returns where a file that the list names is, and where it belongs.
+func (s *Store) placesOf(listed string) (next, place string) {
+	if key, ok := strings.CutPrefix(listed, ofUpdates); ok {
+		return s.path(key, dynamicExt+nextExt), s.path(key, dynamicExt)
+	}
+	return s.path(listed, nextExt), s.path(listed, snapshotExt)
+}
 
 // Save writes snapshots and returns when all are durable: the commit point. On
 // an error none is. The version before a new one goes into the history. What
@@ -27,21 +40,26 @@ func (s *Store) Save(snaps ...Snapshot) error {
 	if err := s.finishRedo(); err != nil {
 		return err
 	}
-	stems := make([]string, len(snaps))
+	var stems []string // of the commit's list
 	ext := snapshotExt
-	if len(snaps) > 1 {
+	if len(snaps) > 1 || slices.ContainsFunc(snaps, func(snap Snapshot) bool { return snap.Updated }) {
 		ext = nextExt
 	}
 	saved := make([]saving, len(snaps))
 	for i, snap := range snaps {
-		stems[i] = stem(snap.Zone, snap.View)
+		key := stem(snap.Zone, snap.View)
+		stems = append(stems, key)
 		var err error
-		if saved[i], err = s.saveAs(stems[i], ext, snap); err != nil {
+		if saved[i], err = s.saveAs(key, ext, snap); err == nil && snap.Updated {
+			stems = append(stems, ofUpdates+key)
+			err = s.saveDynamic(key, snap)
+		}
+		if err != nil {
 			s.dropNext(stems)
 			return err
 		}
 	}
-	if len(snaps) > 1 {
+	if ext == nextExt {
 		if err := s.saveJSON(commitFile, stems); err != nil {
 			return errors.Join(err, s.undoCommit(stems))
 		}
@@ -50,7 +68,8 @@ func (s *Store) Save(snaps ...Snapshot) error {
 			s.Warn(fmt.Errorf("zone journal: put committed snapshots in place: %w", err))
 		}
 	}
-	for i, key := range stems {
+	for i, snap := range snaps {
+		key := stem(snap.Zone, snap.View)
 		s.newest[key] = saved[i].Version
 		s.rebase(key, saved[i])
 		s.prune(key, saved[i].edit)
@@ -96,10 +115,9 @@ func (s *Store) undoCommit(stems []string) error {
 }
 
 func (s *Store) dropNext(stems []string) {
-	for _, key := range stems {
-		if key != "" {
-			_ = os.Remove(s.path(key, nextExt)) // without the commit file it means nothing
-		}
+	for _, listed := range stems {
+		next, _ := s.placesOf(listed)
+		_ = os.Remove(next) // without the commit file it means nothing
 	}
 }
 
@@ -108,8 +126,8 @@ func (s *Store) finishRedo() error {
 	if len(s.redo) == 0 {
 		return nil
 	}
-	for _, key := range s.redo {
-		err := os.Rename(s.path(key, nextExt), s.path(key, snapshotExt))
+	for _, listed := range s.redo {
+		err := os.Rename(s.placesOf(listed))
 		if err != nil && !errors.Is(err, os.ErrNotExist) { // it was moved before
 			return err
 		}

@@ -22,6 +22,7 @@ import (
 	"github.com/miekg/dns"
 
 	"postern/internal/atomicfile"
+	"postern/internal/dns/update"
 	"postern/internal/dns/zone"
 )
 
@@ -39,6 +40,11 @@ type Snapshot struct {
 	Derived []dns.RR   // the records in Content that Postern made itself, signing aside
 	Signed  string     // how Postern signed Content, in its caller's words; "" if it did not
 	Feed    *Feed      // how it came, where others hold the zone; nil: from a file
+
+	// What updates changed in Content, which Save writes where Updated says that
+	// it is not what was saved last. Load does not read it: see Dynamic.
+	Dynamic *update.Overlay
+	Updated bool
 
 	Version   int    // counts from 1 by (zone, view); Save gives it
 	Who, Why  string // who had it published
@@ -282,6 +288,9 @@ func (s *Store) Remove(zone, view string) error {
 	}
 	if err := os.Remove(s.path(key, noteExt)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove note: %w", err)
+	}
+	if err := s.removeDynamic(key); err != nil {
+		return err
 	}
 	err := os.Remove(s.path(key, snapshotExt))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
