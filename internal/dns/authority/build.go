@@ -49,7 +49,7 @@ type candidate struct {
 	order    *order
 	who, why string // of the version it makes
 
-	laid      bool            // what updates changed was laid over it, see lay: this
+	laid      bool // what updates changed was laid over it, see lay: this
 	dynamic   *update.Overlay
 	overruled []update.Kept
 }

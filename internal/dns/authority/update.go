@@ -266,7 +266,7 @@ func (o *owner) commitUpdates(k key, next *update.Overlay) error {
 	if len(r.refused) > 0 {
 		d := &Declined{Reason: r.refused[0].Reason, Detail: "it makes no zone", Problems: r.refused[0].Problems}
 		for _, p := range d.Problems {
-			if p.Blocks() {
+			if p.Severity == zonefile.ERR {
 				d.Detail = p.String()
 			}
 		}
