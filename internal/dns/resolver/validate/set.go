@@ -20,7 +20,8 @@ type Set struct {
 
 // Collect sorts the records of a section into sets. What is not of class IN,
 // or malformed, is left out; a set that lacked a record of that kind will not
-// validate. Signatures without a set are dropped.
+// validate. A record that is there twice counts once (RFC 2181, Section 5).
+// Signatures without a set are dropped.
 func Collect(section []dns.RR) []Set {
 	type key struct {
 		owner name.Name
@@ -28,6 +29,7 @@ func Collect(section []dns.RR) []Set {
 	}
 	var sets []Set
 	index := map[key]int{}
+	seen := map[string]bool{}
 	at := func(owner name.Name, rtype uint16) *Set {
 		i, ok := index[key{owner, rtype}]
 		if !ok {
@@ -45,6 +47,13 @@ func Collect(section []dns.RR) []Set {
 		if err != nil {
 			continue
 		}
+		ttl := clean.Header().Ttl
+		clean.Header().Ttl = 0
+		text := clean.String()
+		if seen[text] {
+			continue
+		}
+		seen[text], clean.Header().Ttl = true, ttl
 		if sig, ok := clean.(*dns.RRSIG); ok {
 			s := at(owner, sig.TypeCovered)
 			s.Sigs = append(s.Sigs, sig)
@@ -52,7 +61,7 @@ func Collect(section []dns.RR) []Set {
 		}
 		s := at(owner, clean.Header().Rrtype)
 		s.RRs = append(s.RRs, clean)
-		s.TTL = min(s.TTL, clean.Header().Ttl)
+		s.TTL = min(s.TTL, ttl)
 	}
 	return slices.DeleteFunc(sets, func(s Set) bool { return len(s.RRs) == 0 })
 }
