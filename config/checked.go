@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"net/netip"
 	"time"
 
@@ -128,15 +129,17 @@ type Policy struct {
 }
 
 // Peer is [peer.NAME], another name server. It has keys or is ByAddress, never
-// both and never neither.
+// both, and neither only with Cert.
 type Peer struct {
 	Name      string
 	Notify    []netip.AddrPort
-	From      []netip.Prefix // where it transfers from; empty, with keys only: anywhere
-	Keys      []string       // of Checked.Keys; the first signs, all verify
-	ByAddress bool           // insecure_by_address
-	Transport string         // "tcp"
-	Source    []netip.Addr   // empty: DNS.Source
+	From      []netip.Prefix      // where it transfers from; empty, with keys only: anywhere
+	Keys      []string            // of Checked.Keys; the first signs, all verify
+	ByAddress bool                // insecure_by_address
+	Transport string              // "tcp"; "tls": never otherwise
+	Cert      []*x509.Certificate // with "tls": it shows one of these, or one that one of these has issued; empty: it shows none
+	CertName  string              // a name in it; "": any
+	Source    []netip.Addr        // empty: DNS.Source
 }
 
 // Resolver is [resolver].

@@ -27,6 +27,7 @@ func (b *builder) peers() {
 			Name: name, Notify: b.notified(t), From: b.clients(t, "transfer_from"), Keys: b.peerKeys(t),
 			ByAddress: t.flag("insecure_by_address"), Transport: t.text("transport"), Source: t.addresses("source"),
 		}
+		b.within(t, &p)
 		b.checkPeer(t, p)
 		b.checked.Peers = append(b.checked.Peers, p)
 	}
@@ -96,9 +97,9 @@ func (b *builder) knownKey(n *node, name string) bool {
 // keys or addresses have problems already, nothing more is said of them.
 func (b *builder) checkPeer(t table, p Peer) {
 	keyed := t.n.field("keys") != nil && (len(p.Keys) > 0 || t.nobody("keys", 0) == nil)
-	from := t.n.field("transfer_from")
+	from, shows := t.n.field("transfer_from"), t.n.field("client_cert") != nil
 	switch {
-	case !keyed && !p.ByAddress:
+	case !keyed && !p.ByAddress && !shows:
 		b.file.errorAt(t.where("keys"), fmt.Sprintf("the peer %q has no keys", p.Name), `add keys = ["NAME."], or insecure_by_address = true with transfer_from`)
 	case keyed && p.ByAddress:
 		b.file.errorAt(t.where("insecure_by_address"), fmt.Sprintf("insecure_by_address is of no use: the peer %q has keys", p.Name), "leave it out: only what is signed is served")
@@ -110,7 +111,7 @@ func (b *builder) checkPeer(t table, p Peer) {
 	if n := t.nobody("transfer_from", len(p.From)); n != nil {
 		// An empty From means any address, so it must not get that far.
 		hint := "leave it out for any address"
-		if !keyed {
+		if !keyed && !shows {
 			hint = `name its addresses`
 		}
 		b.file.errorAt(n.at, fmt.Sprintf("transfer_from of the peer %q is nobody", p.Name), hint)
@@ -167,12 +168,18 @@ func (b *builder) peerNames() []string {
 	return names
 }
 
-// unusedPeers warns of peers that no zone has.
+// unusedPeers warns of peers that no zone has, and refuses those that have no
+// way to us.
 func (b *builder) unusedPeers() {
 	s := b.root.sub("peer")
 	for _, name := range s.names() {
-		if b.peer(name) != nil && !b.used[name] {
+		p := b.peer(name)
+		switch {
+		case p == nil:
+		case !b.used[name]:
 			b.file.warnAt(s.sub(name).at, fmt.Sprintf("the peer %q is a secondary of no zone", name), "name it in secondaries")
+		case p.Transport == "tls" && !b.listensWithin():
+			b.file.errorAt(s.sub(name).where("transport"), fmt.Sprintf("the peer %q is to come within TLS, but there is no listener for that", name), `add [[listen]] with serve = "dns" and transport = ["tls"], on port 853`)
 		}
 	}
 }

@@ -107,7 +107,9 @@ func zonesSchema() []section {
 			{name: "transfer_from", kind: kindClient(), list: true, eg: []string{"198.51.100.0/28"}, doc: "where it transfers from; without keys needed, else anywhere unless given"},
 			{name: "keys", kind: kindDomain(), list: true, eg: []string{"partner-2026."}, doc: "TSIG keys: the first signs, all verify; it is served only what is signed"},
 			{name: "insecure_by_address", kind: kindFlag(), def: false, doc: "no keys: whoever has, or forges, its address gets the zones"},
-			{name: "transport", kind: kindWord(), def: "tcp", words: []string{"tcp"}, later: []string{"tls"}, doc: "of transfers"},
+			{name: "transport", kind: kindWord(), def: "tcp", words: []string{"tcp", "tls"}, doc: "of transfers; tls: within TLS 1.3 and never otherwise, on a dns listener with transport tls"},
+			{name: "client_cert", kind: kindFilePath(), eg: "file:isp1.pem", doc: "with tls: it gets nothing unless it shows the certificate in this PEM file, or one of the authority there; it then needs no keys"},
+			{name: "client_name", kind: kindHostname(), eg: "ns1.isp1.test", doc: "a name that must stand in the certificate that it shows"},
 			{name: "source", kind: kindAddress(), list: true, def: []string{}, doc: "own addresses for this peer, in place of those of [dns]"},
 		}},
 		{path: "key.*", mute: true, eg: "partner-2026.", doc: "TSIG keys, shared with those who sign their requests. The name is part of it: both sides write the same.", keys: []key{

@@ -178,7 +178,11 @@ func (b *builder) checkListings(zone string, lists []listing) {
 			b.sees(p)
 		}
 		for _, o := range all[:i] {
-			if o.view != p.view && (p.own || o.own || zone == "") {
+			switch {
+			case !p.own && !o.own && zone != "":
+			case o.view == p.view:
+				b.stricter(zone, p, o)
+			default:
 				b.tellApart(zone, o, p)
 			}
 		}
@@ -205,10 +209,7 @@ func (b *builder) tellApart(zone string, o, p placed) {
 	if zone != "" {
 		of = "the zone " + zone
 	}
-	overlap := len(o.From) == 0 || len(p.From) == 0 || slices.ContainsFunc(o.From, func(f netip.Prefix) bool {
-		return slices.ContainsFunc(p.From, f.Overlaps)
-	})
-	if !overlap {
+	if !overlap(o.Peer, p.Peer) {
 		return
 	}
 	who := fmt.Sprintf("the peer %q", p.Name)
@@ -222,9 +223,19 @@ func (b *builder) tellApart(zone string, o, p placed) {
 			return
 		}
 	}
+	if o.certified() && (p.ByAddress || p.certified() && sameCert(o.Peer, p.Peer)) || o.ByAddress && p.certified() {
+		b.file.errorAt(p.at, fmt.Sprintf("%s could mean %s in the view %q or %q: one certificate could be shown for both", who, of, o.view, p.view), "a key for each view tells them apart")
+	}
 	if o.ByAddress && p.ByAddress {
 		b.file.errorAt(p.at, fmt.Sprintf("%s could mean %s in the view %q or %q: the addresses are the same", who, of, o.view, p.view), "a key for each view tells them apart")
 	}
+}
+
+// overlap reports whether two peers could come from one address.
+func overlap(o, p *Peer) bool {
+	return len(o.From) == 0 || len(p.From) == 0 || slices.ContainsFunc(o.From, func(f netip.Prefix) bool {
+		return slices.ContainsFunc(p.From, f.Overlaps)
+	})
 }
 
 // Secondaries returns the peers that a zone, by its canonical name, has in a

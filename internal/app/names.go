@@ -1,9 +1,11 @@
 package app
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -218,6 +220,15 @@ var nameTransports = map[string]listen.Transport{
 func (a *App) nameListeners(cfg *config.Checked) []listen.Spec {
 	var specs []listen.Spec
 	shown := a.certs.Server(leastTLS(cfg), true)
+	asking := shown
+	if slices.ContainsFunc(cfg.Peers, func(p config.Peer) bool { return len(p.Cert) > 0 }) {
+		// By TLS everybody is asked, since nobody has said yet who he is; who shows
+		// nothing, or anything, is answered all the same (RFC 9103, Section 9.3.3).
+		// What it is worth is seen when he asks for a zone. Not by HTTPS: browsers
+		// would ask their users.
+		asking = shown.Clone()
+		asking.ClientAuth = tls.RequestClientCert
+	}
 	for _, l := range cfg.Listen {
 		if l.Serve != config.ServeDNS {
 			continue
@@ -229,7 +240,11 @@ func (a *App) nameListeners(cfg *config.Checked) []listen.Spec {
 					continue // config has no other
 				}
 				door := a.serve.Handler(serve.Listener{Views: l.Views, Clients: l.Clients})
-				specs = append(specs, listen.Spec{Addr: addr, Transport: transport, Handler: door, TLS: shown})
+				spec := listen.Spec{Addr: addr, Transport: transport, Handler: door, TLS: shown}
+				if transport == listen.TLS {
+					spec.TLS = asking
+				}
+				specs = append(specs, spec)
 			}
 		}
 	}

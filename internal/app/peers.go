@@ -27,12 +27,17 @@ type place struct {
 func peeringOf(cfg *config.Checked) (*peering, error) {
 	p := &peering{own: map[place][]*xfr.Peer{}, rest: map[string][]*xfr.Peer{}}
 	made := map[[2]string]*xfr.Peer{} // by name and view
-	for _, v := range cfg.Views {
-		for _, from := range cfg.Peers {
+	for _, from := range cfg.Peers {
+		holder, err := holderOf(from)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range cfg.Views {
 			peer, err := peerIn(cfg, from, v.Name)
 			if err != nil {
 				return nil, err
 			}
+			peer.Holder = holder
 			made[[2]string{from.Name, v.Name}] = peer
 		}
 	}
@@ -66,7 +71,7 @@ func peeringOf(cfg *config.Checked) (*peering, error) {
 func peerIn(cfg *config.Checked, from config.Peer, view string) (*xfr.Peer, error) {
 	p := &xfr.Peer{
 		Name: from.Name, From: from.From, ByAddress: from.ByAddress, Notify: from.Notify,
-		Source: onePerFamily(from.Source, cfg.DNS.Source),
+		Source: onePerFamily(from.Source, cfg.DNS.Source), TLS: from.Transport == "tls",
 	}
 	var named []name.Name
 	for _, k := range from.Keys {
@@ -83,6 +88,18 @@ func peerIn(cfg *config.Checked, from config.Peer, view string) (*xfr.Peer, erro
 	}
 	p.Keys = append(named, p.Keys...)
 	return p, nil
+}
+
+// holderOf is by which certificate we know a peer; nil: by none.
+func holderOf(from config.Peer) (*xfr.Holder, error) {
+	if len(from.Cert) == 0 {
+		return nil, nil
+	}
+	h, err := xfr.NewHolder(from.Cert, from.CertName)
+	if err != nil {
+		return nil, fmt.Errorf("peer %s: %w", from.Name, err)
+	}
+	return h, nil
 }
 
 // homeOf is the view that names the key as its own.

@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"postern/config"
+	"postern/internal/dns/xfr"
 )
 
 // standing is what a reload can change and an operator wants to know of: each
@@ -44,7 +46,10 @@ func standingPeers(all map[string]string, cfg *config.Checked) {
 		if len(p.From) > 0 {
 			from = fmt.Sprint(p.From)
 		}
-		all["peer "+p.Name] = fmt.Sprintf("notify %v, keys %v, transfers from %s, source %v", p.Notify, p.Keys, from, p.Source)
+		all["peer "+p.Name] = fmt.Sprintf("notify %v, keys %v, transfers by %s from %s, source %v", p.Notify, p.Keys, p.Transport, from, p.Source)
+		for _, c := range p.Cert {
+			all["peer "+p.Name] += fmt.Sprintf(", certificate %s until %s %q", xfr.PinOf(c), c.NotAfter.Format(time.DateOnly), p.CertName)
+		}
 	}
 	for _, v := range cfg.ZoneDefault.Views {
 		all["secondaries of all zones in view "+v.View] = fmt.Sprint(v.Secondaries)

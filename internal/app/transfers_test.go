@@ -50,13 +50,17 @@ func buildPeers(t *testing.T) *house {
 // it, and what went wrong.
 func (h *house) transfer(zone, key, secret string) string {
 	h.t.Helper()
+	return h.transferBy(new(dns.Transfer), listen.TCP, zone, key, secret)
+}
+
+func (h *house) transferBy(tr *dns.Transfer, over listen.Transport, zone, key, secret string) string {
+	h.t.Helper()
 	m := new(dns.Msg).SetAxfr(zone)
-	tr := &dns.Transfer{}
 	if key != "" {
 		tr.TsigSecret = map[string]string{key: base64.StdEncoding.EncodeToString([]byte(secret))}
 		m.SetTsig(key, dns.HmacSHA256, 300, time.Now().Unix())
 	}
-	envelopes, err := tr.In(m, h.at(listen.TCP).String())
+	envelopes, err := tr.In(m, h.at(over).String())
 	if err != nil {
 		return err.Error()
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,6 +19,9 @@ const alpn = "dot"
 // Pin is the SHA-256 of a certificate's SubjectPublicKeyInfo (RFC 7858, Section
 // 4.2).
 type Pin [sha256.Size]byte
+
+// String is the pin as it is written, in base64.
+func (p Pin) String() string { return base64.StdEncoding.EncodeToString(p[:]) }
 
 // PinOf returns the pin of a certificate.
 func PinOf(c *x509.Certificate) Pin { return sha256.Sum256(c.RawSubjectPublicKeyInfo) }
