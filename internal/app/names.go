@@ -57,6 +57,7 @@ func (a *App) buildNames(cfg *config.Checked) error {
 	a.out = xfr.New(xfr.Config{Source: a.authority, Rules: a.transfers.rules, Log: a.log})
 	a.notifier = xfr.NewNotifier(xfr.NotifierConfig{
 		Source: a.authority, Rules: a.transfers.rules, Keys: a.keys.Load, Now: a.now, Log: a.log,
+		Ahead: a.authority.GoAbove,
 	})
 	limits := listen.Limits{Exempt: a.isExempt, Idle: listen.DefaultIdle}
 	serving := serve.Config{

@@ -159,6 +159,23 @@ func TestSecondariesAreToldAndAsked(t *testing.T) {
 	}
 }
 
+// TestFirstLoadStartsAboveTheSecondaries: a zone that is new here and known to a
+// secondary from before goes above what that has.
+func TestFirstLoadStartsAboveTheSecondaries(t *testing.T) {
+	t.Parallel()
+	one := newSecondary(t)
+	one.serial.Store(2026010107)
+	h := buildWith(t, toldAt(one.addr), map[string]string{
+		"in.key": keyFile(newSecret), "out.key": keyFile(oldSecret), "inner/city.example.zone": "www 300 A 10.0.0.1\n",
+	})
+	one.told("city.example. 1")
+	one.told("city.example. 2026010108")
+	one.serial.Store(2026010108)
+	h.stands(one.addr, manage.SecondaryOK, 2026010108)
+	h.write("zones/city.example.zone", strings.Replace(houseZone, "192.0.2.2", "192.0.2.3", 1))
+	h.reload("zone city.example. view external: serial 2026010109")
+}
+
 // TestSecondaryThatRefuses is unreachable, and status says why.
 func TestSecondaryThatRefuses(t *testing.T) {
 	t.Parallel()

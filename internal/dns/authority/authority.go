@@ -97,6 +97,7 @@ type Counters struct {
 	Refused   metrics.Counter // candidates that were not published
 	Held      metrics.Counter // candidates that wait for Apply
 	Journal   metrics.Counter // writes to the journal that failed
+	Raised    metrics.Counter // serials that went above those of secondaries
 	Unsaved   metrics.Counter // signatures made anew that could not be kept
 	Taken     metrics.Counter // transfers that were taken
 	Expired   metrics.Counter // secondary zones that expired
@@ -116,6 +117,7 @@ type Authority struct {
 	workers lifecycle.Workers
 	state   atomic.Pointer[published]
 	started atomic.Bool
+	raises  raises
 	owner   *owner
 	clock   func() time.Time // for settling: never the test clock
 	held    held
@@ -141,6 +143,7 @@ func New(cfg Config) (*Authority, error) {
 	}
 	a := &Authority{cfg: cfg, ops: make(chan func()), updates: make(chan *waiting, maxWaiting), clock: time.Now, build: buildID(), noteFrom: noteFrom, editFrom: editFrom}
 	a.held.zones = map[key]Held{}
+	a.raises.wake = make(chan struct{}, 1)
 	a.owner = newOwner(a, p)
 	a.state.Store(&published{table: view.NewTable(nil)})
 	return a, nil

@@ -42,12 +42,13 @@ type candidate struct {
 	fed  *journal.Feed // how content came by a transfer; nil: it did not
 	took bool          // just now
 
-	changed  bool        // other content than is served, or a serial that moved ahead
-	fallback bool        // made of the records accepted before: it clears no refusal
-	amended  bool        // made the short way, see amend
-	touched  []name.Name // by which it differs then from what is served
-	order    *order
-	who, why string // of the version it makes
+	changed   bool        // other content than is served, or a serial that moved ahead
+	fallback  bool        // made of the records accepted before: it clears no refusal
+	firstborn bool        // the zone never had a serial here
+	amended   bool        // made the short way, see amend
+	touched   []name.Name // by which it differs then from what is served
+	order     *order
+	who, why  string // of the version it makes
 
 	laid      bool // what updates changed was laid over it, see lay: this
 	dynamic   *update.Overlay

@@ -96,12 +96,13 @@ func (o *owner) changes(c *candidate, now time.Time) bool {
 	}
 	file := c.content.Serial()
 	if o.same(c) && !o.refed(c) {
-		if old := o.standing(c.key); !o.plan.Serial.bump(file, old.Serial()) && !o.stale(c.key, now) && !(c.order != nil && o.unsigns(c)) {
+		if old := o.standing(c.key); !o.plan.Serial.bump(file, old.Serial()) && !o.stale(c.key, now) && !o.served[c.key].raise && !(c.order != nil && o.unsigns(c)) {
 			c.renumber(old.Serial())
 			return false
 		}
 	}
 	last, known := o.lastSerial(c.key)
+	c.firstborn = !known
 	c.renumber(o.plan.Serial.next(file, last, known, now))
 	return true
 }
@@ -229,7 +230,8 @@ func (o *owner) accept(c *candidate, now time.Time) {
 		st = &served{key: c.key}
 		o.served[c.key] = st
 	}
-	diff := o.compare(c) // while the old content stands
+	st.raise, st.firstborn = false, c.firstborn || st.firstborn && !st.raise // whoever it was, once
+	diff := o.compare(c)                                                     // while the old content stands
 	var delta *zone.Delta
 	if st.out != nil {
 		d := outDelta(diff, st, c)

@@ -81,6 +81,8 @@ type served struct {
 	who, why string // of the version that is served
 
 	signAfter time.Time // before then it is not tried to sign again
+	firstborn bool      // no serial of it was ever served before this start
+	raise     bool      // it must be served with a higher serial, see raiseAll
 	unsaved   bool      // what is served is not in the journal, see refreshUnsaved
 	saveAfter time.Time // before then it is not tried again to keep it
 
@@ -203,6 +205,8 @@ func (o *owner) run(ctx context.Context, w *watch) {
 			f()
 		case w := <-o.a.updates:
 			o.update(w)
+		case <-o.a.raises.wake:
+			o.raiseAll()
 		case <-poll:
 			o.scan(false)
 			w.follow(o.directories())

@@ -233,6 +233,10 @@ func (s *Store) raise(key string, serial uint32) bool {
 	return true
 }
 
+// Raise takes a serial as the highest ever served, though others served it. It
+// is durable with the next Reserve.
+func (s *Store) Raise(zone, view string, serial uint32) { s.raise(stem(zone, view), serial) }
+
 // Reserve notes the serials that are about to be served. It is called once
 // before a round of Save: a serial noted but never served does no harm, one
 // served but not noted could come twice.

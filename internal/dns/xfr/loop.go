@@ -150,6 +150,9 @@ func (n *Notifier) do(ctx context.Context, e *entry) {
 	if z != nil {
 		serial, answered, err = n.request(ctx, phase, z, peer, to)
 	}
+	if n.config.Ahead != nil && z != nil && phase == asking && err == nil && zone.SerialLess(z.Serial(), serial) {
+		n.config.Ahead(at.zone, at.view, serial, len(peer.Keys) > 0)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.flying--

@@ -28,11 +28,14 @@ type NotifierConfig struct {
 	Rules    func() *Rules     // called often; a new table is a new pointer
 	Keys     func() *tsig.Keys // with those that the peers name
 	Exchange Exchange          // nil: by UDP
-	AtOnce   int               // requests in flight; 0: 16
-	Most     int               // zones of secondaries that are followed; 0: 50,000
-	Now      func() time.Time  // told to others, and in a Standing; nil: time.Now. Waiting is by the system's clock.
-	Rand     io.Reader         // ids; nil: crypto/rand
-	Log      *slog.Logger      // nil: silent
+	// Ahead hears of a secondary that serves a higher serial than we; proven says
+	// that its answer was signed. It must not wait. nil: nobody.
+	Ahead  func(zone name.Name, view string, serial uint32, proven bool)
+	AtOnce int              // requests in flight; 0: 16
+	Most   int              // zones of secondaries that are followed; 0: 50,000
+	Now    func() time.Time // told to others, and in a Standing; nil: time.Now. Waiting is by the system's clock.
+	Rand   io.Reader        // ids; nil: crypto/rand
+	Log    *slog.Logger     // nil: silent
 }
 
 // NotifierCounters counts what secondaries were told and asked.
