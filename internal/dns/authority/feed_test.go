@@ -200,6 +200,7 @@ func TestFedZoneExpires(t *testing.T) {
 		for _, back := range []string{"fresh", "transfer"} {
 			t.Run(way+" "+back, func(t *testing.T) {
 				t.Parallel()
+				way := way // it is changed below
 				b := fedBench(t)
 				b.cfg.Views = append(b.cfg.Views, ViewConfig{Name: "shown", Overlay: "external"}, ViewConfig{Name: "copy", Dir: b.cfg.Views[0].Dir, Overlay: "external", Full: []string{"example.test"}})
 				b.write("internal/example.test.zone", external+"inner A 10.0.0.1\n")
