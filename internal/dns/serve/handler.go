@@ -80,7 +80,7 @@ func (h *handler) ServeBare(r *listen.Request, dst []byte) []byte {
 		h.Counters.Rcodes[wire.FormErrCode].Inc()
 		return q.Malformed(dst)
 	case wire.Other:
-		return h.opcode(q, dst)
+		return h.opcode(r, q, dst, table, sel)
 	}
 	if q.TSIG != 0 {
 		return h.signed(r, q, dst, table, sel)
@@ -134,14 +134,16 @@ func (h *handler) Insider(client netip.Addr) bool {
 	return sel != nil && sel.Recursion && h.acl.Admits(client)
 }
 
-// opcode answers what is no QUERY. NOTIFY and UPDATE are known, but nobody is
-// allowed them (RFC 2136, Section 3.3; RFC 1996, Section 3.10); the rest is
-// not known (RFC 8906, Section 3.1.4). Nothing after the header was read, so
-// the reply is a header, shorter than any query: no rate bounds it.
-func (h *handler) opcode(q *wire.Query, dst []byte) []byte {
+// opcode answers what is no QUERY. UPDATE is known, but nobody is allowed it
+// (RFC 2136, Section 3.3); what is neither that nor NOTIFY is not known (RFC
+// 8906, Section 3.1.4). Nothing of these was read after the header, so the reply
+// is a header, shorter than any query: no rate bounds it.
+func (h *handler) opcode(r *listen.Request, q *wire.Query, dst []byte, table *view.Table, sel *view.Selected) []byte {
 	rcode := wire.NotImp
 	switch q.Opcode() {
-	case dns.OpcodeNotify, dns.OpcodeUpdate:
+	case dns.OpcodeNotify:
+		return h.notify(r, q, dst, table, sel)
+	case dns.OpcodeUpdate:
 		rcode = wire.Refused
 	}
 	h.Counters.Rcodes[rcode].Inc()
@@ -254,6 +256,9 @@ func (h *handler) own(r *listen.Request, q *wire.Query, dst []byte, ra uint16, s
 		if ruling := h.rule(sort(q, res)); ruling != gate.Pass {
 			return h.slip(q, dst, ruling)
 		}
+	}
+	if q.Expire && q.Type == dns.TypeSOA && res.AA && res.Kind == answer.Positive {
+		h.opts.Expire, h.opts.HasExpire = h.config.Transfers.Expire(q.Name(), sel.Name)
 	}
 	flags := ra | aa(res)
 	if res.TC {

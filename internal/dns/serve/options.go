@@ -18,7 +18,7 @@ const padBlock = 468
 // client's cookie proves.
 func (s *Server) options(o *wire.Options, r *listen.Request, q *wire.Query) gate.Standing {
 	o.Limit, o.NSID, o.EDE, o.HasCookie = q.Limit(r.Transport == listen.UDP), s.config.NSID, 0, false
-	o.Alive, o.Block = 0, 0
+	o.Alive, o.Block, o.HasExpire = 0, 0, false
 	if r.Transport != listen.UDP {
 		if framed(r.Transport) {
 			o.Alive = s.alive

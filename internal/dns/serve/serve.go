@@ -9,12 +9,13 @@
 // without RD for a name of others is refused as well. Nothing said to a
 // client carries an internal name but an answer of its own view.
 //
-// Transfers leave the line too: transfer gives them to xfr, which bounds them,
+// NOTIFY leaves the line for notify, and the Refresher of xfr, which takes it
+// from primaries only. Transfers leave it too: transfer gives them to xfr, which bounds them,
 // each in a goroutine of its own. They and the SOA that a secondary asks for are
 // of the view that the peer's entry names.
 //
 // It never opens a socket, never reads a file and never changes a zone. RFC
-// 1034, Section 4.3; RFC 6891 (BADVERS); RFC 5001 (NSID); RFC 7828
+// 1034, Section 4.3; RFC 1996 (NOTIFY); RFC 6891 (BADVERS); RFC 5001 (NSID); RFC 7314 (EXPIRE); RFC 7828
 // (keepalive); RFC 7873 and 9018 (cookies); RFC 8467 (padding); RFC 8906 (odd
 // queries); RFC 8914 (EDE); RFC 8945 (TSIG); RFC 9103 (transfers within TLS); RFC 9619.
 package serve
@@ -69,6 +70,8 @@ type Config struct {
 	Keys func() *tsig.Keys
 	// Transfers gives zones to secondaries; nil: to nobody.
 	Transfers *xfr.Out
+	// Refresher hears NOTIFY; nil: no zone is fed by transfers.
+	Refresher *xfr.Refresher
 	Idle      time.Duration    // of a TCP connection, told those who ask (RFC 7828): that of listen.Limits; 0: its default
 	Now       func() time.Time // nil: time.Now
 }

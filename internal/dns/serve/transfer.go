@@ -154,6 +154,7 @@ func (s *Server) send(ctx context.Context, p *listen.Pending, g xfr.Grant, signe
 	var o wire.Options
 	if q.EDNS {
 		s.options(&o, &p.Request, q)
+		o.Expire, o.HasExpire = s.config.Transfers.Expire(g.Zone, g.View)
 	}
 	var rcode int
 	if p.Transport == listen.UDP {

@@ -18,7 +18,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(query(f, ".", dns.TypeIXFR, func(m *dns.Msg) {
 		m.Ns = []dns.RR{&dns.SOA{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeSOA, Class: 1}, Ns: "a.", Mbox: "b."}}
 	}))
-	f.Add(query(f, "x.", dns.TypeA, edns(512, local(10, 24), local(12, 3), local(11, 0)), tsigRecord))
+	f.Add(query(f, "x.", dns.TypeA, edns(512, local(10, 24), local(12, 3), local(11, 0), local(9, 0)), tsigRecord))
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		var q Query
 		verdict := q.Parse(bytes.Clone(msg))
@@ -37,7 +37,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("FORMERR of %d octets", len(got))
 			}
 		case OK, CookieOnly:
-			if !bytes.Equal(q.Cookie(), second.cookie) || q.TSIG != second.tsig || q.Alive != second.alive || q.Padded != second.padded || q.NSID != second.nsid {
+			if !bytes.Equal(q.Cookie(), second.cookie) || q.TSIG != second.tsig || q.Alive != second.alive || q.Expire != second.expire || q.Padded != second.padded || q.NSID != second.nsid {
 				t.Fatalf("%+v, read again %+v", q, second)
 			}
 		}
@@ -83,12 +83,12 @@ func checkBuffers(t *testing.T, msg []byte, want *Query, verdict Verdict) {
 
 // second is what readAgain found.
 type second struct {
-	verdict             Verdict
-	cookie              []byte
-	tsig                int
-	edns                bool
-	version             byte
-	nsid, alive, padded bool
+	verdict                     Verdict
+	cookie                      []byte
+	tsig                        int
+	edns                        bool
+	version                     byte
+	nsid, alive, expire, padded bool
 }
 
 // readAgain reads a query as the RFCs tell it, without regard for time.
@@ -199,6 +199,8 @@ func (s *second) options(data []byte) bool {
 			s.nsid = true
 		case code == 11:
 			s.alive = s.alive || len(value) == 0
+		case code == 9:
+			s.expire = s.expire || len(value) == 0
 		case code == 12:
 			s.padded = true
 		case code == 10 && (len(value) == 8 || len(value) >= 16 && len(value) <= 40):

@@ -10,6 +10,8 @@ type Options struct {
 	Cookie    [FullCookie]byte // client cookie and server cookie
 	NSID      string           // told those who ask (RFC 5001); empty: nobody
 	Alive     uint16           // idle time of the connection, in 100 ms, told those who ask (RFC 7828); 0: nobody
+	HasExpire bool             // Expire is sent to those who ask (RFC 7314)
+	Expire    uint32           // for how many seconds the zone is good
 	EDE       EDE              // why there is no better reply (RFC 8914); 0: nothing is said
 	Block     int              // the length is padded to a multiple of it, for those who pad (RFC 8467); 0: never
 }
@@ -33,6 +35,7 @@ const (
 	optionHeader = 4
 	keepaliveLen = optionHeader + 2
 	edeLen       = optionHeader + 2
+	expireLen    = optionHeader + 4
 	cookieLen    = optionHeader + FullCookie
 )
 
@@ -51,6 +54,9 @@ func (q *Query) Reserve(o *Options) int {
 	}
 	if q.Alive && o.Alive != 0 {
 		n += keepaliveLen
+	}
+	if q.Expire && o.HasExpire {
+		n += expireLen
 	}
 	return n
 }
@@ -81,6 +87,10 @@ func (q *Query) appendOPT(reply []byte, rcode int, o *Options) []byte {
 	}
 	if q.Alive && o.Alive != 0 && len(reply)+keepaliveLen <= limit {
 		reply = append(reply, 0, optionKeepalive, 0, 2, byte(o.Alive>>8), byte(o.Alive))
+	}
+	if q.Expire && o.HasExpire && len(reply)+expireLen <= limit {
+		reply = append(reply, 0, optionExpire, 0, 4)
+		reply = binary.BigEndian.AppendUint32(reply, o.Expire)
 	}
 	if o.EDE != 0 && len(reply)+edeLen <= limit {
 		reply = append(reply, 0, optionEDE, 0, 2, byte(o.EDE>>8), byte(o.EDE))

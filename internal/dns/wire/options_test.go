@@ -47,7 +47,7 @@ func TestParseCookie(t *testing.T) {
 			t.Errorf("%s: verdict %d, cookie %x", c.name, got, q.Cookie())
 		}
 		q.Parse(query(t, "a.", dns.TypeA))
-		if q.Cookie() != nil || q.Alive || q.Padded {
+		if q.Cookie() != nil || q.Alive || q.Expire || q.Padded {
 			t.Errorf("%s: something of it was kept", c.name)
 		}
 	}
@@ -71,8 +71,8 @@ func codes(t *testing.T, reply []byte) []uint16 {
 
 func TestOptionsOfAReply(t *testing.T) {
 	t.Parallel()
-	nsid, alive, padding := local(3, 0), local(11, 0), local(12, 5)
-	all := Options{NSID: "edge", HasCookie: true, Alive: 100, EDE: NotReady, Block: 468}
+	nsid, alive, expire, padding := local(3, 0), local(11, 0), local(9, 0), local(12, 5)
+	all := Options{NSID: "edge", HasCookie: true, Alive: 100, HasExpire: true, Expire: 7, EDE: NotReady, Block: 468}
 	with := func(edit func(*Options)) Options { o := all; edit(&o); return o }
 	for _, c := range []struct {
 		name string
@@ -84,7 +84,9 @@ func TestOptionsOfAReply(t *testing.T) {
 		{"nothing to say", query(t, "a.", dns.TypeA, edns(1232, nsid, alive, padding)), Options{}, nil},
 		{"not asked for", query(t, "a.", dns.TypeA, edns(1232)), all, []byte{10, 15}},
 		{"keepalive with a value (RFC 7828, Section 3.2.1)", query(t, "a.", dns.TypeA, edns(1232, local(11, 2))), all, []byte{10, 15}},
-		{"all, in one order", query(t, "a.", dns.TypeA, edns(1232, padding, alive, nsid)), all, []byte{10, 3, 11, 15, 12}},
+		{"all, in one order", query(t, "a.", dns.TypeA, edns(1232, padding, expire, alive, nsid)), all, []byte{10, 3, 11, 9, 15, 12}},
+		{"EXPIRE with a value (RFC 7314, Section 3.1)", query(t, "a.", dns.TypeA, edns(1232, local(9, 4))), all, []byte{10, 15}},
+		{"no room for EXPIRE", query(t, "a.", dns.TypeA, edns(1232, expire, alive)), with(func(o *Options) { o.HasCookie, o.Limit = false, 19+11+6+7 }), []byte{11, 15}},
 		{"no room for any", query(t, "a.", dns.TypeA, edns(1232, nsid, alive, padding)), with(func(o *Options) { o.Limit = 19 + 11 }), nil},
 		{"no room for the cookie, but for what is shorter", query(t, "a.", dns.TypeA, edns(1232, nsid, alive)), with(func(o *Options) { o.Limit = 19 + 11 + 8 }), []byte{3}},
 		{"no room for the identifier", query(t, "a.", dns.TypeA, edns(1232, nsid, alive)), with(func(o *Options) { o.NSID, o.Limit = strings.Repeat("x", 255), 200 }), []byte{10, 11, 15}},
@@ -133,9 +135,9 @@ func TestReserve(t *testing.T) {
 	t.Parallel()
 	for _, msg := range [][]byte{
 		query(t, "a.", dns.TypeA), query(t, "a.", dns.TypeA, edns(1232)),
-		query(t, "a.", dns.TypeA, edns(1232, local(3, 0))), query(t, "a.", dns.TypeA, edns(1232, local(11, 0), local(3, 0))),
+		query(t, "a.", dns.TypeA, edns(1232, local(3, 0))), query(t, "a.", dns.TypeA, edns(1232, local(11, 0), local(3, 0))), query(t, "a.", dns.TypeSOA, edns(1232, local(9, 0))),
 	} {
-		for _, o := range []Options{{}, {HasCookie: true}, {NSID: "x", Alive: 7}, {HasCookie: true, NSID: "x", Alive: 7}} {
+		for _, o := range []Options{{}, {HasCookie: true}, {NSID: "x", Alive: 7}, {HasCookie: true, NSID: "x", Alive: 7}, {HasExpire: true, Expire: 1}} {
 			var q Query
 			q.Parse(msg)
 			if got := q.Error(nil, 0, NoError, &o); len(got) != q.End+q.Reserve(&o) {

@@ -40,6 +40,7 @@ type Query struct {
 	DO      bool   // RFC 3225
 	NSID    bool   // RFC 5001
 	Alive   bool   // asks for the idle time of TCP (RFC 7828)
+	Expire  bool   // asks how long the zone is good for (RFC 7314)
 	Padded  bool   // RFC 7830
 	Version uint8  // of EDNS
 	Size    uint16 // the requester's payload size
@@ -64,7 +65,7 @@ type Query struct {
 func (q *Query) Parse(msg []byte) Verdict {
 	q.Msg, q.End = msg, 0
 	q.EDNS, q.DO, q.NSID, q.TSIG, q.Tail, q.Version, q.Size = false, false, false, 0, 0, 0, 0
-	q.Alive, q.Padded, q.cookieLen = false, false, 0
+	q.Alive, q.Expire, q.Padded, q.cookieLen = false, false, false, 0
 	if len(msg) < HeaderLen {
 		return Drop
 	}
@@ -323,6 +324,9 @@ func (q *Query) option(code uint16, at, size int) bool {
 	case optionKeepalive:
 		// RFC 7828, Section 3.2.1: a client sends it empty.
 		q.Alive = q.Alive || size == 0
+	case optionExpire:
+		// RFC 7314, Section 3.1: a client sends it empty.
+		q.Expire = q.Expire || size == 0
 	case optionPadding:
 		q.Padded = true
 	}

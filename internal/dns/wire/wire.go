@@ -6,7 +6,7 @@
 //
 // It never looks at records other than to step over them, never follows a
 // compression pointer in a question, and owns no goroutine. RFC 1035, Section
-// 4; RFC 6891 (EDNS); RFC 5001 (NSID); RFC 7828 (keepalive); RFC 7830 and 8467
+// 4; RFC 6891 (EDNS); RFC 5001 (NSID); RFC 7314 (EXPIRE); RFC 7828 (keepalive); RFC 7830 and 8467
 // (padding); RFC 7873 (the COOKIE option); RFC 8906 (odd queries); RFC 8914
 // (EDE); RFC 9619 (one question).
 package wire
@@ -56,6 +56,7 @@ const (
 	typeIXFR = 251
 
 	optionNSID      = 3  // RFC 5001, Section 4
+	optionExpire    = 9  // RFC 7314, Section 2
 	optionCookie    = 10 // RFC 7873, Section 4
 	optionKeepalive = 11 // RFC 7828, Section 3.1
 	optionPadding   = 12 // RFC 7830, Section 3

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime"
 	"sync"
 	"time"
@@ -24,8 +25,11 @@ type Config struct {
 	Max     int           // transfers at one time; 0: 20
 	PerPeer int           // of one peer; 0: 4
 	Longest time.Duration // of one transfer; then it is broken off; 0: 2 h
-	Packing int           // transfers that make a message at one time, others wait; 0: half of the cores, at least one
-	Log     *slog.Logger  // nil: silent
+	// Left returns how long a zone that is fed by transfers is still good; false
+	// for one that is our own. nil: all are.
+	Left    func(zone name.Name, view string) (time.Duration, bool)
+	Packing int          // transfers that make a message at one time, others wait; 0: half of the cores, at least one
+	Log     *slog.Logger // nil: silent
 }
 
 // Counters counts transfers.
@@ -121,6 +125,25 @@ func (o *Out) Begin(g Grant) (end func(), ok bool) {
 			delete(o.peers, peer)
 		}
 	}, true
+}
+
+// Expire returns what is told of a zone to those who ask for how long it is good,
+// in seconds (RFC 7314, Section 3): what is left where we have it from others,
+// so that a chain of secondaries does not make it longer; else what the SOA says.
+func (o *Out) Expire(zone name.Name, view string) (uint32, bool) {
+	if o == nil {
+		return 0, false
+	}
+	z, _ := o.config.Source.Content(zone, view)
+	if z == nil {
+		return 0, false
+	}
+	if o.config.Left != nil {
+		if left, fed := o.config.Left(zone, view); fed {
+			return uint32(min(max(left, 0)/time.Second, math.MaxUint32)), true
+		}
+	}
+	return z.SOA().Expire, true
 }
 
 // Datagram returns the reply to IXFR by UDP, and its rcode where that is an
