@@ -49,6 +49,11 @@
 // file wrongly where a name ends in a backslash; PowerDNS looks at what it was
 // notified of once a second.
 //
+// # Signed trees
+//
+// Lab.SignedTree is a tree that BIND's tools signed, with a validating Unbound
+// above it and delv beside: they say what a question's answer is worth.
+//
 // # What is missing
 //
 // The package is for Linux. Without root the test skips and says why, and so it

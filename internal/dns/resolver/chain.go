@@ -180,6 +180,11 @@ func (r *Resolver) down(ctx context.Context, zone name.Name, visit func(context.
 		if l, err = d.step(ctx, keys, at, at == zone); err != nil {
 			return l, err
 		}
+		if at != zone && l.cut.Reason == validate.ProofMissing {
+			// Some servers can not deny an empty non-terminal above unsigned
+			// delegations. What the same keys prove of a name below is as good.
+			continue
+		}
 		if at == zone || l.cut.Security != Secure {
 			break
 		}

@@ -319,6 +319,32 @@ func TestForgeries(t *testing.T) {
 	}
 }
 
+// TestUndeniedOnTheWay: a name between two cuts whose server can not deny the
+// DS does not end the walk, and proves nothing either.
+func TestUndeniedOnTheWay(t *testing.T) {
+	t.Parallel()
+	tr := newSignedTree(func(tr *signedTree) {
+		tr.opt.text += "\na.ent NS ns.elsewhere.lab."
+		tr.opt.forge = at("ent.opt.", dns.TypeDS, func(m *dns.Msg) { m.Ns = without(m.Ns, dns.TypeNSEC3) })
+	})
+	r, _ := tr.resolver(t, nil)
+	for zone, want := range map[string]string{
+		"ent.opt.": "bogus proof-missing", "a.ent.opt.": "secure opt-out opt. opted-out", "x.a.ent.opt.": "insecure opt-out",
+	} {
+		if got := verdict(t, r, zone); got != want {
+			t.Errorf("%s: %s, want %s", zone, got, want)
+		}
+	}
+	tr.opt.forge = func(q asked, m *dns.Msg) {
+		if q.Type == dns.TypeDS {
+			m.Ns = without(m.Ns, dns.TypeNSEC3)
+		}
+	}
+	if got := verdict(t, r, "b.ent.opt."); got != "bogus proof-missing" {
+		t.Error(got)
+	}
+}
+
 // TestUnknownAlgorithms: a zone that can not be judged is insecure, and only
 // where the DS set itself says so.
 func TestUnknownAlgorithms(t *testing.T) {
