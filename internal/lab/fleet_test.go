@@ -158,15 +158,7 @@ func newFleet(l *lab.Lab, seed uint64) *fleet {
 		config += fmt.Sprintf("[zone.%q.view.external]\nsecondaries = [\"%s\"]\n", strings.TrimSuffix(zone, "."), strings.Join(peers, `", "`))
 	}
 	f.edge = l.Prepare(lab.PosternConfig{Config: config, Files: files})
-	for name, key := range f.keys {
-		path := l.Write(f.edge.Path("secrets", name), key.Secret+"\n")
-		if err := os.Chmod(path, 0o600); err != nil {
-			l.T().Fatal(err)
-		}
-		if err := os.Chown(path, nobody, nobody); err != nil {
-			l.T().Fatal(err)
-		}
-	}
+	f.secrets()
 	f.edge.Start()
 	for i, program := range programs {
 		cfg := lab.SecondaryConfig{Program: program, Address: addressOf(i), Primary: alphaDNS, Keys: map[string]lab.TSIG{}}
@@ -180,6 +172,20 @@ func newFleet(l *lab.Lab, seed uint64) *fleet {
 		Keys: map[string]lab.TSIG{hardName: f.keys[innerPeer], corpName: f.keys[innerPeer]},
 	})
 	return f
+}
+
+// secrets writes the keys for Postern alone to read.
+func (f *fleet) secrets() {
+	f.l.T().Helper()
+	for name, key := range f.keys {
+		path := f.l.Write(f.edge.Path("secrets", name), key.Secret+"\n")
+		if err := os.Chmod(path, 0o600); err != nil {
+			f.l.T().Fatal(err)
+		}
+		if err := os.Chown(path, nobody, nobody); err != nil {
+			f.l.T().Fatal(err)
+		}
+	}
 }
 
 // key makes a key, whose name is the peer's.

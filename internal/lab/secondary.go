@@ -26,11 +26,21 @@ type SecondaryConfig struct {
 	Name string
 	// Address is its own: what it listens on and asks the primary from.
 	Address string
-	// Primary is the primary's address; everything happens on port 53.
+	// Primary is the primary's address; everything happens on port 53, but what
+	// is named in Within.
 	Primary string
+	// Within holds zones that BIND or NSD takes within TLS, on port 853.
+	Within map[string]Within
 	// Keys holds the zones, and the key each is transferred with. A NOTIFY
 	// counts only if it is signed with that.
 	Keys map[string]TSIG
+}
+
+// Within is how a secondary and its primary know each other within TLS. All are
+// paths of PEM files but Name, which is the primary's.
+type Within struct {
+	Name, CA  string
+	Cert, Key string // what the secondary shows; "": nothing
 }
 
 // Secondary is a running name server with zones of a primary. Everybody may
@@ -63,6 +73,11 @@ func (l *Lab) Secondary(cfg SecondaryConfig) *Secondary {
 		keys[strings.TrimSuffix(zone, ".")] = key
 	}
 	cfg.Keys = keys
+	within := map[string]Within{}
+	for zone, w := range cfg.Within {
+		within[strings.TrimSuffix(zone, ".")] = w
+	}
+	cfg.Within = within
 	switch cfg.Program {
 	case BIND:
 		s.asBIND(cfg)

@@ -62,8 +62,17 @@ logging {
 		fmt.Fprintf(&b, "key %q { algorithm %s; secret %q; };\n", k.Name, k.Algorithm, k.Secret)
 	}
 	for _, zone := range cfg.names() {
-		fmt.Fprintf(&b, "zone %[1]q { type secondary; file \"%[1]s.zone\"; primaries { %[2]s key %[3]q; }; allow-notify { key %[3]q; }; };\n",
-			zone, cfg.Primary, cfg.Keys[zone].Name)
+		primary := fmt.Sprintf("%s key %q", cfg.Primary, cfg.Keys[zone].Name)
+		if w, ok := cfg.Within[zone]; ok {
+			primary = fmt.Sprintf("%s port 853 key %q tls \"to-%s\"", cfg.Primary, cfg.Keys[zone].Name, zone)
+			fmt.Fprintf(&b, "tls \"to-%s\" { ca-file %q; remote-hostname %q; protocols { TLSv1.3; };", zone, w.CA, w.Name)
+			if w.Cert != "" {
+				fmt.Fprintf(&b, " cert-file %q; key-file %q;", w.Cert, w.Key)
+			}
+			b.WriteString(" };\n")
+		}
+		fmt.Fprintf(&b, "zone %[1]q { type secondary; file \"%[1]s.zone\"; primaries { %[2]s; }; allow-notify { key %[3]q; }; };\n",
+			zone, primary, cfg.Keys[zone].Name)
 	}
 	file := s.l.Write(s.dir+"/named.conf", b.String())
 	s.start = func() {
@@ -95,18 +104,36 @@ remote-control:
 	control-enable: yes
 	control-interface: "%[1]s/control"
 `, s.dir, cfg.Address)
+	for _, zone := range cfg.names() {
+		if w, ok := cfg.Within[zone]; ok { // all trust the same
+			fmt.Fprintf(&b, "server:\n\ttls-cert-bundle: %q\n", w.CA)
+			break
+		}
+	}
+	for _, zone := range cfg.names() {
+		if w, ok := cfg.Within[zone]; ok {
+			fmt.Fprintf(&b, "tls-auth:\n\tname: \"to-%s\"\n\tauth-domain-name: %q\n", zone, w.Name)
+			if w.Cert != "" {
+				fmt.Fprintf(&b, "\tclient-cert: %q\n\tclient-key: %q\n", w.Cert, w.Key)
+			}
+		}
+	}
 	for _, k := range cfg.keys() {
 		fmt.Fprintf(&b, "key:\n\tname: %q\n\talgorithm: %s\n\tsecret: %q\n", k.Name, k.Algorithm, k.Secret)
 	}
 	for _, zone := range cfg.names() {
+		request := cfg.Primary + " " + cfg.Keys[zone].Name
+		if _, ok := cfg.Within[zone]; ok {
+			request = cfg.Primary + "@853 " + cfg.Keys[zone].Name + " to-" + zone
+		}
 		fmt.Fprintf(&b, `zone:
 	name: %[1]q
 	zonefile: "%[1]s.zone"
-	request-xfr: %[2]s %[3]s
+	request-xfr: %[5]s
 	allow-notify: %[2]s %[3]s
 	provide-xfr: 0.0.0.0/0 NOKEY
 	outgoing-interface: %[4]s
-`, zone, cfg.Primary, cfg.Keys[zone].Name, cfg.Address)
+`, zone, cfg.Primary, cfg.Keys[zone].Name, cfg.Address, request)
 	}
 	file := s.l.Write(s.dir+"/nsd.conf", b.String())
 	s.start = func() {

@@ -92,9 +92,9 @@ type Server struct {
 	born    time.Time     // the limiter's time counts from here
 	slots   chan struct{} // one for each question with the resolver
 	workers lifecycle.Workers
-	queries sync.Pool    // *wire.Query, for slow answers
-	quiet   atomic.Int64 // no refused signature is logged before, in Unix seconds
-	wary    atomic.Int64 // no refused peer, likewise
+	queries sync.Pool                // *wire.Query, for slow answers
+	quiet   atomic.Int64             // no refused signature is logged before, in Unix seconds
+	wary    [xfr.Doubts]atomic.Int64 // no peer that is refused for that, likewise
 
 	mu    sync.Mutex // guards views
 	views map[string]*ViewCounters

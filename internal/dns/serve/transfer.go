@@ -120,8 +120,8 @@ func (h *handler) doubt(zone name.Name, r *listen.Request, who xfr.Asker) {
 		return
 	}
 	h.config.Transfers.Counters.Insecure.Inc()
-	now, until := h.Server.now().Unix(), h.wary.Load()
-	if now < until || !h.wary.CompareAndSwap(until, now+logPause) {
+	now, until := h.now().Unix(), h.wary[d].Load()
+	if now < until || !h.wary[d].CompareAndSwap(until, now+logPause) {
 		return
 	}
 	h.config.Log.Warn("transfer refused", slog.String("reason", d.String()), slog.String("zone", zone.String()),

@@ -247,7 +247,9 @@ func TestNothingLeavesOtherwise(t *testing.T) {
 				return v.demand(conn, c.network, signature{key: c.key}, m)
 			}
 			v.log.Reset()
-			v.s.wary.Store(0)
+			for i := range v.s.wary {
+				v.s.wary[i].Store(0)
+			}
 			before := v.out.Counters.Insecure.Value()
 			got := ask(c.zone)
 			said, counted := v.log.String(), v.out.Counters.Insecure.Value()-before

@@ -99,6 +99,7 @@ const (
 	Plain             // a peer that must come within TLS did not
 	LooseTLS          // it came within TLS older than 1.3, or without ALPN "dot"
 	Certificate       // it did not show the certificate that it must, or the wrong one
+	Doubts            // how many there are
 )
 
 // String is the reason word.
