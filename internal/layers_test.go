@@ -20,7 +20,7 @@ const lattice = `
 2 rules:   dns/zone dns/zonefile dns/zonelint dns/answer dns/view dns/gate
 2 rules:   dns/attest dns/tsig dns/resolver/iterate
 2 rules:   dns/dnssec dns/signer dns/catalog dns/update
-2 rules:   dns/resolver/validate dns/rollover
+2 rules:   dns/resolver/validate dns/dsync dns/rollover
 2 rules:   mail/smtpline mail/sasl mail/spf mail/dkim mail/dmarc mail/verdict mail/seal mail/dsn
 3 keepers: store account certs dns/journal dns/authority dns/xfr
 3 keepers: dns/keyring

@@ -31,6 +31,8 @@ type ChainCounters struct {
 	Bogus    metrics.Counter // ended Bogus
 	Unknown  metrics.Counter // ended without a verdict
 	Dropped  metrics.Counter // links forgotten before their time, to make room
+	Notified metrics.Counter // parents that took a NOTIFY
+	Unheard  metrics.Counter // parents with an endpoint that did not
 }
 
 func (c *ChainCounters) count(s Security) {

@@ -574,7 +574,7 @@ func TestSecureDelegationOverSockets(t *testing.T) {
 	w := signedWorld(t, tr.zones...)
 	r := newTestResolver(t, nil, func(c *Config) {
 		c.Now = func() time.Time { return signTime }
-		c.Anchors = []validate.Anchor{{Zone: mustName(t, "."), DS: []*dns.DS{tr.root.trueDS(t, tr.root.keys[0])}}}
+		c.Anchors = []validate.Anchor{tr.anchor(t)}
 		c.UpstreamMap, c.Timeout = tree(t, w), 2*time.Second
 	})
 	d, err := r.Delegation(t.Context(), mustName(t, "example.net."))

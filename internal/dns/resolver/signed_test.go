@@ -225,13 +225,18 @@ func newSignedTree(change func(*signedTree)) *signedTree {
 	return tr
 }
 
+func (tr *signedTree) anchor(t testing.TB) validate.Anchor {
+	t.Helper()
+	return validate.Anchor{Zone: name.Root, DS: []*dns.DS{tr.root.trueDS(t, tr.root.keys[0])}}
+}
+
 // resolver serves the tree and returns a resolver that trusts its root.
 func (tr *signedTree) resolver(t testing.TB, change func(*Config)) (*Resolver, *world) {
 	t.Helper()
 	w := signedWorld(t, tr.zones...)
 	r := newTestResolver(t, w, func(c *Config) {
 		c.Now = func() time.Time { return signTime }
-		c.Anchors = []validate.Anchor{{Zone: name.Root, DS: []*dns.DS{tr.root.trueDS(t, tr.root.keys[0])}}}
+		c.Anchors = []validate.Anchor{tr.anchor(t)}
 		if change != nil {
 			change(c)
 		}

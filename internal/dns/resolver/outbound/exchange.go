@@ -105,8 +105,12 @@ func unreachable(err error) (result, error) {
 // system would choose from, and connects: the kernel then drops what comes
 // from other addresses.
 func (c *Client) dialUDP(server netip.Addr) (*net.UDPConn, error) {
-	to := net.UDPAddrFromAddrPort(c.target(server))
-	source := c.source(server)
+	return c.dialUDPTo(c.target(server))
+}
+
+func (c *Client) dialUDPTo(target netip.AddrPort) (*net.UDPConn, error) {
+	to := net.UDPAddrFromAddrPort(target)
+	source := c.source(target)
 	for range portTries {
 		n, err := c.random()
 		if err != nil {
@@ -134,8 +138,8 @@ func (c *Client) target(server netip.Addr) netip.AddrPort {
 }
 
 // source picks one of our addresses of the target's family.
-func (c *Client) source(server netip.Addr) netip.Addr {
-	is4 := c.target(server).Addr().Is4()
+func (c *Client) source(target netip.AddrPort) netip.Addr {
+	is4 := target.Addr().Is4()
 	var fit []netip.Addr
 	for _, a := range c.cfg.Sources {
 		if a.Is4() == is4 {
@@ -156,7 +160,7 @@ func (c *Client) source(server netip.Addr) netip.Addr {
 // remembered for that.
 func (c *Client) tcp(ctx context.Context, server netip.Addr, q query) (result, error) {
 	begin := time.Now()
-	d := net.Dialer{Timeout: c.cfg.Timeout, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.source(server), 0))}
+	d := net.Dialer{Timeout: c.cfg.Timeout, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.source(c.target(server)), 0))}
 	conn, err := d.DialContext(ctx, "tcp", c.target(server).String())
 	if err != nil {
 		if ctx.Err() != nil {

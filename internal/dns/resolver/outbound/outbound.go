@@ -65,6 +65,7 @@ type Counters struct {
 	ServerBusy  metrics.Counter // exchanges refused at MaxPerServer
 	Refused     metrics.Counter // servers not asked: own, private, loopback and the like
 	Forgotten   metrics.Counter // servers dropped at MaxServers
+	Notifies    metrics.Counter // NOTIFY messages sent to parents
 }
 
 // Why an exchange brought no reply.
