@@ -68,7 +68,10 @@ func (r *Refresher) dueLocked(f *feed, now time.Time) {
 	}
 	if !f.busy && !f.due.After(now) {
 		if targets := r.targetsLocked(f, now); len(targets) > 0 {
-			held, _ := r.config.Have(f.in.Zone, f.in.View)
+			held, ok := r.config.Have(f.in.Zone, f.in.View)
+			if !ok {
+				held.SOA = nil
+			}
 			f.start(held.SOA, targets, now)
 			r.standLocked(f)
 			return
@@ -130,14 +133,16 @@ func (r *Refresher) check(ctx context.Context, f *feed, in *Inbound, t target) {
 	r.mu.Lock()
 	defer r.look()
 	defer r.mu.Unlock()
-	r.heardLocked(f, t, err)
+	r.heardLocked(ctx, f, t, err)
 	if ctx.Err() != nil || f.gone {
 		return
 	}
 	if err == nil {
 		r.Counters.Checked.Inc()
 	}
-	f.answered(got, err)
+	if why := f.answered(got, err); why != nil && err == nil {
+		r.complain(f, t, why)
+	}
 	r.onLocked(ctx, f)
 }
 
@@ -151,10 +156,10 @@ func (r *Refresher) transfer(ctx context.Context, f *feed, in *Inbound, t target
 		r.mu.Lock()
 		defer r.look()
 		defer r.mu.Unlock()
-		r.heardLocked(f, t, nil)
+		r.heardLocked(ctx, f, t, nil)
 		if !f.gone {
 			f.want = nil
-			f.answered(polled{got.SOA.Serial, got.expire, got.expires}, nil)
+			_ = f.answered(polled{got.SOA.Serial, got.expire, got.expires}, nil) // the same as ours
 			r.onLocked(ctx, f)
 		}
 		return
@@ -167,7 +172,7 @@ func (r *Refresher) transfer(ctx context.Context, f *feed, in *Inbound, t target
 	r.mu.Lock()
 	defer r.look()
 	defer r.mu.Unlock()
-	r.heardLocked(f, t, err)
+	r.heardLocked(ctx, f, t, err)
 	if ctx.Err() != nil || f.gone {
 		return
 	}
@@ -228,24 +233,39 @@ func (r *Refresher) tookLocked(f *feed, t target, got *fetched) {
 		attrs = append(attrs, slog.String("instead", got.fell.Error()))
 	}
 	r.config.Log.Info("transfer taken", attrs...)
+	f.news = ""
 	f.well(got.SOA, t, got.Expires, r.now(), r.jitter())
 	r.queueLocked(f)
 }
 
 // heardLocked notes what a job says of an address, and gives its place away.
-func (r *Refresher) heardLocked(f *feed, t target, err error) {
+func (r *Refresher) heardLocked(ctx context.Context, f *feed, t target, err error) {
 	f.runs = false
 	r.lanes[f.lane].done(t.Name)
 	if err == nil {
 		delete(r.bad, t.addr)
 		return
 	}
-	r.Faults.count(err)
+	if ctx.Err() != nil {
+		return // we stop: that is no fault of anybody
+	}
 	switch reasonOf(err) {
 	case Silent, TooSlow, TLSFailed:
 		r.bad[t.addr] = r.now().Add(badTime)
 	}
-	r.config.Log.Warn("primary gives nothing", r.attrs(f, t, slog.String("reason", reasonOf(err).String()), slog.Any("cause", err))...)
+	r.complain(f, t, err)
+}
+
+// complain counts what a primary did not give us, and logs it where that is
+// news.
+func (r *Refresher) complain(f *feed, t target, err error) {
+	r.Faults.count(err)
+	level, news := slog.LevelWarn, t.Name+" "+reasonOf(err).String()
+	if f.news == news {
+		level = slog.LevelDebug
+	}
+	f.news = news
+	r.config.Log.Log(r.workers.Context(), level, "primary gives nothing", r.attrs(f, t, slog.String("reason", reasonOf(err).String()), slog.Any("cause", err))...)
 }
 
 func (r *Refresher) attrs(f *feed, t target, more ...any) []any {
@@ -289,6 +309,7 @@ func (r *Refresher) freshLocked(ctx context.Context, f *feed) {
 		r.config.Log.Error("zone cannot be kept", r.attrs(f, f.sameAt, slog.Any("cause", err))...)
 		f.badly(err.Error(), r.now(), r.jitter())
 	default:
+		f.news = ""
 		f.well(f.soa, f.sameAt, until, r.now(), r.jitter())
 	}
 	r.queueLocked(f)

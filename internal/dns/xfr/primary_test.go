@@ -27,6 +27,8 @@ type origin struct {
 	t    testing.TB
 	keys *tsig.Keys // nil: nothing is signed
 	out  *Out
+	stop chan struct{}
+	runs sync.WaitGroup
 
 	mu     sync.Mutex // guards what follows
 	z      *zone.Zone
@@ -38,9 +40,11 @@ type origin struct {
 	oldest bool                                      // answers anything with EDNS with FORMERR
 	mangle func(kind uint16, msgs [][]byte) [][]byte // before they are signed
 	signed func(kind uint16, msgs [][]byte) [][]byte // after that
-	slow   func(ctx context.Context, i int)          // before message i
+	slow   func(i int) time.Duration                 // before message i; -1: after the last
 	unsign func(i, of int) bool                      // messages that are not signed
 	expire func(*dns.Msg)                            // of the answer to the question for the SOA
+	hear   func(request []byte)
+	left   uint32 // EXPIRE that it tells; 0: none
 	log    []string
 }
 
@@ -92,6 +96,9 @@ func (o *origin) answer(request []byte, udp bool) [][]byte {
 		how = "udp"
 	}
 	o.log = append(o.log, fmt.Sprintf("%s %s", dns.Type(q.Type), how))
+	if o.hear != nil {
+		o.hear(request)
+	}
 	z, noIXFR, oldest, mangle, signed, unsign := o.z, o.noIXFR, o.oldest, o.mangle, o.signed, o.unsign
 	o.mu.Unlock()
 	var msgs [][]byte
@@ -103,7 +110,7 @@ func (o *origin) answer(request []byte, udp bool) [][]byte {
 	case q.Type == dns.TypeIXFR && noIXFR != 0:
 		msgs = [][]byte{q.Error(nil, 0, noIXFR, nil)}
 	default:
-		rcode, err := o.out.Transfer(o.t.Context(), &q, nil, grant(o.t, "secondary"), func(msg []byte) error {
+		rcode, err := o.out.Transfer(o.t.Context(), &q, &wire.Options{HasExpire: o.left > 0, Expire: o.left}, grant(o.t, "secondary"), func(msg []byte) error {
 			msgs = append(msgs, slices.Clone(msg))
 			return nil
 		})
@@ -133,6 +140,7 @@ func (o *origin) signer(q *wire.Query) func([]byte) []byte {
 		return func(msg []byte) []byte { return msg }
 	}
 	v := o.keys.Verify(q.Msg, q.TSIG, time.Now())
+	q.Tail = v.Reserve()
 	if v.Standing != tsig.Good {
 		o.t.Errorf("request: %s", v.Standing)
 	}
@@ -147,6 +155,10 @@ func (o *origin) soa(q *wire.Query, z *zone.Zone) []byte {
 	}
 	r := new(dns.Msg).SetReply(m)
 	r.Extra = nil
+	if o.left > 0 && m.IsEdns0() != nil {
+		r.SetEdns0(1232, false)
+		r.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_EXPIRE{Code: dns.EDNS0EXPIRE, Expire: o.left}}
+	}
 	if r.Authoritative = z != nil; z != nil {
 		r.Answer = []dns.RR{z.SOA()}
 	} else {
@@ -198,7 +210,7 @@ func (n network) dial(ctx context.Context, _ netip.Addr, to netip.AddrPort) (net
 		return nil, ctx.Err()
 	}
 	ours, theirs := net.Pipe()
-	go o.serve(theirs)
+	o.runs.Go(func() { o.serve(theirs) })
 	return ours, nil
 }
 
@@ -222,7 +234,7 @@ func (o *origin) serve(conn net.Conn) {
 		if slow == nil {
 			continue
 		}
-		slow(o.t.Context(), i)
+		o.pause(slow(i))
 		if _, err := conn.Write(all); err != nil {
 			return
 		}
@@ -230,7 +242,14 @@ func (o *origin) serve(conn net.Conn) {
 	}
 	_, _ = conn.Write(all)
 	if slow != nil {
-		slow(o.t.Context(), -1)
+		o.pause(slow(-1))
+	}
+}
+
+func (o *origin) pause(d time.Duration) {
+	select {
+	case <-o.stop:
+	case <-time.After(d):
 	}
 }
 
@@ -330,7 +349,8 @@ func feedOf(t testing.TB, keyed bool, edit ...func(*RefresherConfig, *Inbound)) 
 	in := Inbound{Zone: mustName(t, "example."), View: "external"}
 	var origins []*origin
 	for i, addr := range []netip.AddrPort{one, two} {
-		o := &origin{t: t}
+		o := &origin{t: t, stop: make(chan struct{})}
+		t.Cleanup(func() { close(o.stop); o.runs.Wait() })
 		o.out = New(Config{Source: o})
 		p := &Primary{Name: []string{"first", "second"}[i], Addr: []netip.AddrPort{addr}}
 		if keyed {

@@ -66,6 +66,7 @@ type feed struct {
 	lane   int      // of the job that it waits for, or that runs
 	runs   bool
 	prefer string // the primary that told of a new version; "": none
+	news   string // what was complained about last
 
 	// hooks is held while somebody outside hears of the zone, so that its
 	// expiry and a transfer do not overtake each other.

@@ -136,6 +136,9 @@ func (u *upkeep) retransfer(now time.Time) { u.again, u.due = true, now }
 
 // start begins a round, with what there is now.
 func (u *upkeep) start(soa *dns.SOA, targets []target, now time.Time) {
+	if u.soa == nil && soa != nil { // from elsewhere than a transfer of ours
+		u.expires, u.expired = now.Add(expireOfSOA(soa)), false
+	}
 	u.soa, u.round, u.same, u.failure, u.began = soa, targets, nil, nil, now
 	u.busy, u.forced, u.again, u.told = true, u.again, false, false
 	u.choose()
@@ -156,8 +159,9 @@ func (u *upkeep) next() {
 	u.choose()
 }
 
-// answered takes what the target at hand says of its version.
-func (u *upkeep) answered(p polled, err error) {
+// answered takes what the target at hand says of its version. It returns why
+// that is of no use, err among the reasons.
+func (u *upkeep) answered(p polled, err error) error {
 	switch {
 	case err != nil:
 		u.failed(err)
@@ -175,8 +179,10 @@ func (u *upkeep) answered(p polled, err error) {
 		// The primary's serial went backwards, and nobody has ours any more.
 		u.want = &wanted{whole: true, any: true}
 	default:
-		u.failed(fault(Older, "it has %d, and we %d", p.serial, u.soa.Serial))
+		err = fault(Older, "it has %d, and we %d", p.serial, u.soa.Serial)
+		u.failed(err)
 	}
+	return err
 }
 
 // behind reports whether somebody told of a newer serial than that.
