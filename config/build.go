@@ -20,11 +20,12 @@ type builder struct {
 	checked *Checked
 
 	// For what zones, views and peers say together.
-	defaults []listing                // of all zones
-	lists    map[string][]listing     // of each zone
-	used     map[string]bool          // peers that some zone names
-	signing  map[string]bool          // policies that some zone names
-	dirs     map[string][]os.DirEntry // of views, as far as they were read
+	defaults           []listing                // of all zones
+	lists              map[string][]listing     // of each zone
+	used               map[string]bool          // peers that some zone names
+	primary, secondary map[string]bool          // as which
+	signing            map[string]bool          // policies that some zone names
+	dirs               map[string][]os.DirEntry // of views, as far as they were read
 }
 
 func (b *builder) build() {

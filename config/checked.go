@@ -109,6 +109,7 @@ type ZoneView struct {
 	View        string
 	NoOverlay   bool     // overlay = "none": the zone of this view is a full copy
 	Secondaries []string // names of Checked.Peers; nil: those of ZoneDefault
+	Primaries   []string // names of Checked.Peers, in the order in which they are tried; nil: it has a file
 }
 
 // ZoneDefault is [zone_default].
@@ -132,6 +133,7 @@ type Policy struct {
 // both, and neither only with Cert.
 type Peer struct {
 	Name      string
+	Address   []netip.AddrPort // where it serves, for zones of which it is a primary
 	Notify    []netip.AddrPort
 	From      []netip.Prefix      // where it transfers from; empty, with keys only: anywhere
 	Keys      []string            // of Checked.Keys; the first signs, all verify

@@ -56,7 +56,7 @@ func (o Options) Parse(data []byte, file, dir string) (*Checked, []Problem) {
 	strict{file: f, root: root, opts: o}.table(f.root, root, nil)
 	b := &builder{
 		file: f, opts: o, checked: &Checked{file: f}, root: section0(f, root),
-		lists: map[string][]listing{}, used: map[string]bool{}, signing: map[string]bool{}, dirs: map[string][]os.DirEntry{},
+		lists: map[string][]listing{}, used: map[string]bool{}, primary: map[string]bool{}, secondary: map[string]bool{}, signing: map[string]bool{}, dirs: map[string][]os.DirEntry{},
 	}
 	if !syntax {
 		b.build()

@@ -24,7 +24,7 @@ func (b *builder) peers() {
 			continue
 		}
 		p := Peer{
-			Name: name, Notify: b.notified(t), From: b.clients(t, "transfer_from"), Keys: b.peerKeys(t),
+			Name: name, Address: b.serverAddresses(t, "address", "primary"), Notify: b.serverAddresses(t, "notify", "secondary"), From: b.clients(t, "transfer_from"), Keys: b.peerKeys(t),
 			ByAddress: t.flag("insecure_by_address"), Transport: t.text("transport"), Source: t.addresses("source"),
 		}
 		b.within(t, &p)
@@ -32,31 +32,6 @@ func (b *builder) peers() {
 		b.checked.Peers = append(b.checked.Peers, p)
 	}
 	slices.SortFunc(b.checked.Peers, func(a, c Peer) int { return strings.Compare(a.Name, c.Name) })
-}
-
-// notified is where a peer hears of changes. Our own listeners are no peer.
-func (b *builder) notified(t table) []netip.AddrPort {
-	var all []netip.AddrPort
-	for _, n := range t.list("notify") {
-		a, err := netip.ParseAddrPort(n.text)
-		if err != nil {
-			continue
-		}
-		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-		switch {
-		case a.Port() == 0:
-			b.file.errorAt(n.at, fmt.Sprintf("no port in %q", n.text), "name servers listen on 53")
-		case a.Addr().IsUnspecified():
-			b.file.errorAt(n.at, fmt.Sprintf("%s is no address of a peer", a.Addr()), `like "198.51.100.53:53"`)
-		case b.listensOn(a):
-			b.file.errorAt(n.at, fmt.Sprintf("%s is our own listener", a), "name the secondary")
-		case slices.Contains(all, a):
-			b.file.errorAt(n.at, fmt.Sprintf("%s stands twice", a), "")
-		default:
-			all = append(all, a)
-		}
-	}
-	return all
 }
 
 func (b *builder) listensOn(a netip.AddrPort) bool {
@@ -96,15 +71,12 @@ func (b *builder) knownKey(n *node, name string) bool {
 // checkPeer looks at one peer alone: whom we would give zones to. Where its
 // keys or addresses have problems already, nothing more is said of them.
 func (b *builder) checkPeer(t table, p Peer) {
-	keyed := t.n.field("keys") != nil && (len(p.Keys) > 0 || t.nobody("keys", 0) == nil)
-	from, shows := t.n.field("transfer_from"), t.n.field("client_cert") != nil
+	keyed, shows := keyed(t, p), t.n.field("client_cert") != nil
 	switch {
 	case !keyed && !p.ByAddress && !shows:
 		b.file.errorAt(t.where("keys"), fmt.Sprintf("the peer %q has no keys", p.Name), `add keys = ["NAME."], or insecure_by_address = true with transfer_from`)
 	case keyed && p.ByAddress:
 		b.file.errorAt(t.where("insecure_by_address"), fmt.Sprintf("insecure_by_address is of no use: the peer %q has keys", p.Name), "leave it out: only what is signed is served")
-	case p.ByAddress && from == nil:
-		b.file.errorAt(t.where("insecure_by_address"), fmt.Sprintf("the peer %q has neither keys nor transfer_from: anyone could take the zones", p.Name), `add transfer_from = ["198.51.100.53"]`)
 	case p.ByAddress && wholeFamily(p.From):
 		b.file.errorAt(t.where("transfer_from"), fmt.Sprintf("the peer %q could be anyone: no key, from any address", p.Name), "name its addresses, or give it keys")
 	}
@@ -116,14 +88,16 @@ func (b *builder) checkPeer(t table, p Peer) {
 		}
 		b.file.errorAt(n.at, fmt.Sprintf("transfer_from of the peer %q is nobody", p.Name), hint)
 	}
-	if t.n.field("notify") == nil {
-		b.file.warnAt(t.at, fmt.Sprintf("the peer %q is never told of changes", p.Name), `like notify = ["198.51.100.53:53"]; notify = [] if that is meant`)
-	}
-	for _, a := range p.Notify {
+	for _, a := range slices.Concat(p.Notify, p.Address) {
 		if len(p.Source) > 0 && !slices.ContainsFunc(p.Source, func(s netip.Addr) bool { return s.Is4() == a.Addr().Is4() }) {
 			b.file.warnAt(t.where("source"), fmt.Sprintf("no source of the peer %q can reach %s", p.Name, a), "name one of its family, or the system chooses")
 		}
 	}
+}
+
+// keyed reports whether the peer has keys, be it that these have problems.
+func keyed(t table, p Peer) bool {
+	return t.n.field("keys") != nil && (len(p.Keys) > 0 || t.nobody("keys", 0) == nil)
 }
 
 func (b *builder) peer(name string) *Peer {
@@ -147,17 +121,24 @@ func (b *builder) secondaries(t table) []string {
 		b.file.errorAt(written.at, fmt.Sprintf("more than %d secondaries", maxSecondaries), "let some of them transfer from others")
 	}
 	for _, n := range t.list("secondaries") {
-		b.used[n.text] = true
-		if b.peer(n.text) == nil {
-			n.bad = true
-			if peers := b.root.n.field("peer"); peers.field(n.text) == nil {
-				b.file.errorAt(n.at, fmt.Sprintf("there is no peer %q", n.text), meant(n.text, b.peerNames(), "add ["+dotted([]string{"peer", n.text})+"]"))
-			}
-			continue
+		b.used[n.text], b.secondary[n.text] = true, true
+		if b.peerAt(n) != nil {
+			all = append(all, n.text)
 		}
-		all = append(all, n.text)
 	}
 	return all
+}
+
+// peerAt returns the peer that is named; there is a problem if there is none.
+func (b *builder) peerAt(n *node) *Peer {
+	if p := b.peer(n.text); p != nil {
+		return p
+	}
+	n.bad = true
+	if b.root.n.field("peer").field(n.text) == nil {
+		b.file.errorAt(n.at, fmt.Sprintf("there is no peer %q", n.text), meant(n.text, b.peerNames(), "add ["+dotted([]string{"peer", n.text})+"]"))
+	}
+	return nil
 }
 
 func (b *builder) peerNames() []string {
@@ -168,18 +149,12 @@ func (b *builder) peerNames() []string {
 	return names
 }
 
-// unusedPeers warns of peers that no zone has, and refuses those that have no
-// way to us.
-func (b *builder) unusedPeers() {
+// checkPeers says what peers lack for what they are used as, and which are not.
+func (b *builder) checkPeers() {
 	s := b.root.sub("peer")
 	for _, name := range s.names() {
-		p := b.peer(name)
-		switch {
-		case p == nil:
-		case !b.used[name]:
-			b.file.warnAt(s.sub(name).at, fmt.Sprintf("the peer %q is a secondary of no zone", name), "name it in secondaries")
-		case p.Transport == "tls" && !b.listensWithin():
-			b.file.errorAt(s.sub(name).where("transport"), fmt.Sprintf("the peer %q is to come within TLS, but there is no listener for that", name), `add [[listen]] with serve = "dns" and transport = ["tls"], on port 853`)
+		if p := b.peer(name); p != nil {
+			b.peerNeeds(s.sub(name), *p)
 		}
 	}
 }

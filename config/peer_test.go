@@ -122,3 +122,35 @@ func TestKeyedPeers(t *testing.T) {
 		t.Errorf("not the same:\n%s\n%s", first, second)
 	}
 }
+
+// TestPrimaries: in the order written, of the view alone, and not beside a file.
+func TestPrimaries(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	peer := func(name, address string) string {
+		return "[peer." + name + "]\naddress = [\"" + address + "\"]\ninsecure_by_address = true\n"
+	}
+	text := peer("b", "[::ffff:192.0.2.2]:53") + peer("a", "192.0.2.1:5353") + "[[view]]\nname = \"one\"\nclients = [\"any\"]\nzones = \".\"\n" +
+		"[zone.\"Some.test.\".view.one]\nprimaries = [\"b\", \"a\"]\n[zone.\"file.test\"]\nfile = \"x\"\n"
+	c, problems := Parse([]byte(text), "postern.toml", dir)
+	if c == nil || len(problems) != 1 { // nothing is listened for
+		t.Fatal(problems)
+	}
+	got := c.Primaries("some.test", "one")
+	if len(got) != 2 || got[0].Name != "b" || got[0].Address[0].String() != "192.0.2.2:53" || got[1].Address[0].String() != "192.0.2.1:5353" {
+		t.Errorf("%+v", got)
+	}
+	for _, none := range [][2]string{{"some.test", "two"}, {"file.test", "one"}, {"other.test", "one"}} {
+		if got := c.Primaries(none[0], none[1]); len(got) > 0 {
+			t.Errorf("%v: %+v", none, got)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "SOME.test.zone"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, problems = Parse([]byte(text), "postern.toml", dir)
+	want := "postern.toml:12:1: the zone some.test has primaries, and a file in " + dir + " (move the file away, or leave primaries out)"
+	if c != nil || !slices.ContainsFunc(problems, func(p Problem) bool { return p.String() == want }) {
+		t.Errorf("%v", problems)
+	}
+}

@@ -95,14 +95,16 @@ func zonesSchema() []section {
 			{name: "file", kind: kindZoneFile(), eg: "rev-64-26.zone", doc: "its file, where that is not NAME.zone; relative to the zones directory of the view"},
 			{name: "dnssec", kind: kindName(), eg: "standard", doc: "a policy, or off"},
 			{name: "secondaries", kind: kindName(), list: true, eg: []string{"isp1"}, doc: "as in a view, where one alone holds the zone"},
+			{name: "primaries", kind: kindName(), list: true, eg: []string{"hidden"}, doc: "as in a view, where there is only one"},
 		}},
 		{path: "zone.*.view.*", eg: "internal", doc: "What one zone has in one view.", keys: []key{
 			{name: "overlay", kind: kindWord(), words: []string{"none"}, doc: "none: the zone of this view is a full copy, not laid over another"},
 			{name: "secondaries", kind: kindName(), list: true, eg: []string{"isp1"}, doc: "peers that are told of changes and may transfer, in place of those of all zones; [] for none"},
-			{name: "primaries", kind: kindText(), list: true, soon: true, doc: "peers it is transferred from"},
+			{name: "primaries", kind: kindName(), list: true, eg: []string{"hidden"}, doc: "a secondary zone: peers it is transferred from, tried in turn; it has no file here"},
 			{name: "dynamic", kind: kindText(), soon: true, doc: "who may update what"},
 		}},
 		{path: "peer.*", mute: true, eg: "isp1", doc: "Other name servers.", keys: []key{
+			{name: "address", kind: kindAddressPort(), list: true, eg: []string{"198.51.100.1:53"}, doc: "of a primary: where zones are transferred from, tried in turn; it may tell of changes from there without a key"},
 			{name: "notify", kind: kindAddressPort(), list: true, eg: []string{"198.51.100.53:53"}, doc: "told of changes, and asked which serial it has"},
 			{name: "transfer_from", kind: kindClient(), list: true, eg: []string{"198.51.100.0/28"}, doc: "where it transfers from; without keys needed, else anywhere unless given"},
 			{name: "keys", kind: kindDomain(), list: true, eg: []string{"partner-2026."}, doc: "TSIG keys: the first signs, all verify; it is served only what is signed"},

@@ -92,11 +92,12 @@ func (b *builder) zoneSecondaries(t table, z *Zone) {
 func (b *builder) onlyView(t table, z *Zone) string {
 	var with, holding []string
 	for _, v := range b.checked.Views {
-		if v.Zones == "" {
+		fed := z.view(v.Name).Primaries != nil
+		if v.Zones == "" && !fed {
 			continue
 		}
 		with = append(with, v.Name)
-		if b.holds(v.Zones, z) {
+		if fed || b.holds(v.Zones, z) {
 			holding = append(holding, v.Name)
 		}
 	}
@@ -145,7 +146,8 @@ func (b *builder) checkSecondaries() {
 	for _, z := range b.checked.Zones {
 		b.checkListings(z.Name, b.lists[z.Name])
 	}
-	b.unusedPeers()
+	b.checkPeers()
+	b.checkFiles()
 }
 
 // placed is a peer that is a secondary in a view.

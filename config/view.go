@@ -111,6 +111,7 @@ func (b *builder) zones() {
 			b.viewExists(name, v.at)
 			z.Views = append(z.Views, ZoneView{View: name, NoOverlay: v.text("overlay") == "none"})
 		}
+		b.zonePrimaries(t, &z)
 		b.zoneSecondaries(t, &z)
 		b.checked.Zones = append(b.checked.Zones, z)
 	}
