@@ -58,6 +58,8 @@ type App struct {
 	transfers *transfers
 	out       *xfr.Out
 	notifier  *xfr.Notifier
+	feeding   atomic.Pointer[[]xfr.Inbound] // changes with the configuration
+	refresher *xfr.Refresher
 	zoneKeys  *keyring.Ring
 	names     *listen.Set
 	spool     *spool.Spool
@@ -135,6 +137,7 @@ func (a *App) start(ctx context.Context) error {
 		// After its listeners, so that it ends before them: what still waits
 		// for the world is answered, and nothing holds the sockets open.
 		{"name service", a.serve, stopShort},
+		{"secondary zones", a.refresher, stopShort},
 		{"secondaries", a.notifier, stopShort}, // after the listeners: who is told comes at once
 		{"mail doors", &a.doors, stopLong},
 		{"health and metrics", a.buildAdmin(), stopShort},

@@ -22,7 +22,7 @@ import (
 // buildDesk makes what operators talk to.
 func (a *App) buildDesk(*config.Checked) error {
 	a.desk = manage.New(manage.Config{
-		Authority: a.authority, Queue: a.queue, Accounts: a.accounts, Secondaries: secondaries{a.notifier}, Keys: a.zoneKeys,
+		Authority: a.authority, Queue: a.queue, Accounts: a.accounts, Secondaries: secondaries{a.notifier}, Primaries: primaries{a.refresher}, Keys: a.zoneKeys,
 		Facts: a.facts, Reload: a.reload, Explain: a.explain, Log: a.log,
 	})
 	return nil
@@ -138,6 +138,8 @@ func (a *App) count() error {
 		count(reg, "dns_serve", one(&a.serve.Counters), nil),
 		count(reg, "dns_transfer", one(&a.out.Counters), nil),
 		count(reg, "dns_notify", one(&a.notifier.Counters), nil),
+		count(reg, "dns_refresh", one(&a.refresher.Counters), nil),
+		count(reg, "dns_refresh_fault", one(&a.refresher.Faults), nil),
 		count(reg, "dns_keyring", one(&a.zoneKeys.Counters), nil),
 		count(reg, "dns_rrl", one(&a.serve.RRL.Counters), nil),
 		count(reg, "dns_listen", one(&a.names.Counters), nil),
@@ -154,6 +156,9 @@ func (a *App) count() error {
 		reg.Gauge("postern_dns_transfers_running", "Transfers to secondaries that are under way.", func() float64 { return float64(a.out.Running()) }, nil),
 		reg.Gauge("postern_dns_secondaries_behind", "Secondaries, by zone, view and address, that do not have what is served: lagging or unreachable.", func() float64 { return secondaries{a.notifier}.are(xfr.Lagging, xfr.Unreachable) }, nil),
 		reg.Gauge("postern_dns_secondaries_unreachable", "Those among them that do not answer, or not usefully.", func() float64 { return secondaries{a.notifier}.are(xfr.Unreachable) }, nil),
+		reg.Gauge("postern_dns_secondary_zones_expired", "Secondary zones that are not served: no primary vouched for them for too long, or none gave them yet.", func() float64 { return primaries{a.refresher}.are(xfr.Expired, xfr.Missing) }, nil),
+		reg.Gauge("postern_dns_secondary_zones_stale", "Secondary zones that no primary vouched for when they were asked last.", func() float64 { return primaries{a.refresher}.are(xfr.Stale) }, nil),
+		reg.Gauge("postern_dns_secondary_zones_expire_seconds", "When the first secondary zone expires unless a primary vouches for it, in Unix seconds; 0 where there is none.", primaries{a.refresher}.soonest, nil),
 		reg.Gauge("postern_dns_signatures_expire_seconds", "When the first signature of the zones that are signed here expires, in Unix seconds; 0 where none is.", a.signaturesExpire, nil),
 		reg.Gauge("postern_certificate_expiry_seconds", "When the certificate ends, in Unix seconds.", func() float64 { return float64(a.certs.Leaf().NotAfter.Unix()) }, nil),
 	}

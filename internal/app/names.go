@@ -54,16 +54,19 @@ func (a *App) buildNames(cfg *config.Checked) error {
 		return err
 	}
 	a.keys.Store(keys)
-	a.out = xfr.New(xfr.Config{Source: a.authority, Rules: a.transfers.rules, Log: a.log})
+	a.out = xfr.New(xfr.Config{Source: a.authority, Rules: a.transfers.rules, Left: a.left, Log: a.log})
 	a.notifier = xfr.NewNotifier(xfr.NotifierConfig{
 		Source: a.authority, Rules: a.transfers.rules, Keys: a.keys.Load, Now: a.now, Log: a.log,
 		Ahead: a.authority.GoAbove,
 	})
+	if err := a.buildRefresher(cfg); err != nil {
+		return err
+	}
 	limits := listen.Limits{Exempt: a.isExempt, Idle: listen.DefaultIdle}
 	serving := serve.Config{
 		Table: a.authority.Table, Resolver: a.resolver, NSID: cfg.Server.Hostname, Log: a.log,
 		Idle: limits.Idle, RRL: perSecond(cfg.DNS.RRL), RRLTotal: perSecond(cfg.DNS.RRLTotal), Exempt: cfg.Limits.Exempt, Cookies: a.cookies,
-		Keys: a.keys.Load, Transfers: a.out,
+		Keys: a.keys.Load, Transfers: a.out, Refresher: a.refresher,
 	}
 	if a.opts.TestKnobs {
 		serving.Now = a.now // else the limiter reads a cheaper clock
@@ -105,7 +108,7 @@ func (a *App) zonesOf(cfg *config.Checked) authority.Config {
 	for _, v := range cfg.Views {
 		c.Views = append(c.Views, authority.ViewConfig{
 			Name: v.Name, Dir: v.Zones, Overlay: v.Overlay, Hide: v.Hide, HideTree: v.HideTree,
-			Full: full[v.Name], Clients: v.Clients, Keys: keyNames(v), Recursion: v.Recursion,
+			Full: full[v.Name], Fed: fed(cfg, v.Name), Clients: v.Clients, Keys: keyNames(v), Recursion: v.Recursion,
 		})
 	}
 	a.sign(&c, cfg)

@@ -142,6 +142,10 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	if err != nil {
 		return err
 	}
+	feeding, err := feedingOf(next)
+	if err != nil {
+		return err
+	}
 	names, err := a.names.Prepare(ctx, a.nameListeners(next))
 	if err != nil {
 		return err
@@ -166,6 +170,8 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	a.keys.Store(keys)
 	a.transfers.follow(peers) // after the keys that open them
 	a.notifier.Follow()
+	a.feeding.Store(&feeding) // after the zones that take what it brings
+	a.refresher.Follow()
 	a.serve.Limit(perSecond(next.DNS.RRL), perSecond(next.DNS.RRLTotal), next.Limits.Exempt)
 	a.retire(a.mail.Swap(world))
 	a.queue.SetHold(next.Mail.Outbound.Mode == "hold")

@@ -46,7 +46,7 @@ func standingPeers(all map[string]string, cfg *config.Checked) {
 		if len(p.From) > 0 {
 			from = fmt.Sprint(p.From)
 		}
-		all["peer "+p.Name] = fmt.Sprintf("notify %v, keys %v, transfers by %s from %s, source %v", p.Notify, p.Keys, p.Transport, from, p.Source)
+		all["peer "+p.Name] = fmt.Sprintf("notify %v, keys %v, transfers by %s from %s, source %v, address %v", p.Notify, p.Keys, p.Transport, from, p.Source, p.Address)
 		for _, c := range p.Cert {
 			all["peer "+p.Name] += fmt.Sprintf(", certificate %s until %s %q", xfr.PinOf(c), c.NotAfter.Format(time.DateOnly), p.CertName)
 		}
@@ -58,6 +58,9 @@ func standingPeers(all map[string]string, cfg *config.Checked) {
 		for _, v := range z.Views {
 			if v.Secondaries != nil {
 				all[fmt.Sprintf("secondaries of zone %s in view %s", z.Name, v.View)] = fmt.Sprint(v.Secondaries)
+			}
+			if v.Primaries != nil {
+				all[fmt.Sprintf("primaries of zone %s in view %s", z.Name, v.View)] = fmt.Sprint(v.Primaries)
 			}
 		}
 	}

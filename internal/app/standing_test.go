@@ -36,7 +36,7 @@ validity = "30d"
 	standingPeers(got, cfg)
 	standingPolicies(got, cfg)
 	want := map[string]string{
-		"peer isp":                               "notify [198.51.100.53:53], keys [], transfers from [198.51.100.0/24], source []",
+		"peer isp":                               "notify [198.51.100.53:53], keys [], transfers by tcp from [198.51.100.0/24], source [], address []",
 		"secondaries of all zones in view out":   "[isp]",
 		"secondaries of zone a.test in view out": "[]",
 		"policy hashed":                          "ecdsap256sha256, keys ksk+zsk, denial nsec3, opt-out false, validity 720h0m0s, zonemd auto",

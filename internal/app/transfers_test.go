@@ -126,7 +126,7 @@ func TestReloadChangesSecondaries(t *testing.T) {
 	want("city.example.", "out.", oldSecret, all)
 
 	h.write("postern.toml", strings.Replace(withPeers(houseConfig), "[peer.isp]", "[peer.isp]\ntransfer_from = [\"192.0.2.0/24\"]", 1))
-	h.reload("peer isp: notify [], keys [out], transfers from [192.0.2.0/24]")
+	h.reload("peer isp: notify [], keys [out], transfers by tcp from [192.0.2.0/24]")
 	want("city.example.", "out.", oldSecret, refused) // we are 127.0.0.1
 	want("city.example.", "in.", newSecret, "192.0.2.1 10.0.0.1")
 

@@ -36,10 +36,10 @@ func (e *env) status() *cobra.Command {
 
 // allGood reports whether every zone is served as its file says, or as an
 // operator wants it: one that waits for zone apply because everything does, or
-// was rolled back, is not wrong.
+// was rolled back, is not wrong. Of a secondary zone a primary must have said so.
 func allGood(zones []manage.Zone) bool {
 	return !slices.ContainsFunc(zones, func(z manage.Zone) bool {
-		return z.State != "ok" && z.Reason != "planned" && z.Reason != "pinned"
+		return z.State != "ok" && z.Reason != "planned" && z.Reason != "pinned" || z.Upstream != nil && z.Upstream.State != manage.UpstreamFresh
 	})
 }
 
@@ -90,15 +90,50 @@ func printZones(w io.Writer, zones []manage.Zone) {
 			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", z.Zone, z.View, z.FileSerial, z.Serial, z.Records, state, z.Since.Format(time.DateTime), until(z.SignedUntil))
 		}
 	})
+	printUpstreams(w, zones)
 	const few = 5 // of a zone: the rest is not for one screen
 	for _, z := range zones {
 		for _, p := range z.Problems[:min(few, len(z.Problems))] {
 			fmt.Fprintf(w, "  %s\n", p)
 		}
 		if more := len(z.Problems) - few; more > 0 {
-			fmt.Fprintf(w, "  and %d more of zone %s: postern zone check %s\n", more, z.Zone, z.File)
+			fmt.Fprintf(w, "  and %d more of zone %s", more, z.Zone)
+			if z.File != "" {
+				fmt.Fprintf(w, ": postern zone check %s", z.File)
+			}
+			fmt.Fprintln(w)
 		}
 	}
+}
+
+// printUpstreams shows how secondary zones stand with their primaries.
+func printUpstreams(w io.Writer, zones []manage.Zone) {
+	zones = slices.DeleteFunc(slices.Clone(zones), func(z manage.Zone) bool { return z.Upstream == nil })
+	when := func(t time.Time) string {
+		if t.IsZero() {
+			return "-"
+		}
+		return t.Format(time.DateTime)
+	}
+	table(w, "\nSECONDARY ZONES", "ZONE\tVIEW\tPRIMARY\tSERIAL\tCHECKED\tNEXT\tEXPIRES\tSTATE", len(zones), func(w io.Writer) {
+		for _, z := range zones {
+			u := z.Upstream
+			primary, serial, state := "-", "-", string(u.State)
+			if u.Primary != "" {
+				primary = u.Primary + " " + u.Address
+			}
+			if !u.Expires.IsZero() {
+				serial = fmt.Sprint(u.Serial)
+			}
+			if u.Running != "" {
+				state += ", " + u.Running + " runs"
+			}
+			if u.Reason != "" {
+				state += ": " + u.Reason
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", z.Zone, z.View, primary, serial, when(u.Checked), when(u.Next), when(u.Expires), state)
+		}
+	})
 }
 
 // printSecondaries shows who has which serial; one that cannot be asked has no

@@ -49,3 +49,42 @@ func TestPrintSecondaries(t *testing.T) {
 		t.Errorf("of nobody: %q", b.String())
 	}
 }
+
+// TestPrintUpstreams: whom each secondary zone comes from, until when it is
+// good, and what is wrong; of our own zones nothing.
+func TestPrintUpstreams(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	zone := func(name string, u *manage.Upstream) manage.Zone {
+		return manage.Zone{Zone: name, View: "out", State: "ok", Since: at, Upstream: u}
+	}
+	zones := []manage.Zone{
+		zone("own.", nil),
+		zone("fresh.", &manage.Upstream{State: manage.UpstreamFresh, Serial: 7, Primary: "hidden", Address: "192.0.2.1:53", Checked: at, Next: at.Add(time.Hour), Expires: at.Add(24 * time.Hour)}),
+		zone("none.", &manage.Upstream{State: manage.UpstreamMissing, Next: at, Running: "transfer", Reason: "refused: REFUSED"}),
+	}
+	var b bytes.Buffer
+	printUpstreams(&b, zones)
+	want := []string{
+		"",
+		"SECONDARY ZONES",
+		"ZONE VIEW PRIMARY SERIAL CHECKED NEXT EXPIRES STATE",
+		"fresh. out hidden 192.0.2.1:53 7 2026-03-01 12:00:00 2026-03-01 13:00:00 2026-03-02 12:00:00 fresh",
+		"none. out - - - 2026-03-01 12:00:00 - missing, transfer runs: refused: REFUSED",
+		"",
+	}
+	lines := strings.Split(b.String(), "\n")
+	for i, line := range lines {
+		lines[i] = strings.Join(strings.Fields(line), " ")
+	}
+	if strings.Join(lines, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s", b.String())
+	}
+	b.Reset()
+	if printUpstreams(&b, zones[:1]); b.Len() > 0 {
+		t.Errorf("of own zones: %q", b.String())
+	}
+	if !allGood(zones[:2]) || allGood(zones) {
+		t.Error("the wrong ones are good")
+	}
+}

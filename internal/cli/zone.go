@@ -11,7 +11,7 @@ import (
 )
 
 func (e *env) zone() *cobra.Command {
-	return group("zone", "Zones", e.zoneApply(), e.zoneCheck(), e.zoneExport(), e.zoneHistory(), e.zoneList(), e.zoneNotify(), e.zonePlan(), e.zoneRemove(), e.zoneRollback())
+	return group("zone", "Zones", e.zoneApply(), e.zoneCheck(), e.zoneExport(), e.zoneHistory(), e.zoneList(), e.zoneNotify(), e.zonePlan(), e.zoneRemove(), e.zoneRetransfer(), e.zoneRollback())
 }
 
 func (e *env) zoneExport() *cobra.Command {
@@ -66,6 +66,34 @@ func (e *env) zoneNotify() *cobra.Command {
 			return e.print(told, func(w io.Writer) {
 				for _, n := range told {
 					fmt.Fprintf(w, "zone %s view %s: serial %d is told to %s\n", n.Zone, n.View, n.Serial, strings.Join(n.Peers, ", "))
+				}
+			})
+		},
+	}
+	c.Flags().StringVar(&a.View, "view", "", "the `view`, where only one is meant")
+	return c
+}
+
+func (e *env) zoneRetransfer() *cobra.Command {
+	var a manage.RetransferArgs
+	c := &cobra.Command{
+		Use:   "retransfer ZONE [--view V]",
+		Short: "Fetch a secondary zone whole from its primaries, whatever serial they have",
+		Long:  "Fetch a secondary zone whole from its primaries, also where their serial is not ahead of what is here: after a primary was set back, say. It does not wait for them: postern status shows what comes of it.",
+		Args:  exactly(1, "a zone"),
+		RunE: func(c *cobra.Command, args []string) error {
+			a.Zone = args[0]
+			begun := []manage.Retransferred{}
+			if err := e.call(c.Context(), manage.VerbZoneRetransfer, a, &begun); err != nil {
+				return err
+			}
+			return e.print(begun, func(w io.Writer) {
+				for _, z := range begun {
+					has := "nothing is here yet"
+					if z.Serial != 0 {
+						has = fmt.Sprintf("serial %d is here", z.Serial)
+					}
+					fmt.Fprintf(w, "zone %s view %s: is being transferred whole; %s\n", z.Zone, z.View, has)
 				}
 			})
 		},

@@ -23,6 +23,7 @@ type Config struct {
 	Keys      *keyring.Ring   // of the zones that are signed
 
 	Secondaries Secondaries
+	Primaries   Primaries
 
 	Facts   func() Status                                   // the parts of a status that only the roof knows
 	Reload  func(ctx context.Context) (ReloadReport, error) // see ReloadReport
@@ -46,31 +47,32 @@ type verb struct {
 func New(cfg Config) *Desk {
 	d := &Desk{cfg: cfg}
 	d.verbs = map[string]verb{
-		VerbStatus:       {false, with(d.status)},
-		VerbReload:       {true, with(d.reload)},
-		VerbZoneList:     {false, with(d.zoneList)},
-		VerbZoneExport:   {false, with(d.zoneExport)},
-		VerbZoneNotify:   {true, with(d.zoneNotify)},
-		VerbZonePlan:     {false, with(d.zonePlan)},
-		VerbZoneApply:    {true, with(d.zoneApply)},
-		VerbZoneHistory:  {false, with(d.zoneHistory)},
-		VerbZoneRollback: {true, with(d.zoneRollback)},
-		VerbZoneRemove:   {true, with(d.zoneRemove)},
-		VerbDNSSECStatus: {false, with(d.dnssecStatus)},
-		VerbDNSSECDS:     {false, with(d.dnssecDS)},
-		VerbUserAdd:      {true, with(d.userAdd)},
-		VerbUserPasswd:   {true, with(d.userPasswd)},
-		VerbUserDisable:  {true, with(d.userDisable)},
-		VerbUserEnable:   {true, with(d.userEnable)},
-		VerbUserRemove:   {true, with(d.userRemove)},
-		VerbUserList:     {false, with(d.userList)},
-		VerbQueueList:    {false, with(d.queueList)},
-		VerbQueueShow:    {false, with(d.queueShow)},
-		VerbQueueRetry:   {true, with(d.queueDo(cfg.Queue.Retry))},
-		VerbQueueHold:    {true, with(d.queueDo(cfg.Queue.Hold))},
-		VerbQueueRelease: {true, with(d.queueDo(cfg.Queue.Release))},
-		VerbQueueDrop:    {true, with(d.queueDo(cfg.Queue.Drop))},
-		VerbExplainQuery: {false, with(d.explainQuery)},
+		VerbStatus:         {false, with(d.status)},
+		VerbReload:         {true, with(d.reload)},
+		VerbZoneList:       {false, with(d.zoneList)},
+		VerbZoneExport:     {false, with(d.zoneExport)},
+		VerbZoneNotify:     {true, with(d.zoneNotify)},
+		VerbZoneRetransfer: {true, with(d.zoneRetransfer)},
+		VerbZonePlan:       {false, with(d.zonePlan)},
+		VerbZoneApply:      {true, with(d.zoneApply)},
+		VerbZoneHistory:    {false, with(d.zoneHistory)},
+		VerbZoneRollback:   {true, with(d.zoneRollback)},
+		VerbZoneRemove:     {true, with(d.zoneRemove)},
+		VerbDNSSECStatus:   {false, with(d.dnssecStatus)},
+		VerbDNSSECDS:       {false, with(d.dnssecDS)},
+		VerbUserAdd:        {true, with(d.userAdd)},
+		VerbUserPasswd:     {true, with(d.userPasswd)},
+		VerbUserDisable:    {true, with(d.userDisable)},
+		VerbUserEnable:     {true, with(d.userEnable)},
+		VerbUserRemove:     {true, with(d.userRemove)},
+		VerbUserList:       {false, with(d.userList)},
+		VerbQueueList:      {false, with(d.queueList)},
+		VerbQueueShow:      {false, with(d.queueShow)},
+		VerbQueueRetry:     {true, with(d.queueDo(cfg.Queue.Retry))},
+		VerbQueueHold:      {true, with(d.queueDo(cfg.Queue.Hold))},
+		VerbQueueRelease:   {true, with(d.queueDo(cfg.Queue.Release))},
+		VerbQueueDrop:      {true, with(d.queueDo(cfg.Queue.Drop))},
+		VerbExplainQuery:   {false, with(d.explainQuery)},
 	}
 	return d
 }

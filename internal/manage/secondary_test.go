@@ -12,6 +12,8 @@ import (
 type peers struct {
 	list []Secondary
 	told []string
+
+	upstreams map[[2]string]Upstream
 }
 
 func (p *peers) List() []Secondary { return p.list }

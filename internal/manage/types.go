@@ -4,31 +4,32 @@ import "time"
 
 // The verbs of the Desk. Arguments and results are the types named beside.
 const (
-	VerbStatus       = "status"        // nothing -> Status
-	VerbReload       = "reload"        // nothing -> ReloadReport
-	VerbZoneList     = "zone list"     // nothing -> []Zone
-	VerbZoneNotify   = "zone notify"   // NotifyArgs -> []Notified
-	VerbZoneExport   = "zone export"   // ExportArgs -> Text
-	VerbZonePlan     = "zone plan"     // PlanArgs -> ZonePlans
-	VerbZoneApply    = "zone apply"    // ApplyArgs -> ZonePlans
-	VerbZoneHistory  = "zone history"  // ZoneRef -> []ZoneVersion
-	VerbZoneRollback = "zone rollback" // RollbackArgs -> ZonePlans
-	VerbZoneRemove   = "zone remove"   // PlanArgs -> RemovedZone
-	VerbDNSSECStatus = "dnssec status" // DNSSECArgs -> []SignedZone
-	VerbDNSSECDS     = "dnssec ds"     // ZoneRef -> Delegation
-	VerbUserAdd      = "user add"      // UserArgs -> User
-	VerbUserPasswd   = "user passwd"   // UserArgs -> User
-	VerbUserDisable  = "user disable"  // UserArgs -> User
-	VerbUserEnable   = "user enable"   // UserArgs -> User
-	VerbUserRemove   = "user remove"   // UserArgs -> User
-	VerbUserList     = "user list"     // nothing -> []User
-	VerbQueueList    = "queue list"    // QueueArgs -> []Message
-	VerbQueueShow    = "queue show"    // QueueArgs -> Message
-	VerbQueueRetry   = "queue retry"   // QueueArgs -> Done
-	VerbQueueHold    = "queue hold"    // QueueArgs -> Done
-	VerbQueueRelease = "queue release" // QueueArgs -> Done
-	VerbQueueDrop    = "queue drop"    // QueueArgs -> Done
-	VerbExplainQuery = "explain query" // QueryArgs -> serve.Explanation
+	VerbStatus         = "status"          // nothing -> Status
+	VerbReload         = "reload"          // nothing -> ReloadReport
+	VerbZoneList       = "zone list"       // nothing -> []Zone
+	VerbZoneNotify     = "zone notify"     // NotifyArgs -> []Notified
+	VerbZoneRetransfer = "zone retransfer" // RetransferArgs -> []Retransferred
+	VerbZoneExport     = "zone export"     // ExportArgs -> Text
+	VerbZonePlan       = "zone plan"       // PlanArgs -> ZonePlans
+	VerbZoneApply      = "zone apply"      // ApplyArgs -> ZonePlans
+	VerbZoneHistory    = "zone history"    // ZoneRef -> []ZoneVersion
+	VerbZoneRollback   = "zone rollback"   // RollbackArgs -> ZonePlans
+	VerbZoneRemove     = "zone remove"     // PlanArgs -> RemovedZone
+	VerbDNSSECStatus   = "dnssec status"   // DNSSECArgs -> []SignedZone
+	VerbDNSSECDS       = "dnssec ds"       // ZoneRef -> Delegation
+	VerbUserAdd        = "user add"        // UserArgs -> User
+	VerbUserPasswd     = "user passwd"     // UserArgs -> User
+	VerbUserDisable    = "user disable"    // UserArgs -> User
+	VerbUserEnable     = "user enable"     // UserArgs -> User
+	VerbUserRemove     = "user remove"     // UserArgs -> User
+	VerbUserList       = "user list"       // nothing -> []User
+	VerbQueueList      = "queue list"      // QueueArgs -> []Message
+	VerbQueueShow      = "queue show"      // QueueArgs -> Message
+	VerbQueueRetry     = "queue retry"     // QueueArgs -> Done
+	VerbQueueHold      = "queue hold"      // QueueArgs -> Done
+	VerbQueueRelease   = "queue release"   // QueueArgs -> Done
+	VerbQueueDrop      = "queue drop"      // QueueArgs -> Done
+	VerbExplainQuery   = "explain query"   // QueryArgs -> serve.Explanation
 )
 
 // Status is one screen about the running server.
@@ -61,13 +62,15 @@ type Zone struct {
 	Zone       string    `json:"zone"`
 	View       string    `json:"view"`
 	File       string    `json:"file"`
-	FileSerial uint32    `json:"file_serial"`
-	Serial     uint32    `json:"serial"` // as served
+	FileSerial uint32    `json:"file_serial"` // of a secondary zone its primary's
+	Serial     uint32    `json:"serial"`      // as served
 	Records    int       `json:"records"`
 	State      string    `json:"state"`
 	Reason     string    `json:"reason,omitempty"`
 	Problems   []string  `json:"problems,omitempty"` // FILE:LINE:COL: SEVERITY CODE message (hint)
 	Since      time.Time `json:"since"`
+
+	Upstream *Upstream `json:"upstream,omitempty"` // of a secondary zone
 
 	Policy      string    `json:"policy,omitempty"`      // by which Postern signs it
 	SignedUntil time.Time `json:"signed_until,omitzero"` // when the first signature expires

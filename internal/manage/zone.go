@@ -12,12 +12,15 @@ import (
 )
 
 func (d *Desk) zoneList(context.Context, none) ([]Zone, error) {
-	zones := []Zone{}
+	zones, upstreams := []Zone{}, d.cfg.Primaries.Upstreams()
 	for _, z := range d.cfg.Authority.Zones() {
 		row := Zone{
 			Zone: z.Zone, View: z.View, File: z.File, FileSerial: z.FileSerial, Serial: z.ServedSerial,
 			Records: z.Records, State: string(z.State), Reason: z.Reason, Since: z.Since,
 			Policy: z.Policy, SignedUntil: z.Expires,
+		}
+		if u, ok := upstreams[[2]string{z.Zone, z.View}]; ok && z.Secondary {
+			row.Upstream = &u
 		}
 		for _, p := range z.Problems {
 			row.Problems = append(row.Problems, p.String())

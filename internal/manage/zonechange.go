@@ -173,6 +173,8 @@ func zoneError(err error) error {
 		e.Hint = "edit the zone's file first"
 	case authority.ReasonPresent:
 		e.Hint = "only a zone whose file is gone is removed"
+	case authority.ReasonFed:
+		e.Hint = "change it there; postern zone retransfer fetches it anew"
 	case authority.ReasonNoVersion:
 		e.Hint = "postern zone history shows those that are kept"
 	}

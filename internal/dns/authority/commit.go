@@ -416,9 +416,9 @@ func (o *owner) status(st *served) Status {
 		s.State = Planned
 	case s.Reason == ReasonPinned:
 		s.State = Pinned
-	case st.expired:
+	case st.expired, o.lies(st.key, func(below *served) bool { return below.expired }):
 		s.State = Expired
-	case st.content == nil && s.Secondary && s.Reason == ReasonWaiting:
+	case st.content == nil && (s.Reason == ReasonWaiting || o.lies(st.key, func(below *served) bool { return below.reason == ReasonWaiting })):
 		s.State = Waiting
 	case st.content == nil:
 		s.State = Failed

@@ -44,6 +44,9 @@ func (o *owner) takeTransfer(k key, t Transfer, whole *zone.Zone) error {
 		}
 	}
 	c.fed.Serial = c.content.Serial()
+	if n := c.content.Records(); t.Most > 0 && n > t.Most {
+		return &Unfit{Reason: ReasonTooMany, Detail: fmt.Sprintf("the zone would have %d records, and may have %d", n, t.Most)}
+	}
 	if c.content.Records() >= o.a.editFrom {
 		o.makeRoom()
 	}
@@ -342,4 +345,16 @@ func (o *owner) foundBefore(st *served) bool {
 		st.problems = n.Found
 	}
 	return true
+}
+
+// lies reports whether k lies over a zone that is so.
+func (o *owner) lies(k key, is func(below *served) bool) bool {
+	for v := o.plan.view(k.view); v != nil && v.Overlay != "" && !v.full[k.zone]; {
+		k.view = v.Overlay
+		if below := o.served[k]; below != nil {
+			return is(below) || o.lies(k, is)
+		}
+		v = o.plan.view(k.view)
+	}
+	return false
 }

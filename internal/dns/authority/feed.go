@@ -33,6 +33,7 @@ type Transfer struct {
 	Deltas  []zone.Delta // applied in this order to what is here
 	Expires time.Time    // of what it brought, unless Fresh says later
 	From    string       // whom it came from, for log and history
+	Most    int          // records that the zone may have by it; 0: any number
 }
 
 // Held is what is here of a zone that is fed.
@@ -48,6 +49,7 @@ const (
 	ReasonFed     = "secondary-zone"  // an order that its primaries alone can have
 	ReasonWaiting = "not-transferred" // nothing was transferred yet
 	ReasonExpired = "zone-expired"    // no primary vouched for it for too long
+	ReasonTooMany = "too-many"        // a transfer brought more records than the zone may have
 )
 
 // Unfit is why a transfer is not taken: with what it brought no zone can be

@@ -24,8 +24,8 @@ const (
 	Missing  State = "missing"   // the file is gone; what was accepted before is served
 	Failed   State = "failed"    // there is no good state: SERVFAIL
 	Planned  State = "planned"   // a change waits for Apply; what was accepted before is served, of a new zone nothing
-	Waiting  State = "waiting"   // nothing was transferred yet: SERVFAIL
-	Expired  State = "expired"   // a secondary zone that no primary vouches for any more: SERVFAIL
+	Waiting  State = "waiting"   // a secondary zone of which nothing came yet, or what lies over it: SERVFAIL
+	Expired  State = "expired"   // a secondary zone that no primary vouches for any more, or what lies over it: SERVFAIL
 	Pinned   State = "pinned"    // rolled back: nothing is published from the file until it changed and Apply
 )
 
