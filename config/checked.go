@@ -127,6 +127,10 @@ type Policy struct {
 	OptOut    bool          // only with NSEC3
 	Validity  time.Duration // 0: "auto"
 	ZONEMD    string        // "auto", "on", "off"
+	// KeyLifetime is that of a CSK or KSK, ZoneKeyLifetime of a ZSK; 0: "manual".
+	KeyLifetime, ZoneKeyLifetime time.Duration
+	CDS                          bool
+	CheckDS                      bool
 }
 
 // Peer is [peer.NAME], another name server. It has keys or is ByAddress, never

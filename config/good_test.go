@@ -95,7 +95,7 @@ func wholeWanted(dir string) *Checked {
 			{Name: "64/26.2.0.192.in-addr.arpa", File: "rev-64-26.zone"},
 			{Name: "example.test", Views: []ZoneView{{View: "internal", NoOverlay: true, Secondaries: []string{"inner"}}, {View: "external", Secondaries: []string{}}}},
 		},
-		Policies:    []Policy{{Name: "standard", Algorithm: "ecdsap256sha256", ZONEMD: "auto"}},
+		Policies:    []Policy{{Name: "standard", Algorithm: "ecdsap256sha256", ZONEMD: "auto", CDS: true, CheckDS: true}},
 		ZoneDefault: ZoneDefault{Views: []ZoneView{{View: "external", Secondaries: []string{"isp1", "archive"}}}},
 		Peers: []Peer{
 			{Name: "archive", From: []netip.Prefix{p("198.51.100.99/32")}, ByAddress: true, Transport: "tcp"},

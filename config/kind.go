@@ -91,6 +91,15 @@ func kindValidity() kind {
 	}}
 }
 
+// kindLifetime is how long a key is used: a roll takes days, so one that is
+// shorter than a week would never end.
+func kindLifetime() kind {
+	return kind{shape: isString, noun: "lifetime", like: `"manual", or "7d" to "3650d"`, check: func(s string) (string, bool) {
+		d, ok := parseDuration(s)
+		return "", s == "manual" || ok && d >= 7*24*time.Hour && d <= 3650*24*time.Hour
+	}}
+}
+
 func kindSize() kind {
 	return kind{shape: isString, noun: "size", like: `"25MB" or "1GiB"`, check: func(s string) (string, bool) {
 		_, ok := parseSize(s)

@@ -35,10 +35,15 @@ func (b *builder) policies() {
 }
 
 func policyFrom(name string, t table) Policy {
-	return Policy{
+	p := Policy{
 		Name: name, Algorithm: t.text("algorithm"), Split: t.text("keys") == "ksk+zsk", NSEC3: t.text("denial") == "nsec3",
-		OptOut: t.flag("opt_out"), Validity: t.duration("validity"), ZONEMD: t.text("zonemd"),
+		OptOut: t.flag("opt_out"), Validity: t.duration("validity"), ZONEMD: t.text("zonemd"), CDS: t.flag("cds"), CheckDS: t.flag("check_ds"),
+		KeyLifetime: t.duration("csk_lifetime"),
 	}
+	if p.Split {
+		p.KeyLifetime, p.ZoneKeyLifetime = t.duration("ksk_lifetime"), t.duration("zsk_lifetime")
+	}
+	return p
 }
 
 // checkPolicy looks at one policy alone.
@@ -46,15 +51,19 @@ func (b *builder) checkPolicy(t table) {
 	if t.flag("opt_out") && t.text("denial") == "nsec" {
 		b.file.errorAt(t.where("opt_out"), "opt_out needs nsec3", `set denial = "nsec3", or leave it out`)
 	}
-	wrong, model := []string{"ksk_lifetime", "zsk_lifetime"}, "csk"
-	if t.text("keys") == "ksk+zsk" {
-		wrong, model = []string{"csk_lifetime"}, "ksk+zsk"
-	}
-	for _, name := range wrong {
+	for _, name := range otherModel(t) {
 		if n := t.written(name); n != nil {
-			b.file.errorAt(n.key, fmt.Sprintf("%s has no meaning for keys = %q", name, model), "leave it out")
+			b.file.errorAt(n.key, fmt.Sprintf("%s has no meaning for keys = %q", name, t.text("keys")), "leave it out")
 		}
 	}
+}
+
+// otherModel lists what is said of keys that the policy does not have.
+func otherModel(t table) []string {
+	if t.text("keys") == "ksk+zsk" {
+		return []string{"csk_lifetime"}
+	}
+	return []string{"ksk_lifetime", "zsk_lifetime"}
 }
 
 func (b *builder) policy(name string) *Policy {

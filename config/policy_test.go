@@ -11,16 +11,21 @@ import (
 func TestPolicies(t *testing.T) {
 	t.Parallel()
 	text := "[dnssec.hashed]\nalgorithm = \"ed25519\"\nkeys = \"ksk+zsk\"\ndenial = \"nsec3\"\nopt_out = true\nvalidity = \"30d\"\nzonemd = \"off\"\nzsk_lifetime = \"manual\"\n" +
+		"[dnssec.rolled]\nkeys = \"ksk+zsk\"\nksk_lifetime = \"400d\"\ncds = false\n[zone.\"rolled.test\"]\ndnssec = \"rolled\"\n" +
+		"[dnssec.one]\ncsk_lifetime = \"365d\"\n[zone.\"one.test\"]\ndnssec = \"one\"\n" +
 		"[zone_default]\ndnssec = \"standard\"\n[zone.\"Hashed.test.\"]\ndnssec = \"hashed\"\n[zone.\"off.test\"]\ndnssec = \"off\"\n[zone.\"file.test\"]\nfile = \"f\"\n"
 	o := Options{}
 	c, problems := o.Parse([]byte(text), "postern.toml", t.TempDir())
 	if c == nil {
 		t.Fatal(problems)
 	}
-	builtIn := Policy{Name: "standard", Algorithm: "ecdsap256sha256", ZONEMD: "auto"}
+	const day = 24 * time.Hour
+	builtIn := Policy{Name: "standard", Algorithm: "ecdsap256sha256", ZONEMD: "auto", CDS: true, CheckDS: true}
 	for zone, want := range map[string]Policy{
 		"other.test": builtIn, "file.test": builtIn,
-		"hashed.test": {Name: "hashed", Algorithm: "ed25519", Split: true, NSEC3: true, OptOut: true, Validity: 30 * 24 * time.Hour, ZONEMD: "off"},
+		"hashed.test": {Name: "hashed", Algorithm: "ed25519", Split: true, NSEC3: true, OptOut: true, Validity: 30 * day, ZONEMD: "off", CDS: true, CheckDS: true},
+		"rolled.test": {Name: "rolled", Algorithm: "ecdsap256sha256", Split: true, ZONEMD: "auto", KeyLifetime: 400 * day, ZoneKeyLifetime: 90 * day, CheckDS: true},
+		"one.test":    {Name: "one", Algorithm: "ecdsap256sha256", ZONEMD: "auto", KeyLifetime: 365 * day, CDS: true, CheckDS: true},
 	} {
 		if p, isOff := c.Policy(zone); p == nil || *p != want || isOff {
 			t.Errorf("%s: %+v, %t", zone, p, isOff)
@@ -29,9 +34,9 @@ func TestPolicies(t *testing.T) {
 	if p, isOff := c.Policy("off.test"); p != nil || !isOff {
 		t.Errorf("off: %+v, %t", p, isOff)
 	}
-	// What is built in is said, that nothing is told to the parent too.
+	// What is built in is said, that the parent is told too.
 	first := Effective(c)
-	if !strings.Contains(string(first), "[dnssec.standard]\nalgorithm = \"ecdsap256sha256\"\n") || !strings.Contains(string(first), "\ncds = false\n") {
+	if !strings.Contains(string(first), "[dnssec.standard]\nalgorithm = \"ecdsap256sha256\"\n") || !strings.Contains(string(first), "\ncds = true\n") {
 		t.Errorf("%s", first)
 	}
 	again, problems := o.Parse(first, "effective.toml", t.TempDir())

@@ -194,6 +194,9 @@ func (e *effective) keys(t table, index int) {
 			continue
 		}
 		n := t.value(k.name)
+		if t.l.path == "dnssec.*" && slices.Contains(otherModel(t), k.name) {
+			continue // it must not be written
+		}
 		if n == nil && t.l.path == "listen" && k.name == "transport" {
 			if said := e.checked.Listen[index].Transports; len(said) > 0 {
 				n = nodeOf(said)

@@ -121,14 +121,15 @@ func zonesSchema() []section {
 		{path: "dnssec.*", mute: true, eg: "standard", doc: "DNSSEC policies. The name standard is built in: these defaults, unless it is written.", keys: []key{
 			{name: "algorithm", kind: kindWord(), def: "ecdsap256sha256", words: []string{"ecdsap256sha256", "ecdsap384sha384", "ed25519", "rsasha256"}, doc: "of keys and signatures"},
 			{name: "keys", kind: kindWord(), def: "csk", words: []string{"csk", "ksk+zsk"}, doc: "csk: one key for all; ksk+zsk: one that the parent names, and one that signs the zone"},
-			{name: "csk_lifetime", kind: kindText(), only: "manual", doc: "of keys = csk"},
-			{name: "ksk_lifetime", kind: kindText(), only: "manual", doc: "of keys = ksk+zsk"},
-			{name: "zsk_lifetime", kind: kindText(), only: "manual", doc: "of keys = ksk+zsk"},
+			{name: "csk_lifetime", kind: kindLifetime(), def: "manual", doc: "of keys = csk: how long a key is used before it is replaced; manual: until somebody says postern dnssec roll"},
+			{name: "ksk_lifetime", kind: kindLifetime(), def: "manual", doc: "of keys = ksk+zsk: the same for the key that the parent names"},
+			{name: "zsk_lifetime", kind: kindLifetime(), def: "90d", doc: "of keys = ksk+zsk: the same for the key that signs the zone"},
 			{name: "denial", kind: kindWord(), def: "nsec", words: []string{"nsec", "nsec3"}, doc: "proofs of what does not exist; nsec3: with hashed names, no salt and no further iterations"},
 			{name: "opt_out", kind: kindFlag(), def: false, doc: "of nsec3: unsigned delegations are left out"},
 			{name: "validity", kind: kindValidity(), def: "auto", doc: "of signatures; auto: at least 14 days, and as long as secondaries and caches may keep them"},
 			{name: "zonemd", kind: kindWord(), def: "auto", words: []string{"auto", "on", "off"}, doc: "a digest of the whole zone; auto: on, but off where updates are allowed"},
-			{name: "cds", kind: kindFlag(), def: false, only: false, doc: "tell the parent of keys"},
+			{name: "cds", kind: kindFlag(), def: true, doc: "CDS and CDNSKEY records tell the parent of keys; they appear only once every secondary serves the key"},
+			{name: "check_ds", kind: kindFlag(), def: true, doc: "look for the zone's DS at its parent: before it is signed first, and before a key goes; false: no parent delegates it, or none can be asked"},
 		}},
 	}
 }

@@ -49,7 +49,7 @@ dns/update        -> dns/zone dns/zonefile
 dns/view          -> dns/zone dns/zonefile dns/zonelint dns/answer
 mail/verdict      -> mail/smtpline mail/spf mail/dkim mail/dmarc
 account           -> store
-dns/authority     -> dns/journal
+dns/authority     -> dns/journal dns/keyring
 dns/resolver      -> dns/resolver/cache dns/resolver/outbound
 mail/inspect      -> mail/spool
 mail/deliver      -> mail/spool mail/route

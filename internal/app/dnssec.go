@@ -1,45 +1,21 @@
 package app
 
 import (
-	"fmt"
 	"time"
 
 	"postern/config"
 	"postern/internal/dns/authority"
-	"postern/internal/dns/dnssec"
 	"postern/internal/dns/keyring"
-	"postern/internal/dns/name"
 	"postern/internal/dns/signer"
 )
 
-// zoneKeys are the keys that sign our zones, as policies ask for them.
-type zoneKeys struct{ ring *keyring.Ring }
-
-// openZoneKeys opens the directory of the keys. A key file that cannot be used
-// keeps its zone from being signed, and is told, but stops nothing else.
-func (a *App) openZoneKeys() error {
-	ring, err := keyring.Open(a.state.path("keys", "dnssec"))
-	if err != nil {
-		return fmt.Errorf("DNSSEC keys: %w", err)
-	}
-	for _, problem := range ring.Problems() {
-		a.log.Error("a DNSSEC key cannot be used; its zone is served as it was signed last", "err", problem)
-	}
-	a.zoneKeys = ring
-	return nil
-}
-
-// Ensure is authority.Keyring's.
-func (k zoneKeys) Ensure(zone name.Name, p authority.SignPolicy, now time.Time) ([]dnssec.Key, error) {
-	if p.Model == signer.KSKZSK {
-		return k.ring.Ensure(zone, p.Algorithm, now, keyring.KSK, keyring.ZSK)
-	}
-	return k.ring.Ensure(zone, p.Algorithm, now, keyring.CSK)
-}
-
 // sign says in c which zones are signed, and how.
 func (a *App) sign(c *authority.Config, cfg *config.Checked) {
-	c.Keys, c.Signing = zoneKeys{a.zoneKeys}, map[string]*authority.SignPolicy{}
+	c.Keys, c.Signing = a.zoneKeys, map[string]*authority.SignPolicy{}
+	c.Parent, c.Secondaries = a.parentOf, a.seenSecondaries
+	if a.opts.TestClock != "" {
+		c.Up = func() time.Duration { return a.now().Sub(a.started) } // the only clock that there is
+	}
 	policies := map[string]*authority.SignPolicy{}
 	for _, p := range cfg.Policies {
 		policies[p.Name] = signPolicy(p)
@@ -57,6 +33,7 @@ func signPolicy(p config.Policy) *authority.SignPolicy {
 	s := &authority.SignPolicy{
 		Name: p.Name, Model: signer.CSK, Algorithm: algorithm, Denial: signer.NSEC, OptOut: p.OptOut,
 		ZONEMD: p.ZONEMD != "off", Validity: p.Validity, // auto: on, as long as there are no updates
+		Roll: authority.RollPolicy{KeyLifetime: p.KeyLifetime, ZoneKeyLifetime: p.ZoneKeyLifetime, CDS: p.CDS, NoParent: !p.CheckDS},
 	}
 	if p.Split {
 		s.Model = signer.KSKZSK

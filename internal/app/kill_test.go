@@ -150,7 +150,7 @@ func mortal(t *testing.T, dir string, w atomicfile.Writer, now func() time.Time)
 	}
 	policy := authority.SignPolicy{Name: "p", Model: signer.KSKZSK, Algorithm: dnssec.ED25519, Denial: signer.NSEC3, ZONEMD: true}
 	return authority.Config{
-		StateDir: filepath.Join(dir, "state"), Writer: w, Keys: zoneKeys{ring}, Sign: &policy, Now: now, Poll: -1, Settle: time.Millisecond,
+		StateDir: filepath.Join(dir, "state"), Writer: w, Keys: ring, Sign: &policy, Now: now, Poll: -1, Settle: time.Millisecond,
 		Views: []authority.ViewConfig{
 			{Name: "internal", Dir: filepath.Join(dir, "internal"), Overlay: "external"},
 			{Name: "external", Dir: filepath.Join(dir, "external")},

@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -9,22 +10,16 @@ import (
 	"postern/internal/dns/authority"
 	"postern/internal/dns/dnssec"
 	"postern/internal/dns/keyring"
-	"postern/internal/dns/name"
 	"postern/internal/dns/signer"
 )
-
-// ringKeys are CSKs of a ring.
-type ringKeys struct{ *keyring.Ring }
-
-func (r ringKeys) Ensure(zone name.Name, p authority.SignPolicy, now time.Time) ([]dnssec.Key, error) {
-	return r.Ring.Ensure(zone, p.Algorithm, now, keyring.CSK)
-}
 
 // openSigned is an office whose zone city.example is signed in both views;
 // alone.example is not, bad.example cannot be, and file.example was by others.
 func openSigned(t *testing.T) *office {
 	t.Helper()
 	o := open(t)
+	o.must(os.Mkdir(filepath.Join(o.dir, "keys"), 0o700))
+	o.must(os.WriteFile(filepath.Join(o.dir, "keys", "bad.example+013+00001.key"), []byte("no key\n"), 0o600))
 	ring, err := keyring.Open(filepath.Join(o.dir, "keys"))
 	o.must(err)
 	policy := &authority.SignPolicy{Name: "standard", Model: signer.CSK, Algorithm: dnssec.ECDSAP256SHA256, Denial: signer.NSEC, ZONEMD: true}
@@ -34,9 +29,9 @@ func openSigned(t *testing.T) *office {
 			{Name: "out", Dir: filepath.Join(o.dir, "out")},
 		},
 		StateDir: filepath.Join(o.dir, "signed"), External: "out", Poll: -1, Log: o.cfg.Log,
-		Keys: ringKeys{ring}, Signing: map[string]*authority.SignPolicy{"city.example.": policy, "bad.example.": policy},
+		Keys: ring, Signing: map[string]*authority.SignPolicy{"city.example.": policy, "bad.example.": policy},
 	}
-	o.write("out/bad.example.zone", cityZone+"@ DNSKEY 257 3 13 mdsswUyr3DPW132mOi8V9xESWE8jTo0dxCjjnopKl+GqJxpVXckHAeF+KkxLbxILfDLUT0rAK9iUzy1L53eKGQ==\n")
+	o.write("out/bad.example.zone", cityZone)
 	o.write("out/file.example.zone", cityZone+presigned)
 	zones, err := authority.New(cfg)
 	o.must(err)

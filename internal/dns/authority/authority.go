@@ -63,6 +63,13 @@ type Config struct {
 	// Dynamic says who may update what, by zone and view.
 	Dynamic map[string]map[string][]update.Rule
 
+	// Parent looks at the DS of a zone at its parent, and may take its time;
+	// nil: there is nobody to ask. Secondaries lists those of all zones; nil:
+	// there are none. Up is a clock that is never set; default: the system's.
+	Parent      func(ctx context.Context, zone name.Name) (Parent, error)
+	Secondaries func() []Secondary
+	Up          func() time.Duration
+
 	// Changed hears of every (zone, view) that is served with another serial,
 	// once readers see it. It must not wait for anything. Default:
 	// nobody is told.
@@ -121,6 +128,7 @@ type Authority struct {
 	owner   *owner
 	clock   func() time.Time // for settling: never the test clock
 	held    held
+	began   time.Time
 
 	build    string // which program this is, see note
 	noteFrom int
@@ -141,12 +149,20 @@ func New(cfg Config) (*Authority, error) {
 	if cfg.StateDir == "" {
 		return nil, errors.New("authority: no state directory")
 	}
-	a := &Authority{cfg: cfg, ops: make(chan func()), updates: make(chan *waiting, maxWaiting), clock: time.Now, build: buildID(), noteFrom: noteFrom, editFrom: editFrom}
+	a := &Authority{cfg: cfg, ops: make(chan func()), updates: make(chan *waiting, maxWaiting), clock: time.Now, began: time.Now(), build: buildID(), noteFrom: noteFrom, editFrom: editFrom}
 	a.held.zones = map[key]Held{}
 	a.raises.wake = make(chan struct{}, 1)
 	a.owner = newOwner(a, p)
 	a.state.Store(&published{table: view.NewTable(nil)})
 	return a, nil
+}
+
+// up is a clock that is never set.
+func (a *Authority) up() time.Duration {
+	if a.cfg.Up != nil {
+		return a.cfg.Up()
+	}
+	return time.Since(a.began)
 }
 
 func withDefaults(cfg Config) Config {
@@ -186,6 +202,7 @@ func (a *Authority) Start(ctx context.Context) error {
 	if err := o.settleDown(ctx); err != nil {
 		return err
 	}
+	o.firstLooks(ctx)
 	w := newWatch(a.cfg.Log, a.clock, a.cfg.Poll > 0)
 	w.follow(o.directories())
 	a.started.Store(true)

@@ -58,6 +58,9 @@ type candidate struct {
 // build makes what is dirty anew and publishes.
 func (o *owner) build() {
 	o.settleTrusted()
+	now := o.a.cfg.Now()
+	o.advanceAll(now)
+	defer o.askParents(now)
 	for k := range o.dirty {
 		if st := o.served[k]; st != nil && st.content != nil && st.content.Records() >= o.a.editFrom {
 			o.makeRoom()

@@ -22,20 +22,13 @@ import (
 // again.
 func (o *owner) commit(made []*candidate, operator bool) error {
 	now := o.a.cfg.Now()
-	var changed []*candidate
+	changed, err := o.signAll(made, operator, now)
+	if err != nil {
+		return err
+	}
 	var snapshots []journal.Snapshot
-	for _, c := range made {
-		if !c.changed {
-			continue
-		}
-		switch err := o.sign(c, now); {
-		case err != nil && operator:
-			return err
-		case err != nil:
-			o.notSigned(c, now, err)
-			continue
-		}
-		changed, snapshots = append(changed, c), append(snapshots, o.snapshot(c, now))
+	for _, c := range changed {
+		snapshots = append(snapshots, o.snapshot(c, now))
 	}
 	failed := o.store.Reserve(snapshots)
 	for _, group := range together(changed, operator) {
@@ -67,6 +60,39 @@ func (o *owner) commit(made []*candidate, operator bool) error {
 		}
 	}
 	return nil
+}
+
+// signAll signs the candidates that change, and returns those that could be
+// signed. A key step is taken in all views of a zone or in none: where one
+// cannot take it, the others are signed as they were.
+func (o *owner) signAll(made []*candidate, operator bool, now time.Time) ([]*candidate, error) {
+	failed := map[name.Name]bool{}
+	var signed []*candidate
+	for _, c := range made {
+		if !c.changed {
+			continue
+		}
+		err := o.sign(c, now)
+		if err != nil && operator {
+			return nil, err
+		}
+		if err != nil {
+			o.notSigned(c, now, err)
+			failed[c.zone] = true
+			continue
+		}
+		signed = append(signed, c)
+	}
+	return slices.DeleteFunc(signed, func(c *candidate) bool {
+		if !failed[c.zone] || !o.steps(c) {
+			return false
+		}
+		err := o.signAsBefore(c, now)
+		if err != nil {
+			o.notSigned(c, now, err)
+		}
+		return err != nil
+	}), nil
 }
 
 // together returns the indices of candidates that are made durable at once.

@@ -110,7 +110,11 @@ type Apply struct {
 func (a *Authority) Apply(ctx context.Context, do Apply) ([]Plan, error) {
 	var plans []Plan
 	var failed error
-	err := a.do(ctx, func() {
+	err := a.lookFirst(ctx, do.Zones...)
+	if err != nil {
+		return nil, err
+	}
+	err = a.do(ctx, func() {
 		if failed = a.owner.refresh(ctx); failed == nil {
 			plans, failed = a.owner.apply(do)
 		}

@@ -30,8 +30,10 @@ type owner struct {
 	served   map[key]*served
 	derived  []journal.Derived
 	pins     map[key]journal.Pin
-	dynamics map[key]*dynamic // what updates changed, as far as it was asked for
-	dirty    map[key]bool     // must be built again
+	dynamics map[key]*dynamic       // what updates changed, as far as it was asked for
+	dirty    map[key]bool           // must be built again
+	rolls    map[name.Name]*rolling // the keys of zones that are signed
+	asks     int                    // parents that are being asked
 
 	restarting bool // this is the first scan of Start
 	starting   bool
@@ -60,6 +62,7 @@ type served struct {
 	signed   *signer.Signed    // how out came about; nil: not signed, or not since the start
 	signedBy *SignPolicy       // by which out was signed; nil: not by us
 	records  []zonefile.Record // what content was built from: the base of overlays
+	facts    *facts            // of out, see showsNow
 	compiled *answer.Zone
 	deltas   []zone.Delta // by which content came about, see Content
 
@@ -99,6 +102,7 @@ func newOwner(a *Authority, p *plan) *owner {
 		a: a, plan: p, log: a.cfg.Log, starting: true,
 		sources: map[key]*source{}, served: map[key]*served{}, dirty: map[key]bool{},
 		pins: map[key]journal.Pin{}, dynamics: map[key]*dynamic{},
+		rolls:    map[name.Name]*rolling{},
 		dirFault: map[string]string{}, faults: map[string][]Fault{},
 	}
 }
@@ -168,6 +172,7 @@ func (o *owner) run(ctx context.Context, w *watch) {
 	o.starting, o.watch = false, w
 	defer w.close()
 	o.standBack()
+	o.askParents(o.a.cfg.Now())
 	var poll <-chan time.Time
 	if o.plan.Poll > 0 {
 		t := time.NewTicker(o.plan.Poll)

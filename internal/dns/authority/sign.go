@@ -14,6 +14,7 @@ import (
 	"postern/internal/dns/attest"
 	"postern/internal/dns/dnssec"
 	"postern/internal/dns/name"
+	"postern/internal/dns/rollover"
 	"postern/internal/dns/signer"
 	"postern/internal/dns/zone"
 	"postern/internal/dns/zonefile"
@@ -28,6 +29,23 @@ type SignPolicy struct {
 	OptOut    bool
 	ZONEMD    bool
 	Validity  time.Duration // of signatures; 0: as long as the zone needs, see signs
+
+	// Roll says how keys are replaced. It changes nothing of what is signed now.
+	Roll RollPolicy `json:"-"`
+}
+
+// RollPolicy says when keys are replaced, and who hears of it.
+type RollPolicy struct {
+	KeyLifetime     time.Duration // of a CSK or KSK; 0: until somebody asks for another
+	ZoneKeyLifetime time.Duration // of a ZSK
+	CDS             bool          // the parent is told
+	NoParent        bool          // there is nobody to ask for a DS
+}
+
+// signsAs reports whether two policies sign alike.
+func (p SignPolicy) signsAs(q SignPolicy) bool {
+	p.Roll, q.Roll = RollPolicy{}, RollPolicy{}
+	return p == q
 }
 
 // text is the policy as the journal keeps it with what was signed by it; ""
@@ -51,20 +69,6 @@ func readPolicy(text string) *SignPolicy {
 		return &SignPolicy{}
 	}
 	return p
-}
-
-// Keyring has the keys of zones.
-type Keyring interface {
-	// Ensure returns a zone's keys. Where it has none they are made, and durable
-	// when it returns; where they do not fit the policy it is an error.
-	Ensure(zone name.Name, p SignPolicy, now time.Time) ([]dnssec.Key, error)
-}
-
-// noKeys is the Keyring of who has none.
-type noKeys struct{}
-
-func (noKeys) Ensure(zone name.Name, _ SignPolicy, _ time.Time) ([]dnssec.Key, error) {
-	return nil, fmt.Errorf("there are no keys for zone %s", zone)
 }
 
 // codePresigned is of a record that signing makes, in a zone that is signed
@@ -165,24 +169,90 @@ func (o *owner) sign(c *candidate, now time.Time) error {
 		c.out, c.signed, c.signedBy = c.content, nil, nil
 		return nil
 	}
-	keys, err := o.plan.Keys.Ensure(c.zone, *p, now)
+	r := o.rollingOf(c.zone, p, map[string]*zone.Zone{c.view: c.content}, now)
+	switch {
+	case !r.begun:
+		return &unsignable{ReasonSign, []string{r.err.Error()}}
+	case r.plan.Hold != "":
+		return r.held()
+	case r.plan.Unsigned:
+		c.out, c.signed, c.signedBy = c.content, nil, nil
+		return nil
+	}
+	if err := o.takeKeys(c.zone, r); err != nil {
+		return &unsignable{ReasonSign, []string{err.Error()}}
+	}
+	keys, err := r.signers()
 	if err != nil {
 		return &unsignable{ReasonSign, []string{err.Error()}}
 	}
+	if err := o.signBy(c, p, keys, r.ask(), now); err != nil {
+		return err
+	}
+	c.out, c.signedBy = c.signed.Zone(), p
+	return nil
+}
+
+// steps reports whether c is signed with other keys than what is served.
+func (o *owner) steps(c *candidate) bool {
+	st, r := o.served[c.key], o.rolls[c.zone]
+	return c.signed != nil && st != nil && st.signedBy != nil && r != nil && !st.showsNow().showsPlan(&r.plan)
+}
+
+// signAsBefore signs c with the keys that sign what is served.
+func (o *owner) signAsBefore(c *candidate, now time.Time) error {
+	f, was := o.served[c.key].showsNow(), *o.rolls[c.zone]
+	was.plan.Uses, was.plan.CDS, was.plan.Delete = f.uses, f.cds, f.delete
+	keys, err := was.signers()
+	if err != nil {
+		return &unsignable{ReasonSign, []string{err.Error()}}
+	}
+	if err := o.signBy(c, c.signedBy, keys, was.ask(), now); err != nil {
+		return err
+	}
+	c.out = c.signed.Zone()
+	return nil
+}
+
+// held is why nothing signed may be published.
+func (r *rolling) held() *unsignable {
+	u := &unsignable{reason: r.plan.Hold}
+	for _, a := range r.plan.Alarms {
+		if a.Reason == r.plan.Hold {
+			u.problems = append(u.problems, a.Text)
+		}
+	}
+	if len(u.problems) == 0 {
+		u.problems = []string{r.plan.Next}
+	}
+	return u
+}
+
+// signBy signs a candidate's content with these keys, and judges what comes out.
+func (o *owner) signBy(c *candidate, p *SignPolicy, keys []dnssec.Key, ask signer.Ask, now time.Time) error {
 	policy, err := p.signs(c.content)
 	if err != nil {
 		return &unsignable{ReasonSign, []string{err.Error()}}
 	}
-	last := o.lastSigned(c.key, keys, policy, now)
+	policy.Ask = ask
 	judged := attest.Context{OptOut: p.OptOut, ZONEMD: p.ZONEMD, Workers: policy.Workers}
+	uses := map[uint16]rollover.Use{}
+	for _, k := range keys {
+		if uses[k.Tag] = rollover.Use(k.Use); !k.Use.Does(dnssec.InSet) {
+			judged.Outside = append(judged.Outside, k.DNSKEY)
+		}
+	}
 	var problems []attest.Problem
-	if last == nil {
+	if last := o.lastSigned(c.key, keys, policy, now); last == nil {
 		if c.signed, err = signer.Sign(c.content, keys, policy, now); err == nil {
 			problems = attest.Check(c.signed.Zone(), now, judged)
 		}
-	} else {
-		if c.signed, err = last.Next(c.content, keys, policy, now); err == nil {
+	} else if c.signed, err = last.Next(c.content, keys, policy, now); err == nil {
+		// What was good by other keys outside the set was good in another context.
+		if slices.Equal(outside(o.served[c.key].showsNow().uses), outside(uses)) {
 			problems = attest.CheckEdit(last.Zone(), c.signed.Zone(), now, judged)
+		} else {
+			problems = attest.Check(c.signed.Zone(), now, judged)
 		}
 	}
 	if err != nil {
@@ -195,7 +265,6 @@ func (o *owner) sign(c *candidate, now time.Time) error {
 		}
 		return u
 	}
-	c.out, c.signedBy = c.signed.Zone(), p
 	return nil
 }
 
@@ -251,13 +320,22 @@ func (o *owner) stale(k key, now time.Time) bool {
 		return false
 	case p == nil:
 		p = st.signedBy
-	case st.signedBy == nil || *st.signedBy != *p:
+	}
+	r := o.rolls[k.zone]
+	switch {
+	case r != nil && r.begun && r.plan.Unsigned:
+		return st.signedBy != nil
+	case st.signedBy == nil || !st.signedBy.signsAs(*p):
+		return true
+	case r == nil || !r.begun:
+		return true // trying to sign tells why it cannot be
+	case r.plan.Hold == "" && !st.showsNow().showsPlan(&r.plan):
 		return true
 	}
 	if st.signed == nil { // since the start
-		keys, err := o.plan.Keys.Ensure(k.zone, *p, now)
+		keys, err := r.signers()
 		if err != nil {
-			return true // trying to sign tells why it cannot be
+			return true
 		}
 		policy, err := p.signs(st.content)
 		if err != nil || o.lastSigned(k, keys, policy, now) == nil {
@@ -280,11 +358,15 @@ func (o *owner) notSigned(c *candidate, now time.Time, err error) {
 	if !errors.As(err, &u) {
 		u = &unsignable{ReasonSign, []string{err.Error()}}
 	}
+	hint := "what was served before is served on"
+	if u.reason == rollover.ReasonOrphanDS {
+		hint = fmt.Sprintf("postern dnssec import %s KEYFILE... --adopt takes over the keys that it is signed with; or have the DS removed", c.zone)
+	}
 	var problems []zonefile.Problem
 	for _, text := range u.problems {
 		problems = append(problems, zonefile.Problem{
 			File: o.fileOf(c.key), Severity: zonefile.ERR, Code: u.reason, Message: text,
-			Hint: "what was served before is served on",
+			Hint: hint,
 		})
 	}
 	o.refuse(c.key, u.reason, problems)

@@ -1,9 +1,7 @@
 package authority
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -15,42 +13,40 @@ import (
 
 	"postern/internal/dns/attest"
 	"postern/internal/dns/dnssec"
+	"postern/internal/dns/keyring"
 	"postern/internal/dns/name"
 	"postern/internal/dns/signer"
 	"postern/internal/dns/zone"
 )
 
-// ring is keys in memory, one pair a zone.
+// ring is keys in a directory of the test's own, and can fail.
 type ring struct {
-	t    *testing.T
-	keys map[name.Name][]dnssec.Key
-	made int
-	err  error
+	*keyring.Ring
+	err  error // of all it is asked for
+	keep error // of what it is to write down
 }
 
-func (r *ring) Ensure(n name.Name, p SignPolicy, _ time.Time) ([]dnssec.Key, error) {
+func newRing(t *testing.T) *ring {
+	t.Helper()
+	r, err := keyring.Open(filepath.Join(t.TempDir(), "keys"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &ring{Ring: r}
+}
+
+func (r *ring) Held(n name.Name) ([]keyring.Held, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	if r.keys[n] == nil {
-		flags := []uint16{dnssec.FlagZone | dnssec.FlagSEP}
-		if p.Model == signer.KSKZSK {
-			flags = append(flags, dnssec.FlagZone)
-		}
-		for _, f := range flags {
-			private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-			if err != nil {
-				r.t.Fatal(err)
-			}
-			k, err := dnssec.NewKey(n, f, dnssec.ECDSAP256SHA256, private)
-			if err != nil {
-				r.t.Fatal(err)
-			}
-			r.keys[n] = append(r.keys[n], k)
-		}
-		r.made++
+	return r.Ring.Held(n)
+}
+
+func (r *ring) SetFields(n name.Name, tag uint16, fields []keyring.Field) error {
+	if err := cmp.Or(r.err, r.keep); err != nil {
+		return err
 	}
-	return r.keys[n], nil
+	return r.Ring.SetFields(n, tag, fields)
 }
 
 const signable = external + `*.wild	TXT wild
@@ -64,10 +60,11 @@ old	DNAME new.elsewhere.test.
 
 func signBench(t *testing.T, p SignPolicy) (*bench, *ring) {
 	b := newBench(t)
-	r := &ring{t: t, keys: map[name.Name][]dnssec.Key{}}
+	r := newRing(t)
 	at := time.Now().Truncate(time.Second)
 	b.wall = &at
 	b.cfg.Sign, b.cfg.Keys, b.cfg.Now = &p, r, func() time.Time { return *b.wall }
+	b.cfg.Up = func() time.Duration { return b.wall.Sub(at) }
 	b.write("external/example.test.zone", signable)
 	b.write("internal/example.test.zone", "inner A 10.0.0.1\n")
 	b.start()
@@ -112,8 +109,8 @@ func TestSigned(t *testing.T) {
 			t.Parallel()
 			b, r := signBench(t, p)
 			first := b.wantSigned(p)
-			if r.made != 1 {
-				t.Errorf("keys were made %d times", r.made)
+			if made := r.Counters.Created.Value(); made != uint64(p.Model) {
+				t.Errorf("%d keys were made", made)
 			}
 			if inner := b.zone("external", "example.test").Node("\x05inner\x07example\x04test\x00"); inner != nil {
 				t.Error("an internal name is outside")
@@ -154,8 +151,8 @@ func TestSigned(t *testing.T) {
 			*b.wall = b.wall.Add(40 * day)
 			b.start()
 			b.wantSigned(p)
-			if r.made != 1 {
-				t.Errorf("keys were made %d times", r.made)
+			if made := r.Counters.Created.Value(); made != uint64(p.Model) {
+				t.Errorf("%d keys were made", made)
 			}
 		})
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/miekg/dns"
 
-	"postern/internal/dns/dnssec"
 	"postern/internal/dns/name"
 	"postern/internal/dns/zonefile"
 )
@@ -324,7 +323,7 @@ func TestOverlayThatChangesNothingIsKept(t *testing.T) {
 		b := newBench(t)
 		if signed {
 			p := policies()[0]
-			b.cfg.Sign, b.cfg.Keys = &p, &ring{t: t, keys: map[name.Name][]dnssec.Key{}}
+			b.cfg.Sign, b.cfg.Keys = &p, newRing(t)
 		}
 		b.write("external/example.test.zone", external)
 		b.write("internal/example.test.zone", "inner A 10.0.0.1\n")

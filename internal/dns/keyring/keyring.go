@@ -101,6 +101,27 @@ func (r *Ring) Of(zone name.Name) ([]dnssec.Key, error) {
 	return keys, nil
 }
 
+// Held is a key with what is known about it.
+type Held struct {
+	Info
+	Key dnssec.Key
+}
+
+// Held returns what Of returns, with all that is known of each key.
+func (r *Ring) Held(zone name.Name) ([]Held, error) {
+	h := r.state.Load()
+	if err := h.problem(zone); err != nil {
+		return nil, err
+	}
+	var all []Held
+	for _, e := range h.zones[zone] {
+		held := Held{e.Info, e.key}
+		held.Fields = slices.Clone(e.Fields)
+		all = append(all, held)
+	}
+	return all, nil
+}
+
 // problem is why a zone gets no keys, nil where it may have them.
 func (h *holder) problem(zone name.Name) error {
 	if err := errors.Join(h.broken[zone], h.stray); err != nil {

@@ -1,0 +1,66 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"postern/internal/dns/authority"
+	"postern/internal/dns/keyring"
+	"postern/internal/dns/name"
+	"postern/internal/dns/resolver"
+	"postern/internal/dns/resolver/validate"
+	"postern/internal/dns/rollover"
+)
+
+// openZoneKeys opens the directory of the keys. A key file that cannot be used
+// keeps its zone from being signed, and is told, but stops nothing else.
+func (a *App) openZoneKeys() error {
+	ring, err := keyring.Open(a.state.path("keys", "dnssec"))
+	if err != nil {
+		return fmt.Errorf("DNSSEC keys: %w", err)
+	}
+	for _, problem := range ring.Problems() {
+		a.log.Error("a DNSSEC key cannot be used; its zone is served as it was signed last", "err", problem)
+	}
+	a.zoneKeys = ring
+	return nil
+}
+
+// parentOf is what the resolver finds about a zone at its parent.
+func (a *App) parentOf(ctx context.Context, zone name.Name) (authority.Parent, error) {
+	d, err := a.resolver.Delegation(ctx, zone)
+	if errors.Is(err, resolver.ErrRootZone) || d.Reason == validate.NoAnchor || d.Reason == validate.NegativeAnchor {
+		// Nobody who trusts what we trust could tell it from a zone without a DS.
+		return authority.Parent{At: d.At, Security: rollover.Insecure}, nil
+	}
+	p := authority.Parent{At: d.At}
+	if err != nil {
+		return p, err
+	}
+	switch {
+	case d.Security == validate.Bogus:
+		p.Security = rollover.Bogus
+	case d.Security == validate.Secure && len(d.DS) > 0:
+		p.Security = rollover.Secure
+	case d.Security != validate.Unknown: // proven to have no DS, or without a signed parent
+		p.Security = rollover.Insecure
+	}
+	for _, ds := range d.DS {
+		own := *ds
+		own.Hdr.Ttl = d.TTL // as the parent gives it
+		p.DS = append(p.DS, &own)
+	}
+	return p, nil
+}
+
+// seenSecondaries is how the notifier saw them last.
+func (a *App) seenSecondaries() []authority.Secondary {
+	var all []authority.Secondary
+	for _, s := range a.notifier.Standing() {
+		all = append(all, authority.Secondary{
+			Zone: s.Zone, View: s.View, Name: s.Peer + " " + s.Address.String(), Serial: s.Serial, Answered: s.Seen,
+		})
+	}
+	return all
+}
