@@ -19,7 +19,13 @@ func (m *machine) steps() {
 	before := slices.Clip(m.waits)
 	for range 2 * MaxKeys {
 		m.waits = before // what rules waited for before the last step is old
-		if !slices.ContainsFunc([]func() bool{m.begin, m.restore, m.sign, m.enter, m.swap, m.ask, m.unsign, m.leave, m.fade},
+		if m.unused() {
+			if !m.begin() {
+				break
+			}
+			continue
+		}
+		if !slices.ContainsFunc([]func() bool{m.restore, m.sign, m.enter, m.swap, m.ask, m.unsign, m.leave, m.fade},
 			func(rule func() bool) bool { return rule() }) {
 			break
 		}
@@ -95,10 +101,13 @@ func (m *machine) blocked() time.Time {
 	return time.Time{}
 }
 
+// unused reports whether no key is in use.
+func (m *machine) unused() bool { return len(m.keys(func(k *Key) bool { return !k.idle() })) == 0 }
+
 // begin is the first signature: with no key in use all is done at once. A zone
 // that has a DS already has nothing to lose if it leads to one of the keys.
 func (m *machine) begin() bool {
-	if m.s.Insecure || len(m.keys(func(k *Key) bool { return !k.idle() })) > 0 {
+	if m.s.Insecure {
 		return false
 	}
 	keys := m.keys(func(k *Key) bool { return !m.leaving(k) })
