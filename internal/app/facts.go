@@ -152,6 +152,7 @@ func (a *App) count() error {
 		count(reg, "mail_submission", a.submissionCounters, nil),
 		count(reg, "mail_relay", a.relayCounters, nil),
 		reg.Gauge("postern_mail_queue_messages", "Messages that are not delivered yet.", func() float64 { return float64(a.queue.Len()) }, nil),
+		reg.Gauge("postern_dns_resolver_chain_links", "Names whose standing with their parents is remembered.", func() float64 { return float64(a.resolver.Links()) }, nil),
 		reg.Gauge("postern_dns_zones_not_ok", "Zones whose file is not what is served.", a.zonesNotOK, nil),
 		reg.Gauge("postern_dns_transfers_running", "Transfers to secondaries that are under way.", func() float64 { return float64(a.out.Running()) }, nil),
 		reg.Gauge("postern_dns_secondaries_behind", "Secondaries, by zone, view and address, that do not have what is served: lagging or unreachable.", func() float64 { return secondaries{a.notifier}.are(xfr.Lagging, xfr.Unreachable) }, nil),

@@ -31,11 +31,17 @@ type ChainCounters struct {
 	Bogus    metrics.Counter // ended Bogus
 	Unknown  metrics.Counter // ended without a verdict
 	Dropped  metrics.Counter // links forgotten before their time, to make room
+	Checked  metrics.Counter // signatures checked
+	Hashed   metrics.Counter // NSEC3 hashes made
+	Costly   metrics.Counter // walks ended because they cost too much
 	Notified metrics.Counter // parents that took a NOTIFY
 	Unheard  metrics.Counter // parents with an endpoint that did not
 }
 
-func (c *ChainCounters) count(s Security) {
+func (c *ChainCounters) count(s Security, why validate.Reason) {
+	if why == validate.WorkLimit {
+		c.Costly.Inc()
+	}
 	switch s {
 	case Secure:
 		c.Secure.Inc()
@@ -173,6 +179,10 @@ func (r *Resolver) down(ctx context.Context, zone name.Name, visit func(context.
 	d := &descent{walk: r.newWalk(r.cfg.Outside, false), judge: validate.New(r.cfg.Validate)}
 	d.budget.Limits.Queries *= 2 // one walk is many questions, each from the nearest known cut
 	d.budget.Limits.Referrals *= 5
+	defer func() {
+		r.chain.Counters.Checked.Add(uint64(d.judge.Signatures))
+		r.chain.Counters.Hashed.Add(uint64(d.judge.Hashes))
+	}()
 	anchor := r.anchorAbove(zone)
 	keys, l, err := d.keys(ctx, r.chain.anchor(anchor.Zone), anchor.Trust(), true)
 	if err != nil || l.cut.Security != Secure {

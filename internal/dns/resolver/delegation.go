@@ -72,7 +72,7 @@ func (r *Resolver) Delegation(ctx context.Context, zone name.Name) (Delegation, 
 	if !c.at.IsZero() {
 		d.At = c.at
 	}
-	r.chain.Counters.count(d.Security)
+	r.chain.Counters.count(d.Security, d.Reason)
 	if err != nil {
 		d.Security, d.Reason, d.Err = Unknown, validate.NoReply, err
 		return d, fmt.Errorf("delegation of %s: %w", zone, err)

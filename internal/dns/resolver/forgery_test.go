@@ -399,6 +399,65 @@ func TestOneHonestServer(t *testing.T) {
 	}
 }
 
+// TestOneServerForAll: where one server has the whole tree, it answers at once
+// from the deepest zone it has.
+func TestOneServerForAll(t *testing.T) {
+	t.Parallel()
+	tr := newSignedTree(func(tr *signedTree) {
+		for _, z := range tr.zones {
+			z.addr = rootAddr
+		}
+	})
+	r, w := tr.resolver(t, nil)
+	w.servers[rootAddr] = func(q iterate.Question) *dns.Msg {
+		n := q.Name
+		if q.Type == dns.TypeDS {
+			n = n.Parent()
+		}
+		best := tr.root
+		for _, z := range tr.zones {
+			if n.IsBelow(mustName(t, z.origin)) && len(z.origin) >= len(best.origin) {
+				best = z
+			}
+		}
+		return best.reply(q)
+	}
+	for zone, want := range map[string]string{
+		"net.": "secure validated . signed ECDSAP256SHA256", "example.net.": "secure validated net. signed ED25519",
+		"sub.example.net.": "secure validated example.net. signed ECDSAP256SHA256", "plain.net.": "secure no-ds net. unsigned",
+		"sub.plain.net.": "insecure no-ds", "loose.opt.": "secure opt-out opt. opted-out", "safe.opt.": "secure validated opt. signed ECDSAP256SHA256",
+		"x.nowhere.net.": "secure validated net. nowhere",
+	} {
+		if got := verdict(t, r, zone); got != want {
+			t.Errorf("%s: %s, want %s", zone, got, want)
+		}
+	}
+}
+
+// TestCostIsCounted: a walk that would cost too much ends, and tells.
+func TestCostIsCounted(t *testing.T) {
+	t.Parallel()
+	tr := newSignedTree(func(tr *signedTree) {
+		tr.net.forge = at("example.net.", dns.TypeDS, func(m *dns.Msg) {
+			good := m.Answer[len(m.Answer)-1].(*dns.RRSIG)
+			m.Answer = m.Answer[:len(m.Answer)-1]
+			for i := range 200 {
+				c := dns.Copy(good).(*dns.RRSIG)
+				c.Inception += uint32(i + 1)
+				m.Answer = append(m.Answer, c)
+			}
+		})
+	})
+	r, _ := tr.resolver(t, nil)
+	if got := verdict(t, r, "example.net."); got != "bogus work-limit" {
+		t.Error(got)
+	}
+	// Two DNSKEY sets and a DS set on the way, then eight.
+	if c := r.Chain(); c.Costly.Value() != 1 || c.Checked.Value() != 3+8 {
+		t.Errorf("%d costly, %d checked", c.Costly.Value(), c.Checked.Value())
+	}
+}
+
 // TestNobodyAnswers: silence and refusal are no verdict.
 func TestNobodyAnswers(t *testing.T) {
 	t.Parallel()
