@@ -195,7 +195,11 @@ func (s *stream) next(ctx context.Context, within time.Duration) ([]byte, error)
 
 // broken is the fault of a connection that gives no more.
 func broken(ctx context.Context, err error) error {
+	var alert *net.OpError
 	switch {
+	// In TLS 1.3 a server refuses our certificate after the handshake.
+	case errors.As(err, &alert) && alert.Op == "remote error":
+		return &Fault{TLSFailed, err}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return &Fault{Reason: TooLong}
 	case ctx.Err() != nil:
