@@ -2,32 +2,42 @@ package rollover
 
 import "time"
 
-// tolerance is how far two clocks may part between two calls: one is slewed.
-const tolerance = 2 * time.Second
+// Two clocks may part by tolerance before waits are dated anew: one of them is
+// slewed. When they part by more than remarkable, somebody is told.
+const (
+	tolerance  = 30 * time.Second
+	remarkable = 10 * time.Minute
+)
 
 // clock dates all that is counted by the clock on the wall, which somebody may
 // set, anew by the one that does not jump. After a restart there is nothing to
 // compare with but what lies in the future.
 func (m *machine) clock() {
-	last, here := m.s.Clock, Clock{m.now, m.seen.Up}
-	m.s.Clock = here
+	last, here := m.s.Clock, Clock{m.now.Round(0), m.seen.Up} // wall time alone
 	if m.s.Began.IsZero() {
 		m.s.Began = m.now
 	}
 	if last.Wall.IsZero() || here.Up < last.Up {
-		// Both sides of a step are dated by the same clock.
+		m.s.Clock = here
 		if ahead := m.newest().Sub(m.now); ahead > tolerance {
-			m.shift(-ahead)
-			m.alarm(ReasonClock, "what was written down is %s in the future: the clock was set back", ahead)
+			m.jumped(-ahead)
 		}
 		return
 	}
-	jump := here.Wall.Round(0).Sub(last.Wall.Round(0)) - (here.Up - last.Up)
-	if jump < -tolerance || jump > tolerance {
-		if m.p.broken&noClock == 0 {
-			m.shift(jump)
-		}
-		m.alarm(ReasonClock, "the clock went %s more than time did", jump)
+	// They are compared over all the time since they were last set by each
+	// other: a clock that runs fast does so a little at a time.
+	if jump := here.Wall.Sub(last.Wall) - (here.Up - last.Up); jump.Abs() > tolerance {
+		m.s.Clock = here
+		m.jumped(jump)
+	}
+}
+
+func (m *machine) jumped(by time.Duration) {
+	if m.p.broken&noClock == 0 {
+		m.shift(by)
+	}
+	if by.Abs() > remarkable {
+		m.alarm(ReasonClock, "the clock went %s more than time did: waits are counted anew", by)
 	}
 }
 

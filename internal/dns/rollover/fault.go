@@ -18,4 +18,15 @@ const (
 	noOrphans                       // DS that lead nowhere are passed over
 	noStrict                        // one algorithm of many is enough
 	noClock                         // clocks that jump are believed
+	noCDSWait                       // CDS that secondaries still serve are not waited for
 )
+
+// String names the first fault, for who reads the test.
+func (f fault) String() string {
+	for i, name := range []string{"guard", "secondaries", "patience", "TTL", "marks", "DS TTL", "parent lag", "DS gone", "fresh look", "bogus", "orphans", "strict", "clock", "CDS wait"} {
+		if f == 1<<i {
+			return "no " + name
+		}
+	}
+	return "none"
+}

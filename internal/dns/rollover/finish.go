@@ -8,8 +8,8 @@ import (
 )
 
 // lookAgain is how soon the secondaries are looked at again while they are
-// waited for, if nobody tells of them.
-const lookAgain = 5 * time.Minute
+// waited for, if nobody tells of them, and the parent at the soonest.
+const lookAgain = 10 * time.Minute
 
 // slow is how long a parent may take to do what it was asked for before somebody
 // is told.
@@ -115,24 +115,27 @@ func (m *machine) wake() {
 			m.wakeBy(w.at)
 		}
 	}
-	often := lookSeldom
-	if m.frozen || m.expects() != "" || m.seen.Parent.Security == Unknown {
-		often = lookOften
-	}
 	if at := m.seen.Parent.At; at.IsZero() || at.After(m.now) {
 		m.askBy(m.now)
 	} else {
-		m.askBy(at.Add(often))
+		m.askBy(at.Add(m.every()))
+		// A look that told nothing is not repeated at once.
+		if again := at.Add(lookAgain); m.plan.Ask.Before(again) {
+			m.plan.Ask = again
+		}
+	}
+	if !m.plan.Wake.IsZero() && !m.plan.Wake.After(m.now) {
+		m.plan.Wake = m.now.Add(lookAgain)
 	}
 	if len(m.plan.Make) > 0 {
-		m.wakeBy(m.now)
+		m.plan.Wake = m.now
 	}
 }
 
 // next says in one line what happens next. What somebody has to do comes first,
 // then what happens soonest.
 func (m *machine) next() {
-	switch expects := m.expects(); {
+	switch expects, _ := m.expects(); {
 	case len(m.plan.Make) > 0:
 		m.plan.Next = "makes keys"
 		return

@@ -150,10 +150,11 @@ func (m *machine) validates(ds, keys, data []bool) bool {
 			chains[m.s.Keys[i].Alg].entry = true
 		}
 	}
+	whole := 0
 	for _, c := range chains {
-		if !c.entry || (!c.signed || !c.covered) && m.p.broken&noStrict == 0 {
-			return false
+		if c.entry && c.signed && c.covered {
+			whole++
 		}
 	}
-	return true
+	return whole == len(chains) || whole > 0 && m.p.broken&noStrict != 0
 }

@@ -9,11 +9,13 @@ import (
 )
 
 // How often the parent is looked at: when nothing is expected of it, when
-// something is, and how old a look may be by which an old key goes.
+// something has been for more than a day, and for less; and how old a look may
+// be by which an old key goes.
 const (
 	lookSeldom = 6 * time.Hour
+	lookAtLast = time.Hour
 	lookOften  = 10 * time.Minute
-	lookFresh  = time.Hour
+	lookFresh  = 5 * time.Minute
 )
 
 // parent takes what was seen at the parent into the states of the keys.
@@ -123,11 +125,12 @@ func (m *machine) mayHaveDS(k *Key) bool {
 // dsGone reports whether the key's DS has left all caches, and the parent will
 // not bring it back by what it was told earlier.
 func (m *machine) dsGone(k *Key) (bool, time.Time) {
-	if k.DS.Seen || k.Want.On || !m.settled(&k.Want) {
+	heedless := m.p.broken&noCDSWait != 0
+	if k.DS.Seen || k.Want.On || !m.settled(&k.Want) && !heedless {
 		return false, time.Time{}
 	}
 	since := k.DS.Since
-	if k.Want.Until.After(since) {
+	if k.Want.Until.After(since) && !heedless {
 		since = k.Want.Until
 	}
 	if since.IsZero() {
@@ -153,15 +156,29 @@ func (m *machine) askBy(t time.Time) {
 	}
 }
 
-// expects says what the parent is expected to do, "" if nothing.
-func (m *machine) expects() string {
+// expects says what the parent is expected to do, "" if nothing, and since when.
+func (m *machine) expects() (string, time.Time) {
 	for _, k := range m.keys(func(k *Key) bool { return k.Role.entry() }) {
 		switch {
 		case k.Want.On && !k.DS.Seen:
-			return fmt.Sprintf("waits for DS %d at the parent", k.Tag)
+			return fmt.Sprintf("waits for DS %d at the parent", k.Tag), k.Want.Since
 		case !k.Want.On && k.DS.Seen && m.leaving(k):
-			return fmt.Sprintf("waits for DS %d to leave the parent", k.Tag)
+			return fmt.Sprintf("waits for DS %d to leave the parent", k.Tag), k.Want.Since
 		}
 	}
-	return ""
+	return "", time.Time{}
+}
+
+// every is how often the parent is looked at now.
+func (m *machine) every() time.Duration {
+	what, since := m.expects()
+	switch {
+	case m.seen.Parent.Security == Unknown:
+		return lookOften
+	case what == "" && !m.frozen:
+		return lookSeldom
+	case m.frozen || m.now.Sub(since) > 24*time.Hour:
+		return lookAtLast
+	}
+	return lookOften
 }

@@ -37,6 +37,9 @@ func (m *machine) settle(t *Turn, has func(*View) bool, ttl time.Duration) {
 		t.served = nil
 		return
 	}
+	if !t.Until.IsZero() && t.served == nil {
+		return // everybody had it before the process began
+	}
 	everywhere := len(m.seen.Views) > 0
 	for i := range m.seen.Views {
 		v := &m.seen.Views[i]
@@ -52,7 +55,10 @@ func (m *machine) settle(t *Turn, has func(*View) bool, ttl time.Duration) {
 	if m.p.broken&noSecondaries != 0 {
 		everywhere = true
 	}
-	if everywhere && t.Until.IsZero() {
+	switch {
+	case !everywhere:
+		t.Until = time.Time{} // also when one that was silent is back with what it had
+	case t.Until.IsZero():
 		t.Until = whole(m.now.Add(ttl + m.p.Margin))
 	}
 }

@@ -56,14 +56,19 @@ func (m *machine) try(what string, flips ...flip) bool {
 		m.later(what, until)
 		return false
 	}
-	before := m.s.clone()
+	before := make([]Turn, len(flips))
+	for i, f := range flips {
+		before[i] = *f.turn
+	}
 	m.take(flips)
 	if m.safe() {
 		m.plan.Steps = append(m.plan.Steps, what)
 		return true
 	}
 	at := m.blocked()
-	copy(m.s.Keys, before.Keys) // in place: others point to them
+	for i, f := range flips {
+		*f.turn = before[i]
+	}
 	m.later(what, at)
 	return false
 }
