@@ -103,9 +103,9 @@ func (r *reading) header(msg []byte, now time.Time) error {
 		return refusal(rcode)
 	case flags&wire.TC != 0:
 		return fault(Malformed, "cut off, though not by UDP")
-	// RFC 5936, Section 2.2.1: AA, of each message; some have it in the first
-	// only.
-	case r.messages == 1 && flags&wire.AA == 0:
+	// Of a transfer it is not asked for, though RFC 5936, Section 2.2.1 has it in
+	// each message: Knot sets it in none.
+	case r.kind == dns.TypeSOA && flags&wire.AA == 0:
 		return &Fault{Reason: NotAuthority}
 	}
 	return nil
