@@ -38,7 +38,7 @@ func TestDelegationsAreJudgedAlike(t *testing.T) {
 	lab.In(t, func(l *lab.Lab) {
 		const child = "k NS ns.k\nns.k A 192.0.2.200\nds NS ns.k\nds DS 1 13 2 0000000000000000000000000000000000000000000000000000000000000000"
 		tree := l.SignedTree(
-			lab.SignedZone{Name: "lab", Keys: "ksk+zsk", Text: "deep.ent TXT x\n*.wild TXT x\nalias CNAME deep.ent\ndn DNAME other.lab."},
+			lab.SignedZone{Name: "lab", Keys: "ksk+zsk", Text: "deep.ent TXT x\n*.wild TXT x\nalias CNAME deep.ent\ndn DNAME other.lab.\n*.stars CNAME deep.ent"},
 			lab.SignedZone{Name: "net", Options: "-3 - -H 0 -A", Text: "there TXT x\ndeep.ent TXT x\na.loose2 NS ns.loose"},
 			lab.SignedZone{Name: "plain.lab", Algorithm: "none", Text: child},
 			lab.SignedZone{Name: "hash.lab", Options: "-3 - -H 0", Text: child + "\ndeep.ent TXT x\n*.wild TXT x"},
@@ -63,6 +63,7 @@ func TestDelegationsAreJudgedAlike(t *testing.T) {
 			"ent.net.", "there.net.", "nowhere.net.", "x.there.net.", "loose.net.", "loose2.net.", "a.loose2.net.", "x.loose.net.", "signed.net.", "sub.signed.net.",
 			"plain.lab.", "hash.lab.", "salt.lab.", "h51.lab.", "rsa.lab.", "rsa512.lab.", "wrong.lab.", "nods.lab.", "strip.lab.", "old.lab.", "early.lab.",
 			"ent.hash.lab.", "x.ent.hash.lab.", "x.wild.hash.lab.", "x.y.hash.lab.", "alias.lab.",
+			"dn.lab.", "x.dn.lab.", "x.y.dn.lab.", "x.stars.lab.",
 		}
 		for _, zone := range []string{"plain", "hash", "salt", "h51", "rsa", "rsa512", "wrong", "nods", "strip", "old", "early"} {
 			names = append(names, "k."+zone+".lab.", "ds."+zone+".lab.", "no."+zone+".lab.")

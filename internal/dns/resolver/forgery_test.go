@@ -258,6 +258,22 @@ var forgeries = []struct {
 	{"an alias without its signature", "alias.net.", "bogus signature-missing", func(_ *testing.T, tr *signedTree) {
 		tr.net.forge = at("alias.net.", dns.TypeDS, func(m *dns.Msg) { m.Answer = without(m.Answer, dns.TypeRRSIG) })
 	}},
+	{"an alias without its wildcard's proof", "x.starred.net.", "bogus proof-missing", func(_ *testing.T, tr *signedTree) {
+		tr.net.text += "\n*.starred CNAME elsewhere.org."
+		tr.net.forge = at("x.starred.net.", dns.TypeDS, func(m *dns.Msg) { m.Ns = nil })
+	}},
+	{"an alias by a DNAME that nobody signed", "x.dn.net.", "bogus signature-missing", func(_ *testing.T, tr *signedTree) {
+		tr.net.text += "\ndn DNAME elsewhere.org."
+		tr.net.forge = at("x.dn.net.", dns.TypeDS, func(m *dns.Msg) { m.Answer = without(m.Answer, dns.TypeRRSIG) })
+	}},
+	{"a made-up alias without its DNAME", "x.dn.net.", "bogus signature-missing", func(_ *testing.T, tr *signedTree) {
+		tr.net.text += "\ndn DNAME elsewhere.org."
+		tr.net.forge = at("x.dn.net.", dns.TypeDS, func(m *dns.Msg) { m.Answer = without(m.Answer, dns.TypeDNAME) })
+	}},
+	{"the DNAME of another name", "example.net.", "bogus proof-missing", func(t *testing.T, tr *signedTree) {
+		tr.net.text += "\ndn DNAME elsewhere.org."
+		tr.net.forge = at("example.net.", dns.TypeDS, instead(tr.net, "x.dn.net.", dns.TypeDS, t))
+	}},
 	{"an alias in place of the DS", "example.net.", "bogus signature-wrong", func(t *testing.T, tr *signedTree) {
 		tr.net.forge = at("example.net.", dns.TypeDS, func(m *dns.Msg) {
 			instead(tr.net, "alias.net.", dns.TypeDS, t)(m)
@@ -516,6 +532,23 @@ func TestAnchors(t *testing.T) {
 	r.cfg.Anchors = []validate.Anchor{{Zone: mustName(t, "."), DS: []*dns.DS{{Algorithm: dns.RSASHA1, DigestType: dns.SHA256}}}}
 	if got := verdict(t, r, "net."); got != "unknown no-anchor" {
 		t.Error(got)
+	}
+}
+
+// TestNegativeAnchorAtSpecialName: who names a special-use name there has it
+// asked of the world.
+func TestNegativeAnchorAtSpecialName(t *testing.T) {
+	t.Parallel()
+	r, w := newSignedTree(nil).resolver(t, func(c *Config) { c.Negative = append(c.Negative, mustName(t, "corp.test.")) })
+	for q, asked := range map[string]bool{"a.test. A": false, "test. A": false, "corp.test. A": true, "www.corp.test. A": true} {
+		before := len(w.questions())
+		if got := resolve(t, r, "", q); !strings.HasPrefix(got, "NXDOMAIN") && q != "test. A" {
+			t.Errorf("%s: %s", q, got)
+		}
+		if (len(w.questions()) > before) != asked {
+			t.Errorf("%s: %q", q, w.questions()[before:])
+		}
+		r.Flush(mustName(t, "."), true)
 	}
 }
 

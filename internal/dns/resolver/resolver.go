@@ -14,7 +14,7 @@
 //
 // The parts: iterate decides (pure), cache keeps, outbound asks one server,
 // walk.go drives them, flight.go shares and bounds the work; validate judges
-// (pure), chain.go leads it from a trust anchor down.
+// (pure), descent.go leads it from a trust anchor down, chain.go remembers.
 //
 // RFC 1034 (Section 5.3.3), 2181, 2308, 4035, 5452, 6303, 6604, 6761, 9156,
 // 9520.

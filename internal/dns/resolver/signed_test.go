@@ -207,7 +207,7 @@ type signedTree struct {
 func newSignedTree(change func(*signedTree)) *signedTree {
 	tr := &signedTree{
 		root:    &signedZone{origin: ".", addr: rootAddr, denial: signer.NSEC, split: true},
-		net:     &signedZone{origin: "net.", addr: netAddr, denial: signer.NSEC, text: "alias CNAME elsewhere.org.\ndeep.ent TXT x\n*.wild TXT x\nzz TXT x"},
+		net:     &signedZone{origin: "net.", addr: netAddr, denial: signer.NSEC, text: "alias CNAME elsewhere.org.\ndeep.ent TXT x\n*.wild TXT x\nzz TXT x\ndname DNAME elsewhere.org.\n*.stars CNAME elsewhere.org."},
 		example: &signedZone{origin: "example.net.", addr: exAddr, denial: signer.NSEC3, alg: dnssec.ED25519, text: "www A 192.0.2.80"},
 		plain:   &signedZone{origin: "plain.net.", addr: "192.0.2.54"},
 		opt:     &signedZone{origin: "opt.", addr: "192.0.2.55", denial: signer.NSEC3, optOut: true, text: "there TXT x"},
@@ -291,6 +291,10 @@ func TestDelegation(t *testing.T) {
 		"ent.net.":             "secure validated net. inner",
 		"deep.ent.net.":        "secure validated net. inner",
 		"alias.net.":           "secure validated net. inner",
+		"x.dname.net.":         "secure validated net. inner",
+		"y.x.dname.net.":       "secure validated net. inner",
+		"dname.net.":           "secure validated net. inner",
+		"x.stars.net.":         "secure validated net. inner",
 		"some.wild.net.":       "secure validated net. inner",
 		"a.b.c.example.net.":   "secure validated example.net. nowhere",
 		".":                    "",

@@ -54,14 +54,8 @@ func (j *Judge) DS(k Keys, at name.Name, msg *dns.Msg, now time.Time) Cut {
 		j.dsSet(&c, k, s, now)
 		return c.capped(k)
 	}
-	if s, ok := find(answer, at, dns.TypeCNAME); ok {
-		// A name with an alias has nothing else (RFC 2181, Section 10.1), unless
-		// the alias is a wildcard's, of which the answer says nothing.
-		p, v := j.signed(k, s, now)
-		if v.Security == Secure && p.expanded {
-			v = bogus(ProofMissing, "%s is an alias by a wildcard", at)
-		}
-		c.Verdict, c.Standing, c.TTL, c.Until = v, Inner, p.ttl, p.until
+	if s, ok := aliasOf(answer, at, k.zone); ok {
+		j.alias(&c, k, s, msg, now)
 		return c.capped(k)
 	}
 	j.noDS(&c, k, Collect(msg.Ns), now)
@@ -81,6 +75,34 @@ func (c Cut) capped(k Keys) Cut {
 		c.Until = k.until
 	}
 	return c
+}
+
+// aliasOf returns the CNAME set at the name, or the DNAME set above it: there a
+// CNAME is made up, and not signed (RFC 6672, Section 5.3.1).
+func aliasOf(answer []Set, at, zone name.Name) (Set, bool) {
+	for n := at.Parent(); n.IsBelow(zone); n = n.Parent() {
+		if s, ok := find(answer, n, dns.TypeDNAME); ok {
+			return s, true
+		}
+		if n == name.Root {
+			break
+		}
+	}
+	return find(answer, at, dns.TypeCNAME)
+}
+
+// alias judges a name that is an alias: it is no cut, as it has nothing else
+// (RFC 2181, Section 10.1; RFC 6672, Section 2.4).
+func (j *Judge) alias(c *Cut, k Keys, s Set, msg *dns.Msg, now time.Time) {
+	p, v := j.signed(k, s, now)
+	if v.Security == Secure && p.expanded {
+		if s.Type == dns.TypeDNAME { // is never expanded (RFC 6672, Section 3.3)
+			v = bogus(SignatureWrong, "DNAME of %s is signed as a wildcard", s.Owner)
+		} else {
+			v = j.onlyWildcard(k, c.Name, p.sig, msg, now)
+		}
+	}
+	c.Verdict, c.Standing, c.TTL, c.Until = v, Inner, p.ttl, p.until
 }
 
 func (j *Judge) dsSet(c *Cut, k Keys, s Set, now time.Time) {

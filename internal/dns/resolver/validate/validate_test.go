@@ -160,7 +160,15 @@ func TestWildcards(t *testing.T) {
 			t.Errorf("%s: %v, want %s", c.what, got.Verdict, c.want)
 		}
 	}
-	// A DS or a DNSKEY never comes from one.
+	// A DS, a DNSKEY or a DNAME never comes from one.
+	dname := m.set("*.w 300 DNAME elsewhere.org.")
+	for _, rr := range dname {
+		rr.Header().Name = "x.w.zone."
+	}
+	nearer := m.set("a.w 300 NSEC z A")
+	if got := New(Limits{}).DS(k, parsed(t, "y.x.w.zone."), msg(0, dname, nearer), now); got.Reason != SignatureWrong || got.Standing != Unjudged {
+		t.Error(got.Verdict)
+	}
 	ds := m.set("*.w 300 DS 1 13 2 " + strings.Repeat("00", 32))
 	for _, rr := range ds {
 		rr.Header().Name = "x.w.zone."
