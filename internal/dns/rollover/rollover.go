@@ -261,7 +261,7 @@ const (
 	// ReasonPolicy: the keys are not those of the policy; only a roll leads
 	// there.
 	ReasonPolicy = "keys-differ"
-	// ReasonClock: the clock was set, or stands.
+	// ReasonClock: the clock was set.
 	ReasonClock = "clock-jumped"
 	// ReasonStuck: no step is safe. It is a fault of ours, or of who changed the
 	// states by hand.
