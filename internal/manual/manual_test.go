@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"postern/internal/dns/xfr"
 )
 
 func TestUnknownTopics(t *testing.T) {
@@ -51,6 +53,18 @@ func TestSubjectsHaveTheSameHeadings(t *testing.T) {
 		}
 		if strings.Join(got, ", ") != "What, Settings, Example, Checks, Failure signs" {
 			t.Errorf("page %s has the headings %q", topic, got)
+		}
+	}
+}
+
+// TestReasonsOfTransfers: each word that a transfer from a primary can end with
+// is explained where its reader looks for it.
+func TestReasonsOfTransfers(t *testing.T) {
+	t.Parallel()
+	text, _ := Page("secondary")
+	for _, r := range xfr.Reasons() {
+		if !strings.Contains(text, "\n| "+r.String()+" | ") {
+			t.Errorf("nothing about %s", r)
 		}
 	}
 }

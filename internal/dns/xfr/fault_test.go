@@ -118,7 +118,7 @@ func TestFaultsOfTransfers(t *testing.T) {
 			// the counters.
 			reason, _, _ := strings.Cut(c.want, ":")
 			found := false
-			for k := Silent; k < numReasons; k++ {
+			for _, k := range Reasons() {
 				found = found || k.String() == reason && reasons[k].counter(&r.Faults).Value() > 0
 			}
 			if !found || got.State != Stale || !strings.HasPrefix(got.Reason, "unreachable") || r.Counters.Failed.Value() == 0 {

@@ -112,6 +112,15 @@ func (r Reason) String() string {
 	return reasons[r].word
 }
 
+// Reasons returns all of them.
+func Reasons() []Reason {
+	var all []Reason
+	for r := Silent; r < numReasons; r++ {
+		all = append(all, r)
+	}
+	return all
+}
+
 // Fault is a reason and what is behind it.
 type Fault struct {
 	Reason Reason

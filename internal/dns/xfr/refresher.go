@@ -190,21 +190,6 @@ func (r *Refresher) Standing() []InStanding {
 	return all
 }
 
-// Left returns how long what we have of a zone is still good; false where it is
-// not fed by transfers, or there is nothing.
-func (r *Refresher) Left(zone name.Name, view string) (time.Duration, bool) {
-	if r == nil {
-		return 0, false
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	f := r.zones[place{zone, view}]
-	if f == nil || f.soa == nil {
-		return 0, false
-	}
-	return f.expires.Sub(r.now()), true
-}
-
 func (r *Refresher) look() {
 	select {
 	case r.wake <- struct{}{}:
