@@ -1,6 +1,8 @@
 package lab_test
 
 import (
+	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -87,6 +89,47 @@ func TestDelegationsAreJudgedAlike(t *testing.T) {
 		t.Logf("%d names: %v; %d steps with packets, %d without", len(names), count, chain.Steps.Value(), chain.Known.Value())
 		if count["secure"] == 0 || count["insecure"] == 0 || count["bogus"] == 0 {
 			t.Error(count)
+		}
+	})
+}
+
+// TestParentIsTold: the place that a signed parent publishes is found, and
+// hears of new CDS records.
+func TestParentIsTold(t *testing.T) {
+	t.Parallel()
+	lab.In(t, func(l *lab.Lab) {
+		// CDS, scheme 1, port 5300, agent.lab.
+		const dsync = `*._dsync TYPE66 \# 16 003b0114b4056167656e74036c616200`
+		tree := l.SignedTree(
+			lab.SignedZone{Name: "lab", Options: "-3 - -H 0 -A", Text: dsync + "\nagent A 203.0.113.77"},
+			lab.SignedZone{Name: "child.lab"},
+		)
+		r := walker(t, tree)
+		conn, err := net.ListenPacket("udp", "203.0.113.77:5300")
+		if err != nil {
+			t.Fatal(err)
+		}
+		heard := make(chan string, 10)
+		server := &dns.Server{PacketConn: conn, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, m *dns.Msg) {
+			heard <- dns.OpcodeToString[m.Opcode] + " " + m.Question[0].Name + " " + dns.TypeToString[m.Question[0].Qtype]
+			reply := new(dns.Msg)
+			_ = w.WriteMsg(reply.SetReply(m)) // who left does not matter
+		})}
+		go func() { _ = server.ActivateAndServe() }()
+		defer func() { _ = server.Shutdown() }()
+		zone, err := name.Parse("child.lab.")
+		if err != nil {
+			t.Fatal(err)
+		}
+		told, err := r.NotifyParent(t.Context(), zone, dns.TypeCDS)
+		if err != nil || told.Addr.String() != "203.0.113.77:5300" {
+			t.Fatalf("%+v, %v", told, err)
+		}
+		if got := <-heard; got != "NOTIFY child.lab. CDS" {
+			t.Error(got)
+		}
+		if _, err := r.NotifyParent(t.Context(), zone, dns.TypeCSYNC); !errors.Is(err, resolver.ErrNoEndpoint) {
+			t.Error(err)
 		}
 	})
 }

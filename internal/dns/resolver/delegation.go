@@ -46,6 +46,20 @@ func (d Delegation) EDE() (code uint16, ok bool) {
 	return validate.Verdict{Security: d.Security, Reason: d.Reason}.EDE()
 }
 
+// NoDS reports proof that no validator that trusts what we trust finds a DS that
+// it could use: the set is empty, or the parent lies below a cut without one.
+// It is not enough that we can not follow: where a zone above has algorithms or
+// iterations that we do not take, others may go on and find a DS.
+func (d Delegation) NoDS() bool {
+	switch d.Security {
+	case Secure:
+		return len(d.DS) == 0
+	case Insecure:
+		return d.Reason == validate.NoDS || d.Reason == validate.OptOut || d.Reason == validate.NegativeAnchor
+	}
+	return false
+}
+
 // ErrRootZone is why the root has no delegation.
 var ErrRootZone = errors.New("the root has no parent")
 

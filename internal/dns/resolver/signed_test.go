@@ -258,6 +258,10 @@ func verdict(t testing.TB, r *Resolver, origin string) string {
 	if (err != nil) != (d.Reason == validate.NoReply) || d.Security != Secure && len(d.DS) > 0 {
 		t.Errorf("%s: %+v, %v", origin, d, err)
 	}
+	proven := d.Security == Secure && len(d.DS) == 0 || d.Security == Insecure && (d.Reason == validate.NoDS || d.Reason == validate.OptOut || d.Reason == validate.NegativeAnchor)
+	if d.NoDS() != proven {
+		t.Errorf("%s: no DS is %v of %+v", origin, d.NoDS(), d)
+	}
 	if d.Err != nil {
 		t.Logf("%s: %v", origin, d.Err)
 	}
