@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"net/netip"
 	"time"
@@ -145,7 +146,13 @@ type Peer struct {
 	Transport string              // "tcp"; "tls": never otherwise
 	Cert      []*x509.Certificate // with "tls": it shows one of these, or one that one of these has issued; empty: it shows none
 	CertName  string              // a name in it; "": any
-	Source    []netip.Addr        // empty: DNS.Source
+
+	// With "tls", of a primary: how it proves itself. A name, a pin, or Unverified.
+	ServerName string
+	ServerCA   []*x509.Certificate // empty: the system's
+	ServerPins [][sha256.Size]byte
+	Unverified bool         // verify = "none"
+	Source     []netip.Addr // empty: DNS.Source
 }
 
 // Resolver is [resolver].

@@ -170,6 +170,13 @@ func kindHostname() kind {
 	return kind{shape: isString, noun: "host name", final: finalName, like: `"edge.example.net"`, check: func(s string) (string, bool) { return checkHostname(s) }}
 }
 
+func kindPin() kind {
+	return kind{shape: isString, noun: "pin", like: `"sha256/…", the SHA-256 of a public key in base64`, check: func(s string) (string, bool) {
+		_, ok := parsePin(s)
+		return "", ok
+	}}
+}
+
 func kindDomain() kind {
 	return kind{shape: isString, noun: "domain name", final: finalName, like: `"example.net"`, check: checkDomain}
 }

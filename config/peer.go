@@ -73,7 +73,7 @@ func (b *builder) knownKey(n *node, name string) bool {
 func (b *builder) checkPeer(t table, p Peer) {
 	keyed, shows := keyed(t, p), t.n.field("client_cert") != nil
 	switch {
-	case !keyed && !p.ByAddress && !shows:
+	case !keyed && !p.ByAddress && !shows && !provesItself(t, p):
 		b.file.errorAt(t.where("keys"), fmt.Sprintf("the peer %q has no keys", p.Name), `add keys = ["NAME."], or insecure_by_address = true with transfer_from`)
 	case keyed && p.ByAddress:
 		b.file.errorAt(t.where("insecure_by_address"), fmt.Sprintf("insecure_by_address is of no use: the peer %q has keys", p.Name), "leave it out: only what is signed is served")

@@ -70,10 +70,6 @@ func (b *builder) primaries(t table) []string {
 				b.file.errorAt(n.at, fmt.Sprintf("the peer %q has no address to transfer from", p.Name), `add address = ["192.0.2.1:53"] to [`+dotted([]string{"peer", p.Name})+"]")
 			}
 			continue
-		case p.Transport == "tls":
-			n.bad = true
-			b.file.errorAt(n.at, fmt.Sprintf("the peer %q as a primary within TLS is not available yet", p.Name), "give it a peer of its own with keys, for plain TCP")
-			continue
 		}
 		all = append(all, n.text)
 	}
@@ -187,6 +183,10 @@ func (b *builder) peerNeeds(t table, p Peer) {
 	if secondary && p.ByAddress && !keyed(t, p) && t.n.field("transfer_from") == nil {
 		b.file.errorAt(t.where("insecure_by_address"), fmt.Sprintf("the peer %q has neither keys nor transfer_from: anyone could take the zones", p.Name), `add transfer_from = ["198.51.100.53"]`)
 	}
+	if secondary && !p.ByAddress && !keyed(t, p) && t.n.field("client_cert") == nil && provesItself(t, p) {
+		b.file.errorAt(t.where("keys"), fmt.Sprintf("the peer %q has no keys, and is no primary alone", p.Name), `add keys = ["NAME."], or client_cert: how it proves itself as a server says nothing of who asks for zones`)
+	}
+	b.primaryWithin(t, p)
 	if secondary && t.n.field("notify") == nil {
 		b.file.warnAt(t.at, fmt.Sprintf("the peer %q is never told of changes", p.Name), `like notify = ["198.51.100.53:53"]; notify = [] if that is meant`)
 	}

@@ -112,6 +112,10 @@ func zonesSchema() []section {
 			{name: "transport", kind: kindWord(), def: "tcp", words: []string{"tcp", "tls"}, doc: "of transfers; tls: within TLS 1.3 and never otherwise, on a dns listener with transport tls"},
 			{name: "client_cert", kind: kindFilePath(), eg: "file:isp1.pem", doc: "with tls: it gets nothing unless it shows the certificate in this PEM file, or one of the authority there; it then needs no keys"},
 			{name: "client_name", kind: kindHostname(), eg: "ns1.isp1.test", doc: "a name that must stand in the certificate that it shows"},
+			{name: "server_name", kind: kindHostname(), eg: "ns0.hidden.test", doc: "with tls, of a primary: the name in its certificate"},
+			{name: "server_ca", kind: kindFilePath(), eg: "file:hidden-ca.pem", doc: "a PEM file of the authorities that vouch for that name; unless given, those of the system"},
+			{name: "server_pin", kind: kindPin(), list: true, eg: []string{"sha256/YLh1dUR9y6Kja30RrAn7JKnbQG/uEtLMkBgFF2Fuihg="}, doc: "with tls, of a primary: its public key is one of these, whatever its name, or beside that"},
+			{name: "verify", kind: kindWord(), def: "strict", words: []string{"strict", "none"}, doc: "none: with tls, any server that answers at the primary's address is believed to be it"},
 			{name: "source", kind: kindAddress(), list: true, def: []string{}, doc: "own addresses for this peer, in place of those of [dns]"},
 		}},
 		{path: "key.*", mute: true, eg: "partner-2026.", doc: "TSIG keys, shared with those who sign their requests. The name is part of it: both sides write the same.", keys: []key{

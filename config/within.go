@@ -1,12 +1,15 @@
 package config
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"io"
 	"os"
 	"slices"
+	"strings"
 )
 
 // Bounds of a file of certificates.
@@ -17,6 +20,7 @@ const (
 
 // within reads what a peer within TLS shows us.
 func (b *builder) within(t table, p *Peer) {
+	b.asServer(t, p)
 	cert, name := t.n.field("client_cert"), t.n.field("client_name")
 	switch {
 	case p.Transport != "tls" && cert != nil:
@@ -32,6 +36,70 @@ func (b *builder) within(t table, p *Peer) {
 	if name == nil && slices.ContainsFunc(p.Cert, func(c *x509.Certificate) bool { return c.IsCA && !selfMade(c) }) {
 		b.file.warnAt(t.where("client_cert"), fmt.Sprintf("whoever has a certificate of this authority can be the peer %q", p.Name), "name it with client_name, unless the authority issues to nobody else")
 	}
+}
+
+// asServer reads by what a peer within TLS proves itself to us.
+func (b *builder) asServer(t table, p *Peer) {
+	p.ServerName, p.Unverified = canonical(t.text("server_name")), t.text("verify") == "none"
+	for _, n := range t.list("server_pin") {
+		if pin, ok := parsePin(n.text); ok {
+			p.ServerPins = append(p.ServerPins, pin)
+		}
+	}
+	for _, key := range []string{"server_name", "server_ca", "server_pin", "verify"} {
+		n := t.written(key)
+		switch {
+		case n == nil, key == "verify" && !p.Unverified:
+		case p.Transport != "tls":
+			b.file.errorAt(t.where(key), fmt.Sprintf("%s of the peer %q is of no use without TLS", key, p.Name), `add transport = "tls"`)
+			return
+		case p.Unverified && key != "verify":
+			b.file.errorAt(t.where(key), fmt.Sprintf(`%s of the peer %q is of no use with verify = "none"`, key, p.Name), "leave one of them out")
+		case key == "server_ca" && t.n.field("server_name") == nil:
+			b.file.errorAt(t.where(key), fmt.Sprintf("server_ca of the peer %q without server_name", p.Name), "an authority vouches for a name")
+		case key == "server_pin" && len(n.items) == 0:
+			b.file.errorAt(t.where(key), fmt.Sprintf("server_pin of the peer %q is empty", p.Name), "leave it out, or no key is the right one")
+		}
+	}
+	p.ServerCA = b.certificates(t, "server_ca")
+}
+
+// provesItself reports whether a peer within TLS proves to us, its client, who
+// it is, be it that there are problems with how.
+func provesItself(t table, p Peer) bool {
+	return p.Transport == "tls" && (t.n.field("server_name") != nil || t.n.field("server_pin") != nil)
+}
+
+// primaryWithin looks at how a peer proves itself that zones are fetched from
+// within TLS, or that is asked for a proof for nothing.
+func (b *builder) primaryWithin(t table, p Peer) {
+	if !b.primary[p.Name] {
+		for _, key := range []string{"server_name", "server_ca", "server_pin"} {
+			if t.n.field(key) != nil {
+				b.file.warnAt(t.where(key), fmt.Sprintf("%s is of no use: the peer %q is a primary of no zone", key, p.Name), "name it in primaries")
+				return
+			}
+		}
+		return
+	}
+	if p.Transport == "tls" && !provesItself(t, p) && !p.Unverified {
+		b.file.errorAt(t.where("transport"), fmt.Sprintf("nothing says how the primary %q proves itself", p.Name), `add server_name or server_pin; verify = "none" believes whoever answers`)
+	}
+	for _, a := range p.Address {
+		if p.Transport == "tls" && a.Port() == 53 {
+			b.file.errorAt(t.where("address"), fmt.Sprintf("TLS on port 53 of the primary %q", p.Name), "name servers speak it on 853")
+			return
+		}
+	}
+}
+
+// parsePin reads the SHA-256 of a key in base64, as kdig and getdns write it.
+func parsePin(s string) (pin [sha256.Size]byte, ok bool) {
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(s, "sha256/"))
+	if err != nil || len(raw) != len(pin) {
+		return pin, false
+	}
+	return [sha256.Size]byte(raw), true
 }
 
 // selfMade reports whether c looks like one that somebody has made for himself

@@ -91,6 +91,10 @@ func TestCertificatesOfPeers(t *testing.T) {
 		{"one view, with and without", peer("p", given("own.pem")+"\n"+placed) + peer("q", placed) + "[zone_default.view.b]\nsecondaries = [\"p\", \"q\"]\n",
 			`23:21: whoever is the peer "p" can come as the peer "q", which is asked for less: both are secondaries of all zones in the view "b", and the addresses are the same (a key of its own for each)`},
 
+		{"an authority that vouches for nothing", peer("p", given("own.pem")+"\nserver_ca = \"file:ca.pem\"") + one,
+			`15:13: server_ca of the peer "p" without server_name (an authority vouches for a name)` + "\n" +
+				`15:13: warning: server_ca is of no use: the peer "p" is a primary of no zone (name it in primaries)`},
+
 		{"its own", peer("p", given("own.pem")) + one, ""},
 		{"its own, made as an authority", peer("p", given("selfmade.pem")) + one, ""},
 		{"an authority", peer("p", given("ca.pem")+"\nclient_name = \"NS.test.\"") + one, ""},
@@ -115,6 +119,34 @@ func TestCertificatesOfPeers(t *testing.T) {
 		again, problems := Parse(Effective(checked), "effective.toml", t.TempDir())
 		if again == nil || !bytes.Equal(Effective(checked), Effective(again)) {
 			t.Errorf("%s: not the same again: %v", c.name, problems)
+		}
+	}
+}
+
+// TestPrimariesWithinTLS: what proves them, with and without a key beside.
+func TestPrimariesWithinTLS(t *testing.T) {
+	t.Parallel()
+	dir := papers(t)
+	const pin = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+	for _, c := range []struct {
+		lines string
+		want  func(Peer) bool
+	}{
+		{`server_name = "NS.test."`, func(p Peer) bool { return p.ServerName == "ns.test" && len(p.ServerCA) == 0 && !p.Unverified }},
+		{"server_name = \"ns.test\"\nserver_ca = \"file:ca.pem\"", func(p Peer) bool { return len(p.ServerCA) == 1 && p.ServerCA[0].IsCA }},
+		{`server_pin = ["sha256/` + pin + `", "` + strings.Replace(pin, "A", "B", 1) + `"]`, func(p Peer) bool { return len(p.ServerPins) == 2 && p.ServerPins[1][0] == 4 }},
+		{"verify = \"none\"\ninsecure_by_address = true", func(p Peer) bool { return p.Unverified }},
+		{"server_name = \"ns.test\"\ninsecure_by_address = true", func(p Peer) bool { return p.ByAddress }},
+	} {
+		text := "[peer.p]\naddress = [\"198.51.100.1:853\"]\ntransport = \"tls\"\n" + c.lines + "\n" + tlsListener + "[zone.\"one.test\".view.b]\nprimaries = [\"p\"]\n"
+		checked, problems := Parse([]byte(text), "postern.toml", dir)
+		if checked == nil || len(problems) > 0 || !c.want(checked.Peers[0]) {
+			t.Errorf("%s: %v", c.lines, problems)
+			continue
+		}
+		again, problems := Parse(Effective(checked), "effective.toml", t.TempDir())
+		if again == nil || !bytes.Equal(Effective(checked), Effective(again)) {
+			t.Errorf("%s: not the same again: %v", c.lines, problems)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"slices"
 	"time"
@@ -14,8 +15,19 @@ import (
 )
 
 // feedingOf is the zones that a configuration has from primaries.
-func feedingOf(cfg *config.Checked) ([]xfr.Inbound, error) {
+func (a *App) feedingOf(cfg *config.Checked) ([]xfr.Inbound, error) {
 	var all []xfr.Inbound
+	within := map[string]*tls.Config{} // one for each peer, since it keeps its sessions
+	for _, p := range cfg.Peers {
+		if p.Transport != "tls" || len(p.Address) == 0 {
+			continue
+		}
+		c, err := a.trustOf(p).Client()
+		if err != nil {
+			continue // config has told, if it is a primary
+		}
+		within[p.Name] = c
+	}
 	for _, z := range cfg.Zones {
 		for _, v := range z.Views {
 			if v.Primaries == nil {
@@ -27,7 +39,7 @@ func feedingOf(cfg *config.Checked) ([]xfr.Inbound, error) {
 			}
 			in := xfr.Inbound{Zone: zone, View: v.View}
 			for _, from := range cfg.Primaries(z.Name, v.View) {
-				p, err := primaryIn(cfg, from, v.View)
+				p, err := primaryIn(cfg, from, v.View, within[from.Name])
 				if err != nil {
 					return nil, err
 				}
@@ -41,19 +53,34 @@ func feedingOf(cfg *config.Checked) ([]xfr.Inbound, error) {
 
 // primaryIn is a peer that is a primary, as it stands in one view: with the key
 // that signs what it is sent there, see peerIn.
-func primaryIn(cfg *config.Checked, from config.Peer, view string) (*xfr.Primary, error) {
+func primaryIn(cfg *config.Checked, from config.Peer, view string, within *tls.Config) (*xfr.Primary, error) {
 	peer, err := peerIn(cfg, from, view)
 	if err != nil {
 		return nil, err
 	}
-	p := &xfr.Primary{Name: from.Name, Addr: from.Address, Source: peer.Source}
+	p := &xfr.Primary{Name: from.Name, Addr: from.Address, Source: peer.Source, TLS: within}
 	switch {
+	case from.Transport == "tls" && within == nil:
+		return nil, fmt.Errorf("peer %s: nothing says how it proves itself within TLS", from.Name) // config has told
 	case len(peer.Keys) > 0:
 		p.Key = peer.Keys[0]
-	case !from.ByAddress:
+	case !from.ByAddress && within == nil:
 		return nil, fmt.Errorf("peer %s has no key for view %s", from.Name, view) // config has told
 	}
 	return p, nil
+}
+
+// trustOf is how a primary within TLS proves itself to us. What we show it is the
+// certificate of our doors, of the moment.
+func (a *App) trustOf(p config.Peer) xfr.Trust {
+	t := xfr.Trust{Name: p.ServerName, CA: p.ServerCA, Loose: p.Unverified, Now: a.now}
+	for _, pin := range p.ServerPins {
+		t.Pins = append(t.Pins, pin)
+	}
+	if !p.Unverified { // else anybody could collect it
+		t.Own = a.certs.Shown
+	}
+	return t
 }
 
 // fed is the zones of a view that come from primaries.
@@ -69,7 +96,7 @@ func fed(cfg *config.Checked, view string) []string {
 
 // buildRefresher makes what fetches zones from primaries.
 func (a *App) buildRefresher(cfg *config.Checked) error {
-	feeding, err := feedingOf(cfg)
+	feeding, err := a.feedingOf(cfg)
 	if err != nil {
 		return err
 	}

@@ -142,7 +142,7 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	if err != nil {
 		return err
 	}
-	feeding, err := feedingOf(next)
+	feeding, err := a.feedingOf(next)
 	if err != nil {
 		return err
 	}

@@ -47,6 +47,12 @@ func standingPeers(all map[string]string, cfg *config.Checked) {
 			from = fmt.Sprint(p.From)
 		}
 		all["peer "+p.Name] = fmt.Sprintf("notify %v, keys %v, transfers by %s from %s, source %v, address %v", p.Notify, p.Keys, p.Transport, from, p.Source, p.Address)
+		if p.ServerName != "" || len(p.ServerPins) > 0 || p.Unverified {
+			all["peer "+p.Name] += fmt.Sprintf(", as a server %q, pins %x, verified %t", p.ServerName, p.ServerPins, !p.Unverified)
+		}
+		for _, c := range p.ServerCA {
+			all["peer "+p.Name] += fmt.Sprintf(", authority %s until %s", xfr.PinOf(c), c.NotAfter.Format(time.DateOnly))
+		}
 		for _, c := range p.Cert {
 			all["peer "+p.Name] += fmt.Sprintf(", certificate %s until %s %q", xfr.PinOf(c), c.NotAfter.Format(time.DateOnly), p.CertName)
 		}

@@ -114,6 +114,10 @@ func (k *Keeper) Server(minVersion uint16, tickets bool) *tls.Config {
 	}
 }
 
+// Shown returns the certificate shown now, with its key: for doors where we are
+// the client and are asked who we are.
+func (k *Keeper) Shown() *tls.Certificate { return k.current.Load() }
+
 // Leaf returns the certificate shown now.
 func (k *Keeper) Leaf() *x509.Certificate { return k.current.Load().Leaf }
 

@@ -1,7 +1,6 @@
 package xfr
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -119,10 +118,4 @@ func inForce(c *x509.Certificate, now time.Time) error {
 		return fmt.Errorf("%w: it is from %s to %s", ErrDates, c.NotBefore.Format(time.DateOnly), c.NotAfter.Format(time.DateOnly))
 	}
 	return nil
-}
-
-// Same reports whether a server proves itself alike: its settings can stay.
-func (t Trust) Same(o Trust) bool {
-	return t.Name == o.Name && t.Loose == o.Loose && slices.Equal(t.Pins, o.Pins) &&
-		slices.EqualFunc(t.CA, o.CA, func(a, b *x509.Certificate) bool { return bytes.Equal(a.Raw, b.Raw) })
 }
