@@ -301,3 +301,31 @@ func recut(t *testing.T, msg []byte, edit func(*dns.TSIG)) []byte {
 	}
 	return b
 }
+
+// FuzzReplies throws anything at who waits for a reply of many messages: without
+// the secret nothing is ever proven.
+func FuzzReplies(f *testing.F) {
+	ring := keys(f, testKey(f, SHA256))
+	m := new(dns.Msg)
+	m.SetQuestion("example.", dns.TypeAXFR)
+	plain, err := m.Pack()
+	if err != nil {
+		f.Fatal(err)
+	}
+	msg, asked, err := ring.Ask(bytes.Clone(plain), mustName(f, "key.example."), now())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(msg, plain)
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		s := asked.Replies()
+		before := bytes.Clone(first)
+		one, two := s.Verify(first, now()), s.Verify(second, now())
+		if one == nil || two == nil || s.Proven() || s.End() == nil {
+			t.Fatal("proven without the secret")
+		}
+		if !bytes.Equal(before, first) {
+			t.Fatal("the message was changed")
+		}
+	})
+}
