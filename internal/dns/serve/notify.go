@@ -46,6 +46,16 @@ func (h *handler) notify(r *listen.Request, q *wire.Query, dst []byte, table *vi
 	return h.unproven(r, q, dst, v, sel)
 }
 
+// signedNotice reports whether it is a NOTIFY that a key of ours has signed.
+func (h *handler) signedNotice(q *wire.Query) bool {
+	n, ok := xfr.ReadNotice(q.Msg)
+	if !ok || n.TSIG == 0 {
+		return false
+	}
+	v := h.keys().Verify(q.Msg, n.TSIG, h.now())
+	return v.Standing == tsig.Good
+}
+
 // heard says what the primaries' keeper makes of a NOTIFY. A refusal counts
 // against the client's prefix. What was taken does not: the reply is no longer
 // than the request, and a primary of many zones tells of them all at once.

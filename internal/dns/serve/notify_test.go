@@ -89,6 +89,30 @@ func TestNotify(t *testing.T) {
 	}
 }
 
+// TestNotifyFromInside: a primary whose address belongs to a view that the
+// listener does not serve is heard by its key alone.
+func TestNotifyFromInside(t *testing.T) {
+	t.Parallel()
+	r := keeper(t)
+	d := newDesk(t, Config{Refresher: r, Keys: testKeys(t)})
+	outside := Listener{Views: []string{"external"}}
+	for _, c := range []struct {
+		key  signature
+		want string
+	}{
+		{signature{key: freeKey}, "NOERROR aa, signed"}, {signature{key: outsideKey}, "REFUSED, signed"},
+		{signature{key: freeKey, secret: "wrong"}, ""}, {signature{key: "nobody."}, ""},
+	} {
+		if got, _ := d.signed(outside, insider, listen.UDP, c.key, notify("example.")); got != c.want {
+			t.Errorf("%s: %q, want %q", c.key.key, got, c.want)
+		}
+	}
+	d.h = d.s.Handler(outside)()
+	if got := d.ask(insider, listen.UDP, notify("example.")); got != nil || r.Counters.Notified.Value() != 1 {
+		t.Errorf("unsigned: %v", got)
+	}
+}
+
 // TestNotifyIsBounded: strangers are told no more often than anything, a primary
 // of many zones as often as it tells.
 func TestNotifyIsBounded(t *testing.T) {

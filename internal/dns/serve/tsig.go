@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/netip"
 
+	"github.com/miekg/dns"
+
 	"postern/internal/dns/gate"
 	"postern/internal/dns/listen"
 	"postern/internal/dns/tsig"
@@ -42,7 +44,11 @@ func (h *handler) signed(r *listen.Request, q *wire.Query, dst []byte, table *vi
 // a peer that asks for its zone.
 func (h *handler) forged(r *listen.Request, dst []byte, table *view.Table) []byte {
 	q := &h.query
-	if read := q.Parse(r.Msg); (read == wire.OK || read == wire.CookieOnly) && q.TSIG != 0 {
+	read := q.Parse(r.Msg)
+	if read == wire.Other && q.Opcode() == dns.OpcodeNotify && h.signedNotice(q) {
+		return h.notify(r, q, dst, table, nil) // a primary's key
+	}
+	if (read == wire.OK || read == wire.CookieOnly) && q.TSIG != 0 {
 		if v := h.verify(q); v.Standing == tsig.Good {
 			sel := h.polled(r, q, table, table.Keyed(v.Key), v.Key)
 			if sel != nil || h.grants(r, q, v.Key) {
