@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -78,6 +79,10 @@ type Config struct {
 	// Room makes room for long work while questions are answered, until what it
 	// returns is called. Default: nothing is done.
 	Room func() (leave func())
+
+	// Tidy gives memory back, once edits of much have come to rest. Default:
+	// debug.FreeOSMemory.
+	Tidy func()
 
 	Now    func() time.Time // default time.Now
 	Log    *slog.Logger     // default: discard
@@ -174,6 +179,9 @@ func withDefaults(cfg Config) Config {
 	}
 	if cfg.MaxChange == 0 {
 		cfg.MaxChange = 30
+	}
+	if cfg.Tidy == nil {
+		cfg.Tidy = debug.FreeOSMemory
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"github.com/miekg/dns"
@@ -224,7 +223,7 @@ func (o *owner) run(ctx context.Context, w *watch) {
 			o.stampAll()
 		case <-quiet.C:
 			o.makeRoom()
-			debug.FreeOSMemory()
+			o.a.cfg.Tidy()
 		case <-w.changed:
 			// The first look starts a file's clock, the next ones read it when
 			// the clock has run. A burst of events is one look.
