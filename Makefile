@@ -36,11 +36,11 @@ fuzz:
 
 # The tables of the manual's page on speed, beside NSD and Knot, and the times
 # of answers while zones are reloaded and while somebody floods: on a machine
-# that does nothing else. TABLES is any of plain,defaults,count,total,mixes,load;
-# total needs qemu-system-x86 and KERNEL, a Linux image, and else says so.
+# that does nothing else. TABLES is any of plain,defaults,count,total,edits,mixes,load;
+# total and edits need qemu-system-x86 and KERNEL, a Linux image, and else say so.
 ROUNDS ?= 5
 SECS   ?= 4
-TABLES ?= plain,defaults,count,total,mixes,load
+TABLES ?= plain,defaults,count,total,edits,mixes,load
 KERNEL ?=
 bench: build
 	$(GO) run ./internal/lab/bench -bin ./postern -rounds $(ROUNDS) -secs $(SECS) -only $(TABLES) -kernel "$(KERNEL)"
