@@ -54,6 +54,9 @@ func (b *builder) trustAnchors(n *node) []string {
 			bad(firstOf[owner], fmt.Sprintf("no trust anchor of %s has an algorithm and a digest that can be checked", owner), "want algorithm 8, 10, 13, 14 or 15 and digest type 2 or 4")
 		}
 	}
+	if len(out) > 0 && firstOf["."] == 0 {
+		b.file.warnAt(n.at, path+" has no trust anchor of the root: what the parents of most zones say is not validated", "it replaces the built-in anchor: put that of the root into it too")
+	}
 	if len(out) == 0 && len(b.file.problems) == before {
 		b.file.errorAt(n.at, path+" holds no trust anchor", anchorHint)
 	}

@@ -43,9 +43,10 @@ func (a *App) parentOf(ctx context.Context, zone name.Name) (authority.Parent, e
 		p.Security = rollover.Bogus
 	case d.Security == validate.Secure && len(d.DS) > 0:
 		p.Security = rollover.Secure
-	case d.Security != validate.Unknown: // proven to have no DS, or without a signed parent
+	case d.NoDS(): // proven to have none, or without a signed parent
 		p.Security = rollover.Insecure
 	}
+	// Else we can not follow, and others might: that is not known.
 	for _, ds := range d.DS {
 		own := *ds
 		own.Hdr.Ttl = d.TTL // as the parent gives it
