@@ -19,11 +19,12 @@ const (
 	noStrict                        // one algorithm of many is enough
 	noClock                         // clocks that jump are believed
 	noCDSWait                       // CDS that secondaries still serve are not waited for
+	noMending                       // what failed before keeps steps from being taken
 )
 
 // String names the first fault, for who reads the test.
 func (f fault) String() string {
-	for i, name := range []string{"guard", "secondaries", "patience", "TTL", "marks", "DS TTL", "parent lag", "DS gone", "fresh look", "bogus", "orphans", "strict", "clock", "CDS wait"} {
+	for i, name := range []string{"guard", "secondaries", "patience", "TTL", "marks", "DS TTL", "parent lag", "DS gone", "fresh look", "bogus", "orphans", "strict", "clock", "CDS wait", "mending"} {
 		if f == 1<<i {
 			return "no " + name
 		}

@@ -62,22 +62,58 @@ type kind string
 const (
 	keySets    kind = "DNSKEY sets"
 	signatures kind = "signatures"
-	delegation kind = "DS sets"
 )
 
-// safe reports whether all that caches may hold validates, with the kinds given
-// taken for settled.
-func (m *machine) safe(settled ...kind) bool {
+// held is what caches may hold: for each version, for each key or turn in order
+// what it says.
+type held struct{ sets, keys, data [][]bool }
+
+// holding returns what caches may hold, with the kinds given taken for settled.
+func (m *machine) holding(settled ...kind) held {
+	return held{m.delegations(), m.eras(keyTurns, slices.Contains(settled, keySets)), m.eras(dataTurns, slices.Contains(settled, signatures))}
+}
+
+// safe reports whether all that caches may hold validates.
+func (m *machine) safe() bool { return m.noWorse(held{}, m.holding()) }
+
+// allows reports whether flips may be taken: of what caches may hold afterwards
+// all validates that did without them. What failed before, such as a step of
+// which a crash let half be written down, must not keep anybody from mending it.
+func (m *machine) allows(flips []flip, settled ...kind) bool {
 	if m.p.broken&noGuard != 0 {
 		return true
 	}
-	sets := m.delegations(slices.Contains(settled, delegation))
-	keys := m.eras(keyTurns, slices.Contains(settled, keySets))
-	data := m.eras(dataTurns, slices.Contains(settled, signatures))
-	for _, ds := range sets {
-		for _, k := range keys {
-			for _, d := range data {
-				if !m.validates(ds, k, d) {
+	was := m.holding(settled...)
+	before := make([]Turn, len(flips))
+	for i, f := range flips {
+		before[i] = *f.turn
+	}
+	m.take(flips)
+	is := m.holding(settled...)
+	for i, f := range flips {
+		*f.turn = before[i]
+	}
+	if m.p.broken&noMending != 0 {
+		was = held{}
+	}
+	return m.noWorse(was, is)
+}
+
+// noWorse holds each combination against the one that stood in its place: the
+// newest version of each kind follows the one that was the newest.
+func (m *machine) noWorse(was, is held) bool {
+	earlier := func(was, is [][]bool, i int) []bool {
+		if len(was) > 0 && i == len(is)-1 {
+			return was[len(was)-1]
+		}
+		return is[i]
+	}
+	for _, ds := range is.sets {
+		known := slices.ContainsFunc(was.sets, func(o []bool) bool { return slices.Equal(o, ds) })
+		for i := range is.keys {
+			for j := range is.data {
+				if !m.validates(ds, is.keys[i], is.data[j]) &&
+					(!known || m.validates(ds, earlier(was.keys, is.keys, i), earlier(was.data, is.data, j))) {
 					return false
 				}
 			}
@@ -88,16 +124,11 @@ func (m *machine) safe(settled ...kind) bool {
 
 // delegations returns the DS sets that caches may have, for each key in order
 // whether its DS is in it.
-func (m *machine) delegations(settled bool) [][]bool {
+func (m *machine) delegations() [][]bool {
 	all := [][]bool{make([]bool, len(m.s.Keys))}
 	for i := range m.s.Keys {
 		k := &m.s.Keys[i]
-		var may, must bool
-		if settled {
-			may, must = k.Want.On, k.Want.On
-		} else {
-			may, must = m.mayHaveDS(k), m.hasDS(k)
-		}
+		may, must := m.mayHaveDS(k), m.hasDS(k)
 		if !may {
 			continue
 		}

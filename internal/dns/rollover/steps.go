@@ -56,20 +56,12 @@ func (m *machine) try(what string, flips ...flip) bool {
 		m.later(what, until)
 		return false
 	}
-	before := make([]Turn, len(flips))
-	for i, f := range flips {
-		before[i] = *f.turn
-	}
-	m.take(flips)
-	if m.safe() {
+	if m.allows(flips) {
+		m.take(flips)
 		m.plan.Steps = append(m.plan.Steps, what)
 		return true
 	}
-	at := m.blocked()
-	for i, f := range flips {
-		*f.turn = before[i]
-	}
-	m.later(what, at)
+	m.later(what, m.blocked(flips))
 	return false
 }
 
@@ -80,7 +72,7 @@ func (m *machine) take(flips []flip) {
 }
 
 // blocked finds what a refused step waits for, and until when.
-func (m *machine) blocked() time.Time {
+func (m *machine) blocked(flips []flip) time.Time {
 	latest := func(of category) (at time.Time) {
 		for i := range m.s.Keys {
 			for _, t := range of(&m.s.Keys[i]) {
@@ -93,11 +85,11 @@ func (m *machine) blocked() time.Time {
 	}
 	keys, data := latest(keyTurns), latest(dataTurns)
 	switch {
-	case m.safe(keySets):
+	case m.allows(flips, keySets):
 		return keys
-	case m.safe(signatures):
+	case m.allows(flips, signatures):
 		return data
-	case m.safe(keySets, signatures):
+	case m.allows(flips, keySets, signatures):
 		if data.After(keys) {
 			return data
 		}

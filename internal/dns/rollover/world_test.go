@@ -74,6 +74,7 @@ type trouble struct {
 	ttls      bool // are changed
 	restarts  bool
 	clumsy    bool // what was decided is published late
+	crashes   bool // while steps are written down
 }
 
 type world struct {
@@ -324,6 +325,11 @@ func (x *world) seen() Seen {
 func (x *world) advance() {
 	for range 10 {
 		s, plan := Advance(x.p, x.s, x.seen(), x.wall())
+		if x.w.crashes && len(plan.Steps) > 0 && x.chance(60) {
+			x.note("crash at %v", plan.Steps)
+			x.begins(&s)
+			continue
+		}
 		x.s, x.plan = s, plan
 		for _, m := range plan.Make {
 			if err := x.s.Add(Key{Tag: x.next, Role: m.Role, Alg: m.Alg, Made: x.wall()}, nil); err != nil {
@@ -473,9 +479,24 @@ func (x *world) setClock() {
 // what was set wrong and not noticed since cannot be told.
 func (x *world) begin() {
 	x.restart = x.in(10 * day)
+	x.begins(nil)
+	x.advance()
+}
+
+// begins reads what was written down; of a newer state as far as a crash let it
+// be, key by key.
+func (x *world) begins(newer *State) {
 	kept := State{}
+	written := 0
+	if newer != nil {
+		written = x.r.IntN(len(newer.Keys) + 1)
+	}
 	for i, k := range x.s.Keys {
-		if err := kept.Add(Key{Tag: k.Tag, Role: k.Role, Alg: k.Alg, Made: k.Made}, x.s.Fields(i)); err != nil {
+		fields := x.s.Fields(i)
+		if i < written {
+			fields = newer.Fields(i)
+		}
+		if err := kept.Add(Key{Tag: k.Tag, Role: k.Role, Alg: k.Alg, Made: k.Made}, fields); err != nil {
 			x.t.Fatal(err)
 		}
 	}
@@ -487,7 +508,6 @@ func (x *world) begin() {
 		}
 	}
 	x.told = x.in(time.Minute)
-	x.advance()
 }
 
 // validate holds everything that caches may have against each other.
