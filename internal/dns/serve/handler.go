@@ -134,20 +134,18 @@ func (h *handler) Insider(client netip.Addr) bool {
 	return sel != nil && sel.Recursion && h.acl.Admits(client)
 }
 
-// opcode answers what is no QUERY. UPDATE is known, but nobody is allowed it
-// (RFC 2136, Section 3.3); what is neither that nor NOTIFY is not known (RFC
-// 8906, Section 3.1.4). Nothing of these was read after the header, so the reply
-// is a header, shorter than any query: no rate bounds it.
+// opcode answers what is no QUERY: NOTIFY, UPDATE, and what is neither and not
+// known (RFC 8906, Section 3.1.4). Nothing of that was read after the header, so
+// the reply is a header, shorter than any query: no rate bounds it.
 func (h *handler) opcode(r *listen.Request, q *wire.Query, dst []byte, table *view.Table, sel *view.Selected) []byte {
-	rcode := wire.NotImp
 	switch q.Opcode() {
 	case dns.OpcodeNotify:
 		return h.notify(r, q, dst, table, sel)
 	case dns.OpcodeUpdate:
-		rcode = wire.Refused
+		return h.update(r, q, dst, table, sel, false)
 	}
-	h.Counters.Rcodes[rcode].Inc()
-	return q.Error(dst, 0, rcode, nil)
+	h.Counters.Rcodes[wire.NotImp].Inc()
+	return q.Error(dst, 0, wire.NotImp, nil)
 }
 
 // cookieOnly answers a query without a question (RFC 7873, Section 5.4).

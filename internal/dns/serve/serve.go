@@ -14,8 +14,12 @@
 // each in a goroutine of its own. They and the SOA that a secondary asks for are
 // of the view that the peer's entry names.
 //
-// It never opens a socket, never reads a file and never changes a zone. RFC
-// 1034, Section 4.3; RFC 1996 (NOTIFY); RFC 6891 (BADVERS); RFC 5001 (NSID); RFC 7314 (EXPIRE); RFC 7828
+// So do updates: update proves who signed one and that it comes once, and hands
+// it to the owner of the zones, in a goroutine that waits for the outcome.
+//
+// It never opens a socket, never reads a file and never changes a zone itself.
+// RFC 1034, Section 4.3; RFC 1996 (NOTIFY); RFC 2136 (UPDATE); RFC 6891
+// (BADVERS); RFC 5001 (NSID); RFC 7314 (EXPIRE); RFC 7828
 // (keepalive); RFC 7873 and 9018 (cookies); RFC 8467 (padding); RFC 8906 (odd
 // queries); RFC 8914 (EDE); RFC 8945 (TSIG); RFC 9103 (transfers within TLS); RFC 9619.
 package serve
@@ -72,8 +76,12 @@ type Config struct {
 	Transfers *xfr.Out
 	// Refresher hears NOTIFY; nil: no zone is fed by transfers.
 	Refresher *xfr.Refresher
-	Idle      time.Duration    // of a TCP connection, told those who ask (RFC 7828): that of listen.Limits; 0: its default
-	Now       func() time.Time // nil: time.Now
+	// Updates carries out updates; nil: nobody may update anything. UpdateRate is
+	// how many a second one key may send; 0: any number. LimitUpdates changes it.
+	Updates    Updates
+	UpdateRate int
+	Idle       time.Duration    // of a TCP connection, told those who ask (RFC 7828): that of listen.Limits; 0: its default
+	Now        func() time.Time // nil: time.Now
 }
 
 // Listener is what sets the queries of one listener apart.
@@ -91,6 +99,9 @@ type Server struct {
 	alive   uint16        // Config.Idle in 100 ms
 	born    time.Time     // the limiter's time counts from here
 	slots   chan struct{} // one for each question with the resolver
+	updates chan struct{} // one for each update that is under way
+	replays replays
+	rate    atomic.Int64 // of updates, of one key
 	workers lifecycle.Workers
 	queries sync.Pool                // *wire.Query, for slow answers
 	quiet   atomic.Int64             // no refused signature is logged before, in Unix seconds
@@ -105,28 +116,32 @@ const maxRcode = wire.BadCookie
 
 // Counters counts queries and replies.
 type Counters struct {
-	UDP            metrics.Counter // messages by UDP
-	TCP            metrics.Counter // messages by TCP alone, not within TLS or HTTPS
-	TLS            metrics.Counter // messages by TLS
-	HTTPS          metrics.Counter // messages by HTTPS
-	QUIC           metrics.Counter // messages by QUIC
-	Rcodes         [maxRcode + 1]metrics.Counter
-	Truncated      metrics.Counter // replies with TC
-	CookieValid    metrics.Counter // queries with a cookie of ours
-	CookieUnproven metrics.Counter // queries with a client cookie alone, or a server cookie that is not ours or too old
-	BadCookie      metrics.Counter // replies of BADCOOKIE: over the rate
-	Dropped        metrics.Counter // no queries: too short, or responses
-	Denied         metrics.Counter // from clients the listener does not admit; no reply
-	Forged         metrics.Counter // from addresses of a view not served there; no reply
-	TSIGGood       metrics.Counter // signed requests, proven
-	TSIGBadKey     metrics.Counter // signed with a key that is not ours, or another algorithm than its own
-	TSIGBadSig     metrics.Counter // signed with another secret, or changed on the way
-	TSIGBadTime    metrics.Counter // signed at another time than ours
-	TSIGBadTrunc   metrics.Counter // with a signature cut short
-	Slow           metrics.Counter // handed to the resolver
-	Refused        metrics.Counter // not handed to it: MaxSlow was reached; SERVFAIL
-	Oversize       metrics.Counter // answers too long even for TCP; SERVFAIL
-	Panics         metrics.Counter // queries that brought a handler down; no reply
+	UDP             metrics.Counter // messages by UDP
+	TCP             metrics.Counter // messages by TCP alone, not within TLS or HTTPS
+	TLS             metrics.Counter // messages by TLS
+	HTTPS           metrics.Counter // messages by HTTPS
+	QUIC            metrics.Counter // messages by QUIC
+	Rcodes          [maxRcode + 1]metrics.Counter
+	Truncated       metrics.Counter // replies with TC
+	CookieValid     metrics.Counter // queries with a cookie of ours
+	CookieUnproven  metrics.Counter // queries with a client cookie alone, or a server cookie that is not ours or too old
+	BadCookie       metrics.Counter // replies of BADCOOKIE: over the rate
+	Dropped         metrics.Counter // no queries: too short, or responses
+	Denied          metrics.Counter // from clients the listener does not admit; no reply
+	Forged          metrics.Counter // from addresses of a view not served there; no reply
+	TSIGGood        metrics.Counter // signed requests, proven
+	TSIGBadKey      metrics.Counter // signed with a key that is not ours, or another algorithm than its own
+	TSIGBadSig      metrics.Counter // signed with another secret, or changed on the way
+	TSIGBadTime     metrics.Counter // signed at another time than ours
+	TSIGBadTrunc    metrics.Counter // with a signature cut short
+	UpdatesUnsigned metrics.Counter // updates without a signature, or where none are taken; REFUSED
+	UpdatesReplayed metrics.Counter // updates that had come before, or are too old; not carried out
+	UpdatesOverRate metrics.Counter // updates over the rate of their key; SERVFAIL
+	UpdatesBusy     metrics.Counter // updates for which there was no room; SERVFAIL
+	Slow            metrics.Counter // handed to the resolver
+	Refused         metrics.Counter // not handed to it: MaxSlow was reached; SERVFAIL
+	Oversize        metrics.Counter // answers too long even for TCP; SERVFAIL
+	Panics          metrics.Counter // queries that brought a handler down; no reply
 }
 
 // by returns what counts the messages of a transport.
@@ -158,8 +173,10 @@ func New(c Config) *Server {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	c.Idle = cmp.Or(c.Idle, listen.DefaultIdle)
-	s := &Server{config: c, slots: make(chan struct{}, c.MaxSlow), views: map[string]*ViewCounters{}}
+	s := &Server{config: c, slots: make(chan struct{}, c.MaxSlow), updates: make(chan struct{}, maxUpdates), views: map[string]*ViewCounters{}}
 	s.alive, s.born = uint16(min(c.Idle/(100*time.Millisecond), 0xFFFF)), s.now()
+	s.replays.since = s.born.Unix()
+	s.LimitUpdates(c.UpdateRate)
 	s.Limit(c.RRL, c.RRLTotal, c.Exempt)
 	return s
 }
@@ -167,6 +184,10 @@ func New(c Config) *Server {
 // Limit changes how many equal replies a second go to one prefix, how many in
 // all, and which prefixes are never limited.
 func (s *Server) Limit(rate, total int, exempt []netip.Prefix) { s.RRL.Set(rate, total, exempt) }
+
+// LimitUpdates changes how many updates a second one key may send; 0: any
+// number.
+func (s *Server) LimitUpdates(rate int) { s.rate.Store(int64(rate)) }
 
 // Start does nothing; the listeners call the handlers.
 func (s *Server) Start(context.Context) error { return nil }

@@ -48,6 +48,9 @@ func (h *handler) forged(r *listen.Request, dst []byte, table *view.Table) []byt
 	if read == wire.Other && q.Opcode() == dns.OpcodeNotify && h.signedNotice(q) {
 		return h.notify(r, q, dst, table, nil) // a primary's key
 	}
+	if read == wire.Other && q.Opcode() == dns.OpcodeUpdate {
+		return h.update(r, q, dst, table, nil, true)
+	}
 	if (read == wire.OK || read == wire.CookieOnly) && q.TSIG != 0 {
 		if v := h.verify(q); v.Standing == tsig.Good {
 			sel := h.polled(r, q, table, table.Keyed(v.Key), v.Key)

@@ -57,7 +57,7 @@ type Verdict struct {
 // It departs from RFC 8945, Section 5.2.3: the latest time of each key is not
 // kept, and an earlier one not refused. Questions of one client overtake each
 // other by UDP and by connections side by side, and a question asked again
-// changes nothing here.
+// changes nothing here. Who carries out what does asks Signed.
 func (k *Keys) Verify(msg []byte, at int, now time.Time) Verdict {
 	r, ok := read(msg, at)
 	if !ok {
@@ -92,6 +92,13 @@ func (k *Keys) Verify(msg []byte, at int, now time.Time) Verdict {
 		v.Standing = Good
 	}
 	return v
+}
+
+// Signed returns what sets a request apart from all others, its MAC with the
+// name of its key, and the time that it gives, in Unix seconds. Both prove
+// something only where Standing is Good.
+func (v *Verdict) Signed() (mac string, at int64) {
+	return string(v.mac[:v.macLen]) + string(v.Key), int64(v.time)
 }
 
 // clock is a time as it goes over the wire.
