@@ -34,11 +34,11 @@ func TestBad(t *testing.T) {
 			}
 			got := problemsOf(t, Options{}, text)
 			now.WriteString("=== " + title + "\n" + text + "---\n" + got + "\n")
-			if strings.TrimSpace(got) != strings.TrimSpace(want) && !*update {
+			if strings.TrimSpace(got) != strings.TrimSpace(want) && !*renew {
 				t.Errorf("%s: %s: problems of\n%s\n got\n%s\nwant\n%s", name, title, text, got, want)
 			}
 		}
-		if *update {
+		if *renew {
 			if err := os.WriteFile(name, now.Bytes(), 0o644); err != nil {
 				t.Fatal(err)
 			}

@@ -147,6 +147,7 @@ func (b *builder) dns() {
 	s := b.root.sub("dns")
 	b.checked.DNS = DNS{Apply: s.text("apply"), Serial: s.text("serial"), Lint: s.text("lint")}
 	b.checked.DNS.RRL, b.checked.DNS.RRLTotal, b.checked.DNS.Cookies = s.rate("rrl"), s.rate("rrl_total"), s.flag("cookies")
+	b.checked.DNS.Updates = s.rate("updates")
 	b.checked.DNS.Source = s.addresses("source")
 	b.checked.DNS.MaxChange, _ = parsePercent(s.text("max_change"))
 }

@@ -73,6 +73,7 @@ type DNS struct {
 	MaxChange int    // percent, 1 to 100
 	RRL       Rate   // zero: off
 	RRLTotal  Rate   // zero: off, as it is without RRL
+	Updates   Rate   // of one key; zero: off
 	Cookies   bool
 	Source    []netip.Addr // of what peers are sent; empty: the system chooses
 }
@@ -110,6 +111,7 @@ type ZoneView struct {
 	View        string
 	NoOverlay   bool     // overlay = "none": the zone of this view is a full copy
 	Secondaries []string // names of Checked.Peers; nil: those of ZoneDefault
+	Dynamic     []DynamicRule
 	Primaries   []string // names of Checked.Peers, in the order in which they are tried; nil: it has a file
 }
 

@@ -8,13 +8,13 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write reference.toml and the golden files anew")
+var renew = flag.Bool("update", false, "write reference.toml and the golden files anew")
 
 // TestReferenceIsFresh keeps reference.toml what the schema says.
 func TestReferenceIsFresh(t *testing.T) {
 	t.Parallel()
 	made := makeReference()
-	if *update {
+	if *renew {
 		if err := os.WriteFile("reference.toml", made, 0o644); err != nil {
 			t.Fatal(err)
 		}

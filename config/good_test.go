@@ -83,7 +83,7 @@ func wholeWanted(dir string) *Checked {
 			{Serve: ServeSubmission, Addrs: []netip.AddrPort{a("192.0.2.1:587")}, Transports: []string{"starttls"}},
 			{Serve: ServeRelay, Addrs: []netip.AddrPort{a("10.0.0.1:0")}},
 		},
-		DNS: DNS{Apply: "manual", Serial: "date", Lint: "strict", MaxChange: 45, Cookies: true, Source: []netip.Addr{netip.MustParseAddr("192.0.2.1")}},
+		DNS: DNS{Apply: "manual", Serial: "date", Lint: "strict", MaxChange: 45, Updates: Rate{Count: 50, Window: time.Second}, Cookies: true, Source: []netip.Addr{netip.MustParseAddr("192.0.2.1")}},
 		Views: []View{
 			{
 				Name: "internal", Clients: []netip.Prefix{p("10.0.0.0/8"), p("10.1.1.1/32")}, Zones: filepath.Join(dir, "zones/internal"),

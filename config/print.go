@@ -52,7 +52,7 @@ func makeReference() []byte {
 func exampleHeader(s section) string {
 	parts := strings.Split(s.path, ".")
 	eg := []string{s.eg}
-	if s.path == "zone.*.view.*" {
+	if strings.HasPrefix(s.path, "zone.*.view.*") {
 		eg = []string{"example.test", s.eg}
 	}
 	for i, p := range parts {

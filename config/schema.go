@@ -65,6 +65,7 @@ func namesSchema() []section {
 			{name: "max_change", kind: kindPercent(), def: "30%", doc: "larger changes of zones from 10 records on wait for postern zone apply --accept, as does losing apex NS, MX or address"},
 			{name: "rrl", kind: kindLimit(), def: "50/s", doc: "equal answers by UDP to one /24 or /56 outside, where no cookie shows that the client is there"},
 			{name: "rrl_total", kind: kindLimit(), def: "200/s", doc: "all answers there together, where rrl is not off: the many names of a large zone make many different ones"},
+			{name: "updates", kind: kindLimit(), def: "50/s", doc: "updates that one TSIG key may send; for a moment four seconds of these"},
 			{name: "cookies", kind: kindFlag(), def: true, doc: "DNS cookies: clients that show one are outside rrl"},
 			{name: "source", kind: kindAddress(), list: true, def: []string{}, doc: "own addresses for NOTIFY, SOA polls and transfers"},
 		}},
@@ -101,7 +102,11 @@ func zonesSchema() []section {
 			{name: "overlay", kind: kindWord(), words: []string{"none"}, doc: "none: the zone of this view is a full copy, not laid over another"},
 			{name: "secondaries", kind: kindName(), list: true, eg: []string{"isp1"}, doc: "peers that are told of changes and may transfer, in place of those of all zones; [] for none"},
 			{name: "primaries", kind: kindName(), list: true, eg: []string{"hidden"}, doc: "a secondary zone: peers it is transferred from, tried in turn; it has no file here"},
-			{name: "dynamic", kind: kindText(), soon: true, doc: "who may update what"},
+		}},
+		{path: "zone.*.view.*.dynamic", list: true, mute: true, eg: "internal", doc: "Who may update what (RFC 2136): nobody, but for these. What updates changed is kept beside the zone's file.", keys: []key{
+			{name: "key", kind: kindDomain(), need: true, eg: "dhcp.", doc: "the TSIG key that signs the updates; it also says which view of the zone is meant"},
+			{name: "names", kind: kindPattern(), list: true, need: true, eg: []string{"*.dyn.example.test"}, doc: "exact names, the zone's own among them, or all hosts below one: not names with a label that begins with _, unless that stands after the *."},
+			{name: "types", kind: kindType(), list: true, need: true, eg: []string{"A", "AAAA", "DHCID", "PTR"}, doc: "of the records; never what signing makes"},
 		}},
 		{path: "peer.*", mute: true, eg: "isp1", doc: "Other name servers.", keys: []key{
 			{name: "address", kind: kindAddressPort(), list: true, eg: []string{"198.51.100.1:53"}, doc: "of a primary: where zones are transferred from, tried in turn; it may tell of changes from there without a key"},

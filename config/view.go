@@ -111,7 +111,9 @@ func (b *builder) zones() {
 			b.viewExists(name, v.at)
 			z.Views = append(z.Views, ZoneView{View: name, NoOverlay: v.text("overlay") == "none"})
 		}
+		b.zoneDynamic(t, &z)
 		b.zonePrimaries(t, &z)
+		b.dynamicElsewhere(t, &z)
 		b.zoneSecondaries(t, &z)
 		b.checked.Zones = append(b.checked.Zones, z)
 	}

@@ -22,7 +22,14 @@ func (a *App) sign(c *authority.Config, cfg *config.Checked) {
 	}
 	c.Sign = policies[cfg.ZoneDefault.DNSSEC]
 	for _, z := range cfg.Zones {
-		if z.DNSSEC != "" {
+		policy := z.DNSSEC
+		if policy == "" {
+			policy = cfg.ZoneDefault.DNSSEC
+		}
+		switch {
+		case z.Dynamic():
+			c.Signing[z.Name] = withoutDigest(policies[policy], policy, cfg)
+		case z.DNSSEC != "":
 			c.Signing[z.Name] = policies[z.DNSSEC] // nil for "off"
 		}
 	}
@@ -32,7 +39,7 @@ func signPolicy(p config.Policy) *authority.SignPolicy {
 	algorithm, _ := keyring.ParseAlgorithm(p.Algorithm) // config takes no others
 	s := &authority.SignPolicy{
 		Name: p.Name, Model: signer.CSK, Algorithm: algorithm, Denial: signer.NSEC, OptOut: p.OptOut,
-		ZONEMD: p.ZONEMD != "off", Validity: p.Validity, // auto: on, as long as there are no updates
+		ZONEMD: p.ZONEMD != "off", Validity: p.Validity, // auto: on; see withoutDigest
 		Roll: authority.RollPolicy{KeyLifetime: p.KeyLifetime, ZoneKeyLifetime: p.ZoneKeyLifetime, CDS: p.CDS, NoParent: !p.CheckDS},
 	}
 	if p.Split {

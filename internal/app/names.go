@@ -67,6 +67,7 @@ func (a *App) buildNames(cfg *config.Checked) error {
 		Table: a.authority.Table, Resolver: a.resolver, NSID: cfg.Server.Hostname, Log: a.log,
 		Idle: limits.Idle, RRL: perSecond(cfg.DNS.RRL), RRLTotal: perSecond(cfg.DNS.RRLTotal), Exempt: cfg.Limits.Exempt, Cookies: a.cookies,
 		Keys: a.keys.Load, Transfers: a.out, Refresher: a.refresher,
+		Updates: a.authority, UpdateRate: perSecond(cfg.DNS.Updates),
 	}
 	if a.opts.TestKnobs {
 		serving.Now = a.now // else the limiter reads a cheaper clock
@@ -112,6 +113,7 @@ func (a *App) zonesOf(cfg *config.Checked) authority.Config {
 		})
 	}
 	a.sign(&c, cfg)
+	dynamicOf(&c, cfg)
 	return c
 }
 

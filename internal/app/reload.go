@@ -172,6 +172,7 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	a.notifier.Follow()
 	a.feeding.Store(&feeding) // after the zones that take what it brings
 	a.refresher.Follow()
+	a.serve.LimitUpdates(perSecond(next.DNS.Updates))
 	a.serve.Limit(perSecond(next.DNS.RRL), perSecond(next.DNS.RRLTotal), next.Limits.Exempt)
 	a.retire(a.mail.Swap(world))
 	a.queue.SetHold(next.Mail.Outbound.Mode == "hold")

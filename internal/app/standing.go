@@ -65,6 +65,9 @@ func standingPeers(all map[string]string, cfg *config.Checked) {
 			if v.Secondaries != nil {
 				all[fmt.Sprintf("secondaries of zone %s in view %s", z.Name, v.View)] = fmt.Sprint(v.Secondaries)
 			}
+			if v.Dynamic != nil {
+				all[fmt.Sprintf("updates of zone %s in view %s", z.Name, v.View)] = fmt.Sprint(v.Dynamic)
+			}
 			if v.Primaries != nil {
 				all[fmt.Sprintf("primaries of zone %s in view %s", z.Name, v.View)] = fmt.Sprint(v.Primaries)
 			}

@@ -91,6 +91,11 @@ func printZones(w io.Writer, zones []manage.Zone) {
 		}
 	})
 	printUpstreams(w, zones)
+	for _, z := range zones {
+		if z.Dynamic > 0 {
+			fmt.Fprintf(w, "  zone %s view %s: updates changed %d sets of the file's (postern zone export %[1]s --view %[2]s --dynamic)\n", z.Zone, z.View, z.Dynamic)
+		}
+	}
 	const few = 5 // of a zone: the rest is not for one screen
 	for _, z := range zones {
 		for _, p := range z.Problems[:min(few, len(z.Problems))] {

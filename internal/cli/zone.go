@@ -17,15 +17,19 @@ func (e *env) zone() *cobra.Command {
 func (e *env) zoneExport() *cobra.Command {
 	var a manage.ExportArgs
 	c := &cobra.Command{
-		Use:   "export ZONE [--view V] [--signed]",
+		Use:   "export ZONE [--view V] [--signed|--dynamic]",
 		Short: "Print a zone as it is served, without what signing it made",
 		Args:  exactly(1, "a zone"),
 		RunE: func(c *cobra.Command, args []string) error {
 			a.Zone = args[0]
+			if a.Signed && a.Dynamic {
+				return usageError{fmt.Errorf("zone export: --signed or --dynamic, not both (hint: updates are signed with the zone)")}
+			}
 			return e.text(c, manage.VerbZoneExport, a)
 		},
 	}
 	c.Flags().StringVar(&a.View, "view", "", "the `view`, where several have the zone")
+	c.Flags().BoolVar(&a.Dynamic, "dynamic", false, "only what updates changed, and what the file has instead")
 	c.Flags().BoolVar(&a.Signed, "signed", false, "with what signing it made: keys, signatures, proofs and digest")
 	return c
 }

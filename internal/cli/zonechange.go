@@ -88,6 +88,9 @@ func printPlans(w io.Writer, plans manage.ZonePlans) {
 			}
 			fmt.Fprintln(w)
 		}
+		if p.Dynamic > 0 {
+			fmt.Fprintf(w, "  %d sets stay as updates made them\n", p.Dynamic)
+		}
 		if len(p.Needs) > 0 {
 			fmt.Fprintf(w, "  needs --accept %s --reason TEXT\n", strings.Join(p.Needs, ","))
 		}
@@ -218,11 +221,19 @@ func (e *env) zoneRollback() *cobra.Command {
 }
 
 func (e *env) zoneRemove() *cobra.Command {
-	return &cobra.Command{
-		Use:   "remove ZONE",
-		Short: "Stop serving a zone whose file is gone, and forget its history",
+	dynamic, drop := false, manage.DropArgs{}
+	c := &cobra.Command{
+		Use:   "remove ZONE [--dynamic [--name NAME] [--view V]]",
+		Short: "Stop serving a zone whose file is gone, and forget its history; or give up what updates changed",
 		Args:  exactly(1, "a zone"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if dynamic {
+				drop.Zone = args[0]
+				return e.zoneDrop(c, drop)
+			}
+			if drop.View != "" || drop.Name != "" {
+				return usageError{fmt.Errorf("zone remove: --name and --view are for --dynamic (hint: a zone is removed from every view where its file is gone)")}
+			}
 			var gone manage.RemovedZone
 			if err := e.call(c.Context(), manage.VerbZoneRemove, manage.PlanArgs{Zone: args[0]}, &gone); err != nil {
 				return err
@@ -232,4 +243,25 @@ func (e *env) zoneRemove() *cobra.Command {
 			})
 		},
 	}
+	c.Flags().BoolVar(&dynamic, "dynamic", false, "not the zone, but what updates changed in it: it is as its file has it again")
+	c.Flags().StringVar(&drop.Name, "name", "", "with --dynamic: at this `name` only")
+	c.Flags().StringVar(&drop.View, "view", "", "with --dynamic: the `view`, where several have a file for the zone")
+	return c
+}
+
+func (e *env) zoneDrop(c *cobra.Command, a manage.DropArgs) error {
+	var gone manage.Dropped
+	if err := e.call(c.Context(), manage.VerbZoneDrop, a, &gone); err != nil {
+		return err
+	}
+	return e.print(gone, func(w io.Writer) {
+		if len(gone.Sets) == 0 {
+			fmt.Fprintln(w, "no update changed anything there")
+		}
+		for _, s := range gone.Sets {
+			fmt.Fprintf(w, "%s %s is as the file has it\n", s.Owner, s.Type)
+			printRecords(w, "-", s.Now, len(s.Now))
+			printRecords(w, "+", s.Below, len(s.Below))
+		}
+	})
 }

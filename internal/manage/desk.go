@@ -57,6 +57,7 @@ func New(cfg Config) *Desk {
 		VerbZoneApply:      {true, with(d.zoneApply)},
 		VerbZoneHistory:    {false, with(d.zoneHistory)},
 		VerbZoneRollback:   {true, with(d.zoneRollback)},
+		VerbZoneDrop:       {true, with(d.zoneDrop)},
 		VerbZoneRemove:     {true, with(d.zoneRemove)},
 		VerbDNSSECStatus:   {false, with(d.dnssecStatus)},
 		VerbDNSSECDS:       {false, with(d.dnssecDS)},

@@ -18,9 +18,10 @@ import (
 
 // ExportArgs names a zone in a view, and in which form it is wanted.
 type ExportArgs struct {
-	Zone   string `json:"zone"`
-	View   string `json:"view,omitempty"`   // may be left out where one view has the zone
-	Signed bool   `json:"signed,omitempty"` // with what signing it made
+	Zone    string `json:"zone"`
+	View    string `json:"view,omitempty"`    // may be left out where one view has the zone
+	Signed  bool   `json:"signed,omitempty"`  // with what signing it made
+	Dynamic bool   `json:"dynamic,omitempty"` // only what updates changed
 }
 
 // DNSSECArgs names a zone; "" stands for all.

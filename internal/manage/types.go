@@ -15,6 +15,7 @@ const (
 	VerbZoneHistory    = "zone history"    // ZoneRef -> []ZoneVersion
 	VerbZoneRollback   = "zone rollback"   // RollbackArgs -> ZonePlans
 	VerbZoneRemove     = "zone remove"     // PlanArgs -> RemovedZone
+	VerbZoneDrop       = "zone drop"       // DropArgs -> Dropped
 	VerbDNSSECStatus   = "dnssec status"   // DNSSECArgs -> []SignedZone
 	VerbDNSSECDS       = "dnssec ds"       // ZoneRef -> Delegation
 	VerbUserAdd        = "user add"        // UserArgs -> User
@@ -71,6 +72,8 @@ type Zone struct {
 	Since      time.Time `json:"since"`
 
 	Upstream *Upstream `json:"upstream,omitempty"` // of a secondary zone
+
+	Dynamic int `json:"dynamic,omitempty"` // RRsets that updates made others than the file has
 
 	Policy      string    `json:"policy,omitempty"`      // by which Postern signs it
 	SignedUntil time.Time `json:"signed_until,omitzero"` // when the first signature expires

@@ -15,7 +15,7 @@ func (d *Desk) zoneList(context.Context, none) ([]Zone, error) {
 	zones, upstreams := []Zone{}, d.cfg.Primaries.Upstreams()
 	for _, z := range d.cfg.Authority.Zones() {
 		row := Zone{
-			Zone: z.Zone, View: z.View, File: z.File, FileSerial: z.FileSerial, Serial: z.ServedSerial,
+			Zone: z.Zone, View: z.View, File: z.File, FileSerial: z.FileSerial, Serial: z.ServedSerial, Dynamic: z.Dynamic,
 			Records: z.Records, State: string(z.State), Reason: z.Reason, Since: z.Since,
 			Policy: z.Policy, SignedUntil: z.Expires,
 		}
@@ -30,7 +30,10 @@ func (d *Desk) zoneList(context.Context, none) ([]Zone, error) {
 	return zones, nil
 }
 
-func (d *Desk) zoneExport(_ context.Context, a ExportArgs) (Text, error) {
+func (d *Desk) zoneExport(ctx context.Context, a ExportArgs) (Text, error) {
+	if a.Dynamic {
+		return d.dynamicText(ctx, a)
+	}
 	z, err := d.served(a.Zone, a.View)
 	if err != nil {
 		return Text{}, err
