@@ -95,6 +95,8 @@ func TestFaultsOfTransfers(t *testing.T) {
 			o.mangle = transfersOnly(func(m [][]byte) [][]byte { return split(t, m) })
 			o.signed = transfersOnly(func(m [][]byte) [][]byte { return slices.Delete(m, 1, 2) })
 		}, "bad-signature"},
+		{"another time than ours", true, func(o *origin) { o.skew = -time.Hour }, "bad-time"},
+		{"BADSIG", true, func(o *origin) { o.secret = "another secret of thirty-two oct" }, "key-refused"},
 		{"the SOA: changed on its way", true, func(o *origin) {
 			o.signed = func(kind uint16, m [][]byte) [][]byte { return flip(m) }
 		}, "bad-signature"},
@@ -129,6 +131,7 @@ func TestFaultsOfTransfers(t *testing.T) {
 			}
 			origins[0].set(func(o *origin) {
 				o.mangle, o.signed, o.unsign, o.slow, o.expire, o.down, o.mute = nil, nil, nil, nil, nil, false, false
+				o.skew, o.secret = 0, ""
 			})
 			time.Sleep(time.Hour)
 			synctest.Wait()

@@ -25,9 +25,11 @@ import (
 
 const sharedSecret = "0123456789abcdef0123456789abcdef"
 
-func ring(t testing.TB) *tsig.Keys {
+func ring(t testing.TB) *tsig.Keys { return ringOf(t, sharedSecret) }
+
+func ringOf(t testing.TB, octets string) *tsig.Keys {
 	t.Helper()
-	keys, err := tsig.NewKeys([]tsig.Key{{Name: mustName(t, "k."), Algorithm: tsig.SHA256, Secret: secret.New([]byte(sharedSecret))}})
+	keys, err := tsig.NewKeys([]tsig.Key{{Name: mustName(t, "k."), Algorithm: tsig.SHA256, Secret: secret.New([]byte(octets))}})
 	if err != nil {
 		t.Fatal(err)
 	}
