@@ -47,6 +47,7 @@ type client struct {
 type target struct {
 	*Primary
 	addr netip.AddrPort
+	bad  bool // it did not answer of late: it is not waited for as long
 }
 
 // dialTCP connects by TCP.

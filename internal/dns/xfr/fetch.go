@@ -153,8 +153,11 @@ func (c *client) pollOnce(ctx context.Context, in *Inbound, t target, d demand) 
 	if t.TLS == nil {
 		for try := range 2 {
 			got, again, err := c.pollUDP(ctx, in, t, d, firstTry<<try)
-			if !again {
+			switch {
+			case !again:
 				return got, err
+			case t.bad && err == nil:
+				return polled{}, fault(Silent, "%s does not answer", t.addr)
 			}
 		}
 	}

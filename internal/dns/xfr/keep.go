@@ -13,8 +13,8 @@ import (
 const (
 	// lookEvery is how often a clock is looked at that may leap.
 	lookEvery = time.Second
-	// badTime is how long an address that did not answer is asked last, for all
-	// zones.
+	// badTime is how long an address that did not answer is asked last, and once,
+	// for all zones; then it is waited for again.
 	badTime = 10 * time.Minute
 )
 
@@ -112,9 +112,10 @@ func (r *Refresher) targetsLocked(f *feed, now time.Time) []target {
 	var first, good, bad []target
 	for _, p := range f.in.Primaries {
 		for _, addr := range p.Addr {
-			t := target{p, addr}
+			t := target{p, addr, false}
 			switch until, is := r.bad[addr]; {
 			case is && until.After(now):
+				t.bad = true
 				bad = append(bad, t)
 			case p.Name == f.prefer:
 				first = append(first, t)
@@ -251,7 +252,9 @@ func (r *Refresher) heardLocked(ctx context.Context, f *feed, t target, err erro
 	}
 	switch reasonOf(err) {
 	case Silent, TooSlow, TLSFailed:
-		r.bad[t.addr] = r.now().Add(badTime)
+		if now := r.now(); !r.bad[t.addr].After(now) {
+			r.bad[t.addr] = now.Add(badTime)
+		}
 	}
 	r.complain(f, t, err)
 }

@@ -428,6 +428,24 @@ func TestInTurn(t *testing.T) {
 	})
 }
 
+// TestComesBackWithoutUDP: who was away is not given up, though it is not waited
+// for as long, and now answers by TCP alone.
+func TestComesBackWithoutUDP(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r, s, origins := taught(t, true)
+		origins[0].mute = true
+		running(t, r)
+		time.Sleep(time.Minute)
+		origins[0].set(func(o *origin) { o.mute, o.deaf = false, true })
+		time.Sleep(badTime + 10*time.Minute)
+		synctest.Wait()
+		if s.serial() != 2 || r.Standing()[0].State != Fresh {
+			t.Errorf("%+v", r.Standing())
+		}
+	})
+}
+
 // TestStops: what is under way ends with the Refresher, and is not taken.
 func TestStops(t *testing.T) {
 	t.Parallel()

@@ -78,7 +78,7 @@ func TestWithinTLS(t *testing.T) {
 		})
 		o = origins[0]
 		o.publish(zoneOf(t, 2, odd))
-		in, at := r.config.Zones()[0], target{r.config.Zones()[0].Primaries[0], one}
+		in, at := r.config.Zones()[0], target{r.config.Zones()[0].Primaries[0], one, false}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		_, polled := r.client.poll(ctx, &in, at)
 		got, err := r.client.fetch(ctx, &in, at, wanted{have: zoneOf(t, 1, odd).SOA()})

@@ -28,7 +28,7 @@ func TestChainOfEdits(t *testing.T) {
 	ref, s, origins := feedOf(t, true)
 	o, c := origins[0], ref.client
 	in := ref.config.Zones()[0]
-	at := target{in.Primaries[0], one}
+	at := target{in.Primaries[0], one, false}
 	file, serial := map[string]bool{}, r.Uint32()
 	forms := map[string]int{}
 	for step := range steps {

@@ -20,6 +20,10 @@ const (
 	firstRetry = 5 * time.Second // where nothing was taken yet; then twice as long
 	mostFirst  = 15 * time.Minute
 
+	// A transfer that was for nothing is not made again and again: after each the
+	// wait is twice as long, and for NOTIFY too.
+	mostSpoilt = 6 * time.Hour
+
 	// A burst of NOTIFY is one question: the next comes so much later.
 	notifyGap = time.Second
 	// Who was told of a serial that no primary has yet asks again after that,
@@ -61,6 +65,8 @@ type upkeep struct {
 	forced  bool      // this one is
 	told    bool      // somebody told of something during this one
 	fails   int       // rounds on end that failed
+	spoils  bool      // a transfer of this round came to nothing
+	spoilt  int       // rounds on end with such a one
 	hinted  bool      // somebody told of a serial
 	hint    uint32
 	hints   int // rounds since that found less
@@ -122,6 +128,9 @@ func (u *upkeep) notified(serial uint32, has bool, now time.Time) bool {
 	}
 	u.told = u.told || !has && u.busy
 	soonest := u.began.Add(notifyGap)
+	if u.spoilt > 0 {
+		soonest = u.began.Add(min(firstRetry<<min(u.spoilt, 10), mostFirst))
+	}
 	if now.After(soonest) {
 		soonest = now
 	}
@@ -140,7 +149,7 @@ func (u *upkeep) start(soa *dns.SOA, targets []target, now time.Time) {
 		u.expires, u.expired = now.Add(expireOfSOA(soa)), false
 	}
 	u.soa, u.round, u.same, u.failure, u.began = soa, targets, nil, nil, now
-	u.busy, u.forced, u.again, u.told = true, u.again, false, false
+	u.busy, u.forced, u.again, u.told, u.spoils = true, u.again, false, false, false
 	u.choose()
 }
 
@@ -191,6 +200,7 @@ func (u *upkeep) behind(serial uint32) bool { return u.hinted && zone.SerialLess
 // failed takes that nothing came of the target at hand.
 func (u *upkeep) failed(err error) {
 	u.failure = err
+	u.spoils = u.spoils || u.want != nil && reasonOf(err) != Silent
 	u.next()
 }
 
@@ -222,7 +232,7 @@ func (u *upkeep) fresh(now time.Time) time.Time {
 // well ends a round: we have that, until then. jitter is from 0 to 1.
 func (u *upkeep) well(soa *dns.SOA, by target, until, now time.Time, jitter float64) {
 	u.soa, u.expires, u.expired = soa, until, false
-	u.fails, u.reason, u.checked, u.last = 0, "", now, by
+	u.fails, u.spoilt, u.reason, u.checked, u.last = 0, 0, "", now, by
 	u.busy, u.round, u.want, u.same = false, nil, nil, nil
 	u.due = now.Add(spread(refreshOf(soa), jitter))
 	switch {
@@ -244,9 +254,13 @@ func (u *upkeep) well(soa *dns.SOA, by target, until, now time.Time, jitter floa
 func (u *upkeep) badly(reason string, now time.Time, jitter float64) {
 	u.busy, u.round, u.want, u.same = false, nil, nil, nil
 	u.reason = reason
+	if u.spoilt++; !u.spoils {
+		u.spoilt = 0
+	}
 	wait := min(firstRetry<<min(u.fails, 10), mostFirst)
 	if u.soa != nil {
 		wait = retryOf(u.soa)
+		wait = max(wait, min(wait<<min(max(u.spoilt-1, 0), 10), mostSpoilt))
 	}
 	u.fails++
 	u.hinted = false

@@ -74,8 +74,8 @@ func TestUntil(t *testing.T) {
 }
 
 var someTargets = []target{
-	{&Primary{Name: "first"}, netip.MustParseAddrPort("192.0.2.1:53")},
-	{&Primary{Name: "second"}, netip.MustParseAddrPort("192.0.2.2:53")},
+	{&Primary{Name: "first"}, netip.MustParseAddrPort("192.0.2.1:53"), false},
+	{&Primary{Name: "second"}, netip.MustParseAddrPort("192.0.2.2:53"), false},
 }
 
 // TestRound: what is asked of whom, until somebody has what we have or gives us
@@ -170,6 +170,24 @@ func TestWhenAgain(t *testing.T) {
 		if at(missing) != want*time.Second || missing.state() != Missing {
 			t.Errorf("%d: with nothing, after %s", i, at(missing))
 		}
+	}
+	u = fresh()
+	for i, want := range []time.Duration{10, 20, 40, 80, 160, 320, 360, 360} { // transfers for nothing
+		u.start(soa, someTargets[:1], epoch)
+		_ = u.answered(polled{serial: 6}, nil)
+		u.failed(fault(TooManyOctets, "again"))
+		u.badly("no", epoch, 0)
+		if at(u) != want*time.Minute {
+			t.Errorf("after %d transfers for nothing: %s", i+1, at(u))
+		}
+	}
+	if u.notified(7, true, epoch.Add(time.Second)); at(u) != mostFirst {
+		t.Errorf("told of a newer one after transfers for nothing: %s", at(u))
+	}
+	u.start(soa, someTargets, epoch)
+	u.badly("no", epoch, 0)
+	if u.notified(7, true, epoch.Add(time.Minute)); at(u) != time.Minute {
+		t.Errorf("told of a newer one after nobody answered: %s", at(u))
 	}
 	u = fresh()
 	if u.notified(5, true, epoch.Add(time.Minute)) || at(u) != time.Hour {
