@@ -65,3 +65,35 @@ func (a *App) signaturesExpire() float64 {
 	}
 	return float64(first.Unix())
 }
+
+// keyAlarms counts what is wrong with the keys of zones, once for each zone.
+func (a *App) keyAlarms() float64 {
+	n := 0
+	for _, k := range a.signedZones() {
+		if n += len(k.Alarms); k.Failed != "" {
+			n++
+		}
+	}
+	return float64(n)
+}
+
+func (a *App) withoutDS() float64 {
+	n := 0
+	for _, k := range a.signedZones() {
+		if len(k.DS) == 0 {
+			n++
+		}
+	}
+	return float64(n)
+}
+
+// signedZones are the keys of zones that have some.
+func (a *App) signedZones() map[string]*authority.Keys {
+	all := map[string]*authority.Keys{}
+	for _, z := range a.authority.Zones() {
+		if z.Keys != nil {
+			all[z.Zone] = z.Keys
+		}
+	}
+	return all
+}

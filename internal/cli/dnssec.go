@@ -13,7 +13,7 @@ import (
 )
 
 func (e *env) dnssec() *cobra.Command {
-	return group("dnssec", "Signed zones", e.dnssecDS(), e.dnssecStatus())
+	return group("dnssec", "Signed zones", e.dnssecDS(), e.dnssecDisable(), e.dnssecImport(), e.dnssecRoll(), e.dnssecStatus())
 }
 
 func (e *env) dnssecStatus() *cobra.Command {
@@ -41,15 +41,24 @@ func printSigning(w io.Writer, zones []manage.SignedZone) {
 	if len(zones) == 0 {
 		fmt.Fprintln(w, "no zones (hint: put NAME.zone into a view's directory)")
 	}
-	table(w, "", "ZONE\tVIEW\tPOLICY\tKEYS\tSIGNED UNTIL\tWHAT NEXT", len(zones), func(w io.Writer) {
+	table(w, "", "ZONE\tVIEW\tPOLICY\tKEYS\tPARENT\tSIGNED UNTIL\tWHAT NEXT", len(zones), func(w io.Writer) {
 		for _, z := range zones {
-			keys := make([]string, len(z.Keys))
-			for i, k := range z.Keys {
-				keys[i] = k.String()
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", z.Zone, z.View, dash(z.Policy), dash(strings.Join(keys, " ")), until(z.Expires), next(z))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", z.Zone, z.View, dash(z.Policy), dash(keyWords(z.Keys)), dash(z.Parent), until(z.Expires), next(z))
 		}
 	})
+	for _, z := range zones {
+		for _, a := range z.Alarms {
+			fmt.Fprintf(w, "%s %s: %s\n", z.Zone, z.View, a)
+		}
+	}
+}
+
+func keyWords(keys []manage.ZoneKey) string {
+	all := make([]string, len(keys))
+	for i, k := range keys {
+		all[i] = k.String()
+	}
+	return strings.Join(all, " ")
 }
 
 // next says what happens next with a zone's signatures.
@@ -57,6 +66,10 @@ func next(z manage.SignedZone) string {
 	switch {
 	case z.Failed():
 		return fmt.Sprintf("%s: %s; it is tried again every minute", z.Reason, z.Problem)
+	case z.Signing == manage.SignedBy && z.Next != "":
+		return "next: " + z.Next
+	case z.Next != "" && z.Signing == manage.Unsigned:
+		return "not signed; next: " + z.Next
 	case z.Signing == manage.SignedBy && !z.Renews.IsZero():
 		return "next: signatures are made anew on " + z.Renews.Format(time.DateTime)
 	case z.Signing == manage.SignedBy:
@@ -90,6 +103,9 @@ func (e *env) dnssecDS() *cobra.Command {
 func printDelegation(w io.Writer, to manage.Delegation) {
 	for _, k := range to.Keys {
 		fmt.Fprint(w, k.Text)
+	}
+	if to.Wait != "" {
+		fmt.Fprintf(w, "; WAIT: %s\n", to.Wait)
 	}
 	for _, b := range to.Behind {
 		fmt.Fprintf(w, "; WAIT: %s: without the signed zone there, a DS makes its answers bogus\n", b)

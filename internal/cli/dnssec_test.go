@@ -27,20 +27,27 @@ func TestPrintSigning(t *testing.T) {
 	}
 	signed, resumed, failed, never := row("a.", manage.SignedBy), row("b.", manage.SignedBy), row("c.", manage.SignedBy), row("d.", manage.Unsigned)
 	signed.Policy, signed.Keys, signed.Renews, signed.Expires = "standard", keys, renews, renews.AddDate(0, 0, 15)
+	rolling, waits := signed, row("h.", manage.Unsigned)
+	rolling.Zone, rolling.Parent, rolling.Next, rolling.Alarms = "g.", manage.ParentDS, "waits for DS 17 at the parent", []string{"ds-waits: it is slow", "secondary-silent: isp"}
+	waits.Next = "the zone is signed, when the parent could be asked for its DS"
 	resumed.Policy = "standard"
 	failed.Policy, failed.Renews, failed.Reason, failed.Problem = "standard", renews, "attest-failed", "sig-bogus a. SOA: no"
 	never.Reason, never.Problem = "sign-failed", "no key"
 	planned := row("e.", manage.Unsigned)
 	planned.Reason = "planned"
 	var b bytes.Buffer
-	printSigning(&b, []manage.SignedZone{signed, resumed, failed, never, planned, row("f.", manage.Presigned)})
-	want := `ZONE VIEW POLICY KEYS SIGNED UNTIL WHAT NEXT
-a. out standard ksk/ed25519/4711 zsk/ed25519/17 2026-03-16 12:00:00 next: signatures are made anew on 2026-03-01 12:00:00
-b. out standard - - next: the signatures are looked through
-c. out standard - - attest-failed: sig-bogus a. SOA: no; it is tried again every minute
-d. out - - - sign-failed: no key; it is tried again every minute
-e. out - - - not signed
-f. out - - - signed by its file: whoever made it signs it anew
+	printSigning(&b, []manage.SignedZone{signed, resumed, failed, never, planned, row("f.", manage.Presigned), rolling, waits})
+	want := `ZONE VIEW POLICY KEYS PARENT SIGNED UNTIL WHAT NEXT
+a. out standard ksk/ed25519/4711 zsk/ed25519/17 - 2026-03-16 12:00:00 next: signatures are made anew on 2026-03-01 12:00:00
+b. out standard - - - next: the signatures are looked through
+c. out standard - - - attest-failed: sig-bogus a. SOA: no; it is tried again every minute
+d. out - - - - sign-failed: no key; it is tried again every minute
+e. out - - - - not signed
+f. out - - - - signed by its file: whoever made it signs it anew
+g. out standard ksk/ed25519/4711 zsk/ed25519/17 ds 2026-03-16 12:00:00 next: waits for DS 17 at the parent
+h. out - - - - not signed; next: the zone is signed, when the parent could be asked for its DS
+g. out: ds-waits: it is slow
+g. out: secondary-silent: isp
 `
 	if got := squeeze(b.String()); got != want {
 		t.Errorf("got\n%s", got)
@@ -56,9 +63,9 @@ func TestPrintDelegation(t *testing.T) {
 	var b bytes.Buffer
 	printDelegation(&b, manage.Delegation{
 		Keys:   []manage.Introduced{{Text: "a. IN DS 1 2 3 44\n"}},
-		Behind: []string{"isp 192.0.2.53:53 is lagging"},
+		Behind: []string{"isp 192.0.2.53:53 is lagging"}, Wait: "too early",
 	})
-	want := "a. IN DS 1 2 3 44\n; WAIT: isp 192.0.2.53:53 is lagging: without the signed zone there, a DS makes its answers bogus\n"
+	want := "a. IN DS 1 2 3 44\n; WAIT: too early\n; WAIT: isp 192.0.2.53:53 is lagging: without the signed zone there, a DS makes its answers bogus\n"
 	if b.String() != want {
 		t.Errorf("got\n%s", b.String())
 	}
@@ -79,7 +86,11 @@ func TestZonesShowTheirHorizon(t *testing.T) {
 func TestDNSSECUsedWrongly(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ line, want string }{
-		{"dnssec", "it knows ds, status"},
+		{"dnssec", "it knows disable, ds, import, roll, status"},
+		{"dnssec roll", "wants a zone"},
+		{"dnssec roll a.example b.example", "wants a zone"},
+		{"dnssec disable", "wants a zone"},
+		{"dnssec import a.example", "wants a zone, and files of keys"},
 		{"dnssec ds", "wants a zone"},
 		{"dnssec ds a.example b.example", "wants a zone"},
 		{"dnssec status a.example b.example", "one zone, or none for all"},
@@ -90,10 +101,21 @@ func TestDNSSECUsedWrongly(t *testing.T) {
 		}
 	}
 	conf := write(t, "postern.toml", "[server]\nhostname = \"e.example.net\"\nstate = \"s\"\ncontrol = \"none.sock\"\n")
-	for _, line := range []string{"dnssec status", "dnssec ds a.example", "zone export a.example --signed"} {
+	for _, line := range []string{"dnssec status", "dnssec ds a.example", "dnssec roll a.example", "dnssec disable a.example", "zone export a.example --signed"} {
 		code, _, errs := command(t, "", append(strings.Fields(line), "--config", conf)...)
 		if code != exitWrong || !strings.Contains(errs, "no Postern is running there") {
 			t.Errorf("postern %s: exit %d, %q", line, code, errs)
 		}
+	}
+}
+
+func TestPrintImported(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	printImported(&b, manage.Imported{Zone: "a."})
+	printImported(&b, manage.Imported{Zone: "a.", Keys: []manage.ZoneKey{{Role: "csk", Algorithm: "ed25519", Tag: 17}}, Policy: "[dnssec.imported]\n"})
+	want := "these keys are here already\na. has now csk/ed25519/17\nwrite this into the configuration, so that the policy is as the keys are:\n\n[dnssec.imported]\n"
+	if b.String() != want {
+		t.Errorf("got\n%s", b.String())
 	}
 }

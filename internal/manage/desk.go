@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"postern/internal/account"
 	"postern/internal/dns/authority"
@@ -28,6 +29,7 @@ type Config struct {
 	Facts   func() Status                                   // the parts of a status that only the roof knows
 	Reload  func(ctx context.Context) (ReloadReport, error) // see ReloadReport
 	Explain func(q QueryArgs) (serve.Explanation, error)    // how a question would be answered
+	Now     func() time.Time                                // default time.Now
 	Log     *slog.Logger                                    // one line for each action that changes something
 }
 
@@ -45,6 +47,9 @@ type verb struct {
 
 // New returns a Desk.
 func New(cfg Config) *Desk {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	d := &Desk{cfg: cfg}
 	d.verbs = map[string]verb{
 		VerbStatus:         {false, with(d.status)},
@@ -61,6 +66,9 @@ func New(cfg Config) *Desk {
 		VerbZoneRemove:     {true, with(d.zoneRemove)},
 		VerbDNSSECStatus:   {false, with(d.dnssecStatus)},
 		VerbDNSSECDS:       {false, with(d.dnssecDS)},
+		VerbDNSSECRoll:     {true, with(d.dnssecRoll)},
+		VerbDNSSECImport:   {true, with(d.dnssecImport)},
+		VerbDNSSECDisable:  {true, with(d.dnssecDisable)},
 		VerbUserAdd:        {true, with(d.userAdd)},
 		VerbUserPasswd:     {true, with(d.userPasswd)},
 		VerbUserDisable:    {true, with(d.userDisable)},
@@ -106,6 +114,7 @@ func told(args json.RawMessage) string {
 		return ""
 	}
 	delete(fields, "password")
+	delete(fields, "files") // with private keys
 	b, err := json.Marshal(fields)
 	if err != nil {
 		return ""

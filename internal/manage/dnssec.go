@@ -13,6 +13,7 @@ import (
 	"postern/internal/dns/dnssec"
 	"postern/internal/dns/keyring"
 	"postern/internal/dns/name"
+	"postern/internal/dns/rollover"
 	"postern/internal/dns/zone"
 )
 
@@ -50,11 +51,29 @@ type SignedZone struct {
 	Renews  time.Time `json:"renews,omitzero"`  // when signatures are made anew
 	Reason  string    `json:"reason,omitempty"` // why the newest content is not what is signed
 	Problem string    `json:"problem,omitempty"`
+
+	Next   string    `json:"next,omitempty"`   // what happens to the keys next
+	Alarms []string  `json:"alarms,omitempty"` // what somebody should look after, with its reason word in front
+	Parent string    `json:"parent,omitempty"` // what the parent has: see ParentDS
+	Looked time.Time `json:"looked,omitzero"`  // when that was seen
 }
+
+// ParentDS are the words for what the parent of a signed zone has.
+const (
+	ParentDS      = "ds"      // a DS of a key that signs the zone
+	ParentNone    = "none"    // no DS: the zone is not validated
+	ParentOther   = "other"   // a DS that leads nowhere
+	ParentBogus   = "bogus"   // what it says does not validate
+	ParentUnknown = "unknown" // it was not asked, or nobody answered
+)
 
 // Failed reports whether the zone cannot be signed as it should be.
 func (z SignedZone) Failed() bool {
-	return z.Reason == authority.ReasonSign || z.Reason == authority.ReasonAttest
+	switch z.Reason {
+	case authority.ReasonSign, authority.ReasonAttest, rollover.ReasonOrphanDS, rollover.ReasonParentBogus:
+		return true
+	}
+	return false
 }
 
 // ZoneKey is a key of a zone, without its private half.
@@ -71,7 +90,8 @@ func (k ZoneKey) String() string { return fmt.Sprintf("%s/%s/%d", k.Role, k.Algo
 type Delegation struct {
 	Zone   string       `json:"zone"`
 	Keys   []Introduced `json:"keys"`
-	Behind []string     `json:"behind"` // secondaries that may not serve the signed zone yet
+	Behind []string     `json:"behind"`         // secondaries that may not serve the signed zone yet
+	Wait   string       `json:"wait,omitempty"` // why it is too early
 }
 
 // Introduced is a key that the parent may point at.
@@ -116,6 +136,15 @@ func (d *Desk) signingOf(n name.Name, s authority.Status) SignedZone {
 		if p.Code == s.Reason {
 			row.Problem = p.Message
 			break
+		}
+	}
+	if k := s.Keys; k != nil {
+		row.Next, row.Parent, row.Looked = k.Next, parentOf(k), k.Looked
+		for _, a := range k.Alarms {
+			row.Alarms = append(row.Alarms, a.Reason+": "+a.Text)
+		}
+		if k.Failed != "" {
+			row.Alarms = append(row.Alarms, "keys-failed: "+k.Failed)
 		}
 	}
 	z, _ := d.cfg.Authority.Content(n, s.View)
@@ -195,8 +224,15 @@ func (d *Desk) dnssecDS(_ context.Context, r ZoneRef) (Delegation, error) {
 		return Delegation{}, err
 	}
 	to := Delegation{Zone: z.Origin().String(), Keys: []Introduced{}, Behind: []string{}}
+	wanted, going := d.wanted(z.Origin())
+	if going {
+		return Delegation{}, &Error{Reason: ReasonNotThere, Text: fmt.Sprintf("zone %s loses its signatures: the parent must have no DS", to.Zone), Hint: "postern dnssec status says how far it is"}
+	}
+	if wanted != nil && len(wanted) == 0 {
+		to.Wait = "caches may still have the zone unsigned; postern dnssec status says until when"
+	}
 	for _, k := range keysOf(z) {
-		if !k.SEP() {
+		if !k.SEP() || len(wanted) > 0 && !slices.Contains(wanted, k.Tag) {
 			continue
 		}
 		told, err := keyring.Delegate(k)
@@ -221,6 +257,18 @@ func (d *Desk) dnssecDS(_ context.Context, r ZoneRef) (Delegation, error) {
 		}
 	}
 	return to, nil
+}
+
+// wanted are the keys whose DS belong at the parent, as far as Postern signs the
+// zone; nil where it does not. It also tells whether the zone loses its
+// signatures.
+func (d *Desk) wanted(n name.Name) (tags []uint16, going bool) {
+	for _, s := range d.cfg.Authority.Zones() {
+		if of, err := name.Parse(s.Zone); err == nil && of == n && s.Keys != nil && s.Policy != "" {
+			return append([]uint16{}, s.Keys.Wanted...), s.Keys.Going
+		}
+	}
+	return nil, false
 }
 
 // shown returns the zone in the view that is meant; without one, in any, where

@@ -18,6 +18,9 @@ const (
 	VerbZoneDrop       = "zone drop"       // DropArgs -> Dropped
 	VerbDNSSECStatus   = "dnssec status"   // DNSSECArgs -> []SignedZone
 	VerbDNSSECDS       = "dnssec ds"       // ZoneRef -> Delegation
+	VerbDNSSECRoll     = "dnssec roll"     // RollArgs -> []SignedZone
+	VerbDNSSECImport   = "dnssec import"   // ImportArgs -> Imported
+	VerbDNSSECDisable  = "dnssec disable"  // DisableArgs -> []SignedZone
 	VerbUserAdd        = "user add"        // UserArgs -> User
 	VerbUserPasswd     = "user passwd"     // UserArgs -> User
 	VerbUserDisable    = "user disable"    // UserArgs -> User

@@ -423,6 +423,7 @@ func (o *owner) status(st *served) Status {
 	if st.signed != nil {
 		s.Expires, s.Renews = st.signed.Expires(), st.signed.NextWake()
 	}
+	s.Keys = o.rolls[st.zone].status()
 	kept, _ := o.dynamic(st.key)
 	s.Dynamic = len(kept.Kept())
 	s.Reason, s.Problems = o.trouble(st)

@@ -285,6 +285,21 @@ func (o *owner) tellRoll(n name.Name, r *rolling) {
 	r.logged = text
 }
 
+// status is how the keys stand, for who asks.
+func (r *rolling) status() *Keys {
+	if r == nil || !r.begun {
+		return nil
+	}
+	k := &Keys{
+		Next: r.plan.Next, Wake: r.plan.Wake, Alarms: r.plan.Alarms, Wanted: r.plan.DS, Going: r.state.Insecure,
+		Looked: r.look.At, Security: r.look.Security, DS: r.look.DS,
+	}
+	if r.err != nil {
+		k.Failed = r.err.Error()
+	}
+	return k
+}
+
 // facts is what a version that is served shows.
 type facts struct {
 	of      *zone.Zone

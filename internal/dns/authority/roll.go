@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"postern/internal/dns/dnssec"
 	"postern/internal/dns/keyring"
@@ -188,13 +189,16 @@ func (o *owner) takeKeysOf(n name.Name, do Import, look Parent) ([]dnssec.Key, e
 	if err := r.mayTake(n, do, look); err != nil {
 		return nil, err
 	}
-	old := r.state.Keys
+	old := r.keys
 	keys, err := do.Take()
 	if err != nil {
 		return nil, err
 	}
-	for _, k := range old { // made here, and never used
-		if err := o.plan.Keys.Remove(n, k.Tag); err != nil {
+	for tag, k := range old { // made here, and never used
+		if imported(k) {
+			continue // of an import that was cut short
+		}
+		if err := o.plan.Keys.Remove(n, tag); err != nil {
 			return nil, fmt.Errorf("zone %s: %w", n, err)
 		}
 	}
@@ -203,16 +207,25 @@ func (o *owner) takeKeysOf(n name.Name, do Import, look Parent) ([]dnssec.Key, e
 		return nil, fmt.Errorf("zone %s: %w", n, err)
 	}
 	state := r.state
-	for _, k := range keys {
-		if held, there := r.keys[k.Tag]; there && do.Adopt {
-			state = state.Forget(k.Tag).Adopt(rollKey(held))
+	for tag, k := range r.keys {
+		if do.Adopt {
+			state = state.Forget(tag).Adopt(rollKey(k))
 		}
 	}
 	o.log.Info("dnssec keys are taken over", "zone", n, "keys", len(keys), "adopted", do.Adopt, "by", do.Who)
 	if p != nil {
 		return keys, o.decide(n, r, p, state)
 	}
-	return keys, o.keepKeys(n, r, &state) // until a policy says that it is signed
+	if err := o.keepKeys(n, r, &state); err != nil {
+		return nil, fmt.Errorf("zone %s: %w", n, err)
+	}
+	r.state = state // until a policy says that it is signed
+	return keys, nil
+}
+
+// imported reports whether a key comes from another server.
+func imported(k keyring.Held) bool {
+	return slices.ContainsFunc(k.Fields, func(f keyring.Field) bool { return f.Name == keyring.FieldOrigin })
 }
 
 // mayTake reports why keys are not taken over.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -264,5 +266,263 @@ func TestParentIsAway(t *testing.T) {
 	b.pass(14*day, 6*time.Hour, func() { b.keysServed(); at.followCDS(b) })
 	if u, there := b.keysServed().uses[key.Tag]; there || len(ofZone(t, r)) > 2 {
 		t.Errorf("the old key: %s", dnssec.Use(u))
+	}
+}
+
+// TestAlgorithmIsReplaced: signatures first, then keys, then the DS, and back in
+// the other order; over restarts.
+func TestAlgorithmIsReplaced(t *testing.T) {
+	t.Parallel()
+	for _, model := range []signer.Model{signer.CSK, signer.KSKZSK} {
+		p := policies()[0]
+		p.Model, p.Roll = model, RollPolicy{CDS: true}
+		b, r, at := rollBench(t, p)
+		first := ofZone(t, r)
+		b.pass(3*day, 6*time.Hour, func() { b.keysServed(); at.followCDS(b) })
+		if len(at.ds) != 1 {
+			t.Fatalf("the parent has %v", at.ds)
+		}
+		next := p
+		next.Algorithm = dnssec.ED25519
+		if err := b.a.Roll(t.Context(), Roll{Zone: "example.test", Algorithm: dnssec.ED25519}); !declined(err, ReasonOther) {
+			t.Errorf("a roll to what is not the policy's: %v", err)
+		}
+		b.cfg.Sign = &next
+		if err := b.a.Reconfigure(t.Context(), b.cfg); err != nil {
+			t.Fatal(err)
+		}
+		b.pass(2*day, 6*time.Hour, func() {
+			if f := b.keysServed(); len(f.uses) != len(first) {
+				t.Errorf("nobody asked for a roll: %v", f.uses)
+			}
+		})
+		if s := b.status("external", "example.test."); !slices.ContainsFunc(s.Keys.Alarms, func(a rollover.Alarm) bool { return a.Reason == rollover.ReasonPolicy }) {
+			t.Errorf("nobody is told that the keys are others: %+v", s.Keys)
+		}
+		if err := b.a.Roll(t.Context(), Roll{Zone: "example.test", Algorithm: dnssec.ED25519}); err != nil {
+			t.Fatal(err)
+		}
+		hidden, tries := false, 0
+		b.pass(25*day, 6*time.Hour, func() {
+			f := b.keysServed()
+			hidden = hidden || len(outside(f.uses)) > 0
+			at.followCDS(b)
+			if tries++; tries%13 == 0 {
+				b.start()
+			}
+		})
+		uses := b.keysServed().uses
+		for _, k := range first {
+			if u, still := uses[k.Tag]; still {
+				t.Errorf("key %d still: %s", k.Tag, dnssec.Use(u))
+			}
+		}
+		if len(uses) != len(first) || !hidden || len(at.ds) != 1 || at.ds[0].Algorithm != dnssec.ED25519 {
+			t.Errorf("keys %v, signatures ahead %v, the parent has %v", uses, hidden, at.ds)
+		}
+		if err := b.a.Roll(t.Context(), Roll{Zone: "example.test", Algorithm: dnssec.ED25519}); !declined(err, ReasonNoKeys) {
+			t.Errorf("a roll to what is there: %v", err)
+		}
+	}
+}
+
+func declined(err error, reason string) bool {
+	d := (*Declined)(nil)
+	return errors.As(err, &d) && d.Reason == reason
+}
+
+// TestDisable: first the DS goes, then, when nobody can have it, the signatures;
+// and not before that by a change of the configuration.
+func TestDisable(t *testing.T) {
+	t.Parallel()
+	p := policies()[0]
+	p.Roll = RollPolicy{CDS: true}
+	b, r, at := rollBench(t, p)
+	at.set(rollover.Secure, dsOf(t, ofZone(t, r)[0]))
+	b.pass(3*day, 6*time.Hour, func() { b.keysServed() })
+	b.cfg.Sign = nil
+	if err := b.a.Reconfigure(t.Context(), b.cfg); err != nil {
+		t.Fatal(err)
+	}
+	off := Apply{Zones: []string{"example.test"}, Accept: []string{LosesSignatures}, Who: "admin", Why: "test"}
+	if _, err := b.a.Apply(t.Context(), off); !declined(err, ReasonDS) {
+		t.Fatalf("off under a DS: %v", err)
+	}
+	b.keysServed()
+	b.cfg.Sign = &p
+	if err := b.a.Reconfigure(t.Context(), b.cfg); err != nil {
+		t.Fatal(err)
+	}
+	for _, undo := range []bool{false, true, false} {
+		if err := b.a.Disable(t.Context(), "example.test", undo, "test"); err != nil {
+			t.Fatal(err)
+		}
+		b.pass(2*day, 6*time.Hour, func() { b.keysServed() }) // the parent does nothing
+	}
+	if f := b.keysServed(); !f.delete {
+		t.Errorf("the parent is not asked: %+v", f)
+	}
+	if err := b.a.Roll(t.Context(), Roll{Zone: "example.test"}); !declined(err, ReasonOther) {
+		t.Errorf("a roll of a zone that goes insecure: %v", err)
+	}
+	at.followCDS(b)
+	for _, left := range []time.Duration{0, time.Hour} { // the TTL of the DS
+		*b.wall = b.wall.Add(left)
+		b.tick()
+		b.keysServed()
+	}
+	b.pass(2*day, 6*time.Hour, func() {})
+	unsigned := func() {
+		t.Helper()
+		for _, view := range []string{"external", "internal"} {
+			if f := showing(b.zone(view, "example.test")); len(f.uses) > 0 || f.delete {
+				t.Errorf("view %s: %+v", view, f)
+			}
+		}
+	}
+	unsigned()
+	b.start()
+	b.pass(30*day, 5*day, unsigned)
+	if err := b.a.Disable(t.Context(), "example.test", true, "test"); err != nil {
+		t.Fatal(err)
+	}
+	b.keysServed()
+}
+
+// TestImport: keys of another server, by which the parent's DS goes, take the
+// place of those that were made and never used.
+func TestImport(t *testing.T) {
+	t.Parallel()
+	p := policies()[0]
+	b, r, at := rollBench(t, p)
+	theirs := newRing(t)
+	key, err := theirs.Generate(exampleTest, keyring.CSK, dnssec.ECDSAP256SHA256, *b.wall)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := ofZone(t, theirs)[0]
+	var taken int
+	do := func(adopt bool) error {
+		_, err := b.a.Import(t.Context(), Import{Zone: "example.test", Adopt: adopt, Who: "test", Take: func() ([]dnssec.Key, error) {
+			taken++
+			return []dnssec.Key{key}, r.put(t, theirs)
+		}})
+		return err
+	}
+	if err := do(true); !declined(err, ReasonKeys) || taken > 0 {
+		t.Errorf("import into a zone that is signed: %v, taken %d times", err, taken)
+	}
+	b.stop()
+	fresh := newRing(t)
+	b.cfg.StateDir, r.Ring, r.dir = t.TempDir(), fresh.Ring, fresh.dir
+	at.set(rollover.Secure, dsOf(t, other))
+	b.start()
+	if s := b.status("external", "example.test."); s.Reason != rollover.ReasonOrphanDS {
+		t.Fatalf("%+v", s)
+	}
+	if err := do(false); !declined(err, ReasonDS) || taken > 0 {
+		t.Errorf("import under a DS: %v, taken %d times", err, taken)
+	}
+	at.set(rollover.Unknown)
+	if err := do(false); !declined(err, rollover.ReasonParentUnknown) || taken > 0 {
+		t.Errorf("import while nobody knows: %v, taken %d times", err, taken)
+	}
+	at.set(rollover.Secure, dsOf(t, other))
+	if err := do(true); err != nil {
+		t.Fatal(err)
+	}
+	f := b.keysServed()
+	if len(f.uses) != 1 || !dnssec.Use(f.uses[key.Tag]).Does(dnssec.InSet|dnssec.SignsData|dnssec.SignsKeys) || taken != 1 {
+		t.Errorf("signed by %v", f.uses)
+	}
+	if s := b.status("external", "example.test."); s.Keys.Alarms != nil || !slices.Equal(s.Keys.Wanted, []uint16{key.Tag}) {
+		t.Errorf("%+v", s.Keys)
+	}
+	b.start()
+	b.pass(5*day, 6*time.Hour, func() { b.keysServed() })
+}
+
+// put copies what another ring holds.
+func (r *ring) put(t *testing.T, from *ring) error {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(from.dir, "*.key"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(r.dir, filepath.Base(f)), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ring, err := keyring.Open(r.dir)
+	r.Ring = ring
+	return err
+}
+
+// TestStepIsWrittenFirst: what cannot be written down is not done, and the zone
+// is kept signed as it was.
+func TestStepIsWrittenFirst(t *testing.T) {
+	t.Parallel()
+	p := policies()[0]
+	b, r, _ := rollBench(t, p)
+	b.pass(2*day, 12*time.Hour, func() { b.keysServed() })
+	was := b.keysServed()
+	r.keep = errors.New("the disk is full")
+	if err := b.a.Roll(t.Context(), Roll{Zone: "example.test"}); err == nil || !strings.Contains(err.Error(), "disk is full") {
+		t.Errorf("%v", err)
+	}
+	b.pass(20*day, day, func() {
+		if f := b.keysServed(); !f.showsPlan(&rollover.Plan{Uses: was.uses, CDS: was.cds}) {
+			t.Errorf("keys are %v, were %v", f.uses, was.uses)
+		}
+	})
+	r.keep = nil
+	if err := b.a.Roll(t.Context(), Roll{Zone: "example.test"}); err != nil {
+		t.Error(err)
+	}
+	b.pass(day, 6*time.Hour, func() {})
+	if f := b.keysServed(); len(f.uses) < 2 {
+		t.Errorf("%v", f.uses)
+	}
+}
+
+// TestStepInAllViews: where a view cannot be signed, no view takes a step, and
+// the others go on with the keys that they have.
+func TestStepInAllViews(t *testing.T) {
+	t.Parallel()
+	p := policies()[0]
+	p.Roll = RollPolicy{CDS: true}
+	b, _, _ := rollBench(t, p)
+	b.pass(2*day, 12*time.Hour, func() { b.keysServed() })
+	was := b.keysServed()
+	// An expiry beyond the validity keeps the internal view from being signed.
+	short := p
+	short.Validity = 20 * day
+	b.cfg.Sign = &short
+	if err := b.a.Reconfigure(t.Context(), b.cfg); err != nil {
+		t.Fatal(err)
+	}
+	b.write("internal/example.test.zone", "@ 3600 SOA ns1 host 1 3600 900 3000000 300\ninner A 10.0.0.1\n")
+	b.settle()
+	if s := b.status("internal", "example.test."); s.Reason != ReasonSign {
+		t.Fatalf("%+v", s)
+	}
+	if err := b.a.Roll(t.Context(), Roll{Zone: "example.test"}); err != nil {
+		t.Fatal(err)
+	}
+	b.write("external/example.test.zone", signable+"new A 192.0.2.99\n")
+	b.settle()
+	b.want("external", "new.example.test.", "192.0.2.99")
+	if f := showing(b.zone("external", "example.test")); !f.showsPlan(&rollover.Plan{Uses: was.uses, CDS: was.cds}) {
+		t.Errorf("outside keys are %v, were %v", f.uses, was.uses)
+	}
+	b.write("internal/example.test.zone", "inner A 10.0.0.1\n")
+	b.settle()
+	if f := b.keysServed(); len(f.uses) < 2 {
+		t.Errorf("%v", f.uses)
 	}
 }

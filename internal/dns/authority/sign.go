@@ -165,6 +165,10 @@ func (p *SignPolicy) signs(z *zone.Zone) (signer.Policy, error) {
 // are made where there are none.
 func (o *owner) sign(c *candidate, now time.Time) error {
 	p := o.policyFor(c)
+	if r := o.rolls[c.zone]; p == nil && r != nil && len(r.look.DS) > 0 && o.unsigns(c) {
+		// Who finds the DS would believe nothing of it (RFC 4035, Section 5.2).
+		return &unsignable{ReasonDS, []string{fmt.Sprintf("the parent of %s has a DS, seen on %s: unsigned the zone would be bogus", c.zone, r.look.At.Format(time.DateTime))}}
+	}
 	if p == nil {
 		c.out, c.signed, c.signedBy = c.content, nil, nil
 		return nil

@@ -22,17 +22,19 @@ import (
 // ring is keys in a directory of the test's own, and can fail.
 type ring struct {
 	*keyring.Ring
+	dir  string
 	err  error // of all it is asked for
 	keep error // of what it is to write down
 }
 
 func newRing(t *testing.T) *ring {
 	t.Helper()
-	r, err := keyring.Open(filepath.Join(t.TempDir(), "keys"))
+	dir := filepath.Join(t.TempDir(), "keys")
+	r, err := keyring.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &ring{Ring: r}
+	return &ring{Ring: r, dir: dir}
 }
 
 func (r *ring) Held(n name.Name) ([]keyring.Held, error) {

@@ -8,7 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"postern/internal/dns/name"
+	"postern/internal/dns/rollover"
 	"postern/internal/dns/view"
 	"postern/internal/dns/zone"
 	"postern/internal/dns/zonefile"
@@ -47,7 +50,22 @@ type Status struct {
 	Policy       string    // by which Postern signed it; "" if it did not
 	Expires      time.Time // when its first signature does; zero where nothing is signed by us
 	Renews       time.Time // when signatures are made anew; zero with Expires
+	Keys         *Keys     // of a zone that Postern signs, or is to sign
 	Dynamic      int       // RRsets that updates made others than the file has
+}
+
+// Keys is how the keys of a zone stand. Views share it.
+type Keys struct {
+	Next   string    // what happens next, in words
+	Wake   time.Time // when they are looked at again at the latest; zero: when something is seen
+	Alarms []rollover.Alarm
+	Wanted []uint16 // the keys whose DS belong at the parent, and no others
+	Going  bool     // the zone loses its signatures
+	Failed string   // why no step can be taken
+
+	Looked   time.Time // at the parent; zero: never
+	Security rollover.Security
+	DS       []*dns.DS // what it had
 }
 
 // Report is what a Scan or Reload found, by zone and view.

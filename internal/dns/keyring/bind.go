@@ -17,6 +17,10 @@ import (
 	"postern/internal/dns/dnssec"
 )
 
+// FieldOrigin is the field that says which server a key comes from; one that was
+// made here has none.
+const FieldOrigin = "origin"
+
 // bindPrivate begins a K*.private; formats 1.2 and 1.3 differ in the times
 // alone.
 const bindPrivate = "Private-key-format: v1."
@@ -34,7 +38,7 @@ func bindTimes() map[string]string {
 
 // parseBindPrivate reads a K*.private.
 func parseBindPrivate(text string) (foreign, error) {
-	f := foreign{times: []Field{{"origin", "bind"}}}
+	f := foreign{times: []Field{{FieldOrigin, "bind"}}}
 	values := make(map[string]string)
 	for line := range strings.Lines(text) {
 		key, value, ok := strings.Cut(strings.TrimSpace(line), ":")
@@ -160,7 +164,7 @@ func inForce(e entry, now time.Time) error {
 	at := make(map[string]time.Time)
 	origin := ""
 	for _, f := range e.Fields {
-		if f.Name == "origin" {
+		if f.Name == FieldOrigin {
 			origin = f.Value
 			continue
 		}

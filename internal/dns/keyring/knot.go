@@ -50,7 +50,7 @@ func listed(words map[string]string) (told, error) {
 	if err != nil {
 		return told{}, errors.New("no tag")
 	}
-	p := told{alg: uint8(alg), tag: uint16(tag), times: []Field{{"origin", "knot"}}}
+	p := told{alg: uint8(alg), tag: uint16(tag), times: []Field{{FieldOrigin, "knot"}}}
 	switch words["ksk"] + " " + words["zsk"] {
 	case "yes yes":
 		p.role = CSK
