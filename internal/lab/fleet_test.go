@@ -178,13 +178,19 @@ func newFleet(l *lab.Lab, seed uint64) *fleet {
 func (f *fleet) secrets() {
 	f.l.T().Helper()
 	for name, key := range f.keys {
-		path := f.l.Write(f.edge.Path("secrets", name), key.Secret+"\n")
-		if err := os.Chmod(path, 0o600); err != nil {
-			f.l.T().Fatal(err)
-		}
-		if err := os.Chown(path, nobody, nobody); err != nil {
-			f.l.T().Fatal(err)
-		}
+		f.secret(name, key.Secret+"\n")
+	}
+}
+
+// secret writes a file for Postern alone to read.
+func (f *fleet) secret(name, text string) {
+	f.l.T().Helper()
+	path := f.l.Write(f.edge.Path("secrets", name), text)
+	if err := os.Chmod(path, 0o600); err != nil {
+		f.l.T().Fatal(err)
+	}
+	if err := os.Chown(path, nobody, nobody); err != nil {
+		f.l.T().Fatal(err)
 	}
 }
 

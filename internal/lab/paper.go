@@ -4,8 +4,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"math/big"
 	"os"
@@ -18,6 +20,12 @@ type Paper struct {
 
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
+}
+
+// Pin is the SHA-256 of its public key in base64.
+func (p *Paper) Pin() string {
+	sum := sha256.Sum256(p.cert.RawSubjectPublicKeyInfo)
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // Issue makes a certificate for a name, good for an hour, or one that ended an
