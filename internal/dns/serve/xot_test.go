@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -89,7 +90,28 @@ func holder(t *testing.T, name string, certs ...*tls.Certificate) *xfr.Holder {
 type vault struct {
 	*outlet
 	at  map[string]netip.AddrPort // by network
-	log *bytes.Buffer
+	log *said
+}
+
+// said is a log that is read while others write.
+type said struct {
+	mu   sync.Mutex // guards text
+	text bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (s *said) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+// take returns what was said since it was called last.
+func (s *said) take() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.text.Reset()
+	return s.text.String()
 }
 
 func newVault(t *testing.T, p papers) *vault {
@@ -112,7 +134,7 @@ func newVault(t *testing.T, p papers) *vault {
 		}},
 	}, nil)
 	tab := versions(t)
-	v := &vault{outlet: &outlet{t: t}, at: map[string]netip.AddrPort{}, log: new(bytes.Buffer)}
+	v := &vault{outlet: &outlet{t: t}, at: map[string]netip.AddrPort{}, log: new(said)}
 	v.out = xfr.New(xfr.Config{Source: published(t), Rules: func() *xfr.Rules { return rules }})
 	v.s = New(Config{
 		Table: func() *view.Table { return tab }, Keys: transferKeys(t), Transfers: v.out, NSID: "edge",
@@ -246,18 +268,18 @@ func TestNothingLeavesOtherwise(t *testing.T) {
 				defer conn.Close() // one client has so many at one time
 				return v.demand(conn, c.network, signature{key: c.key}, m)
 			}
-			v.log.Reset()
+			v.log.take()
 			for i := range v.s.wary {
 				v.s.wary[i].Store(0)
 			}
 			before := v.out.Counters.Insecure.Value()
 			got := ask(c.zone)
-			said, counted := v.log.String(), v.out.Counters.Insecure.Value()-before
+			logged, counted := v.log.take(), v.out.Counters.Insecure.Value()-before
 			if nobody := ask("nonesuch."); got != nobody || !strings.HasPrefix(got, "REFUSED 0 records") {
 				t.Errorf("%s: %s, of nothing %s", c.name, got, nobody)
 			}
-			if c.want == "" && (said != "" || counted != 0) || c.want != "" && (!strings.Contains(said, "reason="+c.want+" ") || counted != 1) {
-				t.Errorf("%s: counted %d, want %q: %s", c.name, counted, c.want, said)
+			if c.want == "" && (logged != "" || counted != 0) || c.want != "" && (!strings.Contains(logged, "reason="+c.want+" ") || counted != 1) {
+				t.Errorf("%s: counted %d, want %q: %s", c.name, counted, c.want, logged)
 			}
 		}
 	}
