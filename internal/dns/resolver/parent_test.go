@@ -113,7 +113,7 @@ func TestNotifyParent(t *testing.T) {
 			r := newTestResolver(t, nil, func(cfg *Config) {
 				cfg.Now = func() time.Time { return signTime }
 				cfg.Anchors = append(cfg.Anchors, tr.anchor(t))
-				cfg.UpstreamMap, cfg.Timeout, cfg.IPv4 = tree(t, w), 300*time.Millisecond, true
+				cfg.UpstreamMap, cfg.Timeout, cfg.IPv4 = tree(t, w), time.Second, true
 				cfg.UpstreamMap[netip.MustParseAddr(agentAddr)] = listen(t, agent.serve)
 				cfg.UpstreamMap[netip.MustParseAddr(otherAddr)] = listen(t, other.serve)
 			})

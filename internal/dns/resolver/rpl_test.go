@@ -55,6 +55,9 @@ func TestScenarios(t *testing.T) {
 			if err != nil {
 				t.Skip(err)
 			}
+			if len(s.anchors) > 0 {
+				t.Skip("clients get nothing validated yet")
+			}
 			s.play(t)
 		})
 	}
@@ -64,6 +67,7 @@ type rplEntry struct {
 	match  []string
 	adjust []string
 	msg    dns.Msg
+	do     bool // of a query: asks for signatures
 }
 
 type rplRange struct {
@@ -84,6 +88,7 @@ type scenario struct {
 	noIPv6  bool
 	whole   bool // QNAME minimisation is off
 	unbound bool
+	anchors []string
 	ranges  []*rplRange
 	steps   []*rplStep
 	now     time.Time
@@ -164,7 +169,15 @@ func (s *scenario) config(text string) error {
 			s.noIPv6 = value == "no"
 		case key == "qname-minimisation", key == "query-minimization":
 			s.whole = value == "no" || value == "off"
-		case key == "forward-zone", key == "trust-anchor":
+		case key == "trust-anchor":
+			s.anchors = append(s.anchors, value)
+		case key == "val-override-date" && len(value) == 14:
+			at, err := time.Parse("20060102150405", value)
+			if err != nil {
+				return err
+			}
+			s.now = at
+		case key == "forward-zone":
 			return fmt.Errorf("%s is not built yet", key)
 		}
 	}
@@ -193,6 +206,12 @@ func (e *rplEntry) line(w []string, line string, section *string) error {
 		if err != nil || rr == nil {
 			return fmt.Errorf("record %q: %w", line, err)
 		}
+		switch rr := rr.(type) { // text may have the types in any order, a message not
+		case *dns.NSEC:
+			slices.Sort(rr.TypeBitMap)
+		case *dns.NSEC3:
+			slices.Sort(rr.TypeBitMap)
+		}
 		switch *section {
 		case "ANSWER":
 			e.msg.Answer = append(e.msg.Answer, rr)
@@ -217,6 +236,8 @@ func (e *rplEntry) flag(f string) {
 		e.msg.Truncated = true
 	case "AD":
 		e.msg.AuthenticatedData = true
+	case "DO":
+		e.do = true
 	default:
 		if rcode, ok := dns.StringToRcode[f]; ok {
 			e.msg.Rcode = rcode
@@ -287,7 +308,10 @@ func (s *scenario) fill(q iterate.Question) *dns.Msg {
 					continue
 				}
 				known = true
-				if isAddr && rr.Header().Rrtype == q.Type {
+				// Some scripts give a DS with the referral alone.
+				sig, isSig := rr.(*dns.RRSIG)
+				ofDS := q.DO && q.Type == dns.TypeDS && (rr.Header().Rrtype == q.Type || isSig && sig.TypeCovered == q.Type)
+				if isAddr && rr.Header().Rrtype == q.Type || ofDS {
 					m.Answer = append(m.Answer, rr)
 				}
 			}

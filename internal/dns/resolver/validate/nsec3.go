@@ -109,11 +109,13 @@ func (p *proofs) tryHashed(n name.Name, rtype uint16) (absence, Verdict, error) 
 		return absence{}, p.missing(n, "the name does not exist"), nil
 	case c.optOut && rtype == dns.TypeDS:
 		return absence{answer: unsigned}, secure, nil // Section 8.6
-	case c.optOut:
-		// Whether the name exists is open: nothing signed is there (Section 9.2).
-		return absence{}, Verdict{Security: Insecure, Reason: OptOut}, nil
 	}
-	return p.withoutWildcard(n, encloser, rtype)
+	a, v, err := p.withoutWildcard(n, encloser, rtype)
+	if err == nil && v.Security == Secure && c.optOut {
+		// Whether the name exists is open: nothing signed is there (Section 9.2).
+		v = Verdict{Security: Insecure, Reason: OptOut}
+	}
+	return a, v, err
 }
 
 // encloser returns the deepest name above n that is shown to exist, if it is
