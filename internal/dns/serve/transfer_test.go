@@ -645,6 +645,7 @@ func TestExplainTransfer(t *testing.T) {
 	}{
 		{"", "192.0.2.9", dns.TypeAXFR, "external zone transfers are for the zone's secondaries alone REFUSED"},
 		{outsideKey, "192.0.2.9", dns.TypeAXFR, "external zone transfer NOERROR"},
+		{tlsKey, "192.0.2.9", dns.TypeAXFR, "external zone transfer, within TLS alone NOERROR"},
 		{"", "127.0.0.9", dns.TypeIXFR, "internal zone transfer NOERROR"},
 		{"", "127.0.0.9", dns.TypeSOA, "internal answer NOERROR"},
 		{freeKey, "192.0.2.9", dns.TypeSOA, "internal answer NOERROR"},

@@ -374,6 +374,20 @@ func TestSerialsAreNoSecret(t *testing.T) {
 	}
 }
 
+// TestExplainWithinTLS: what is asked for besides the key is said with it.
+func TestExplainWithinTLS(t *testing.T) {
+	t.Parallel()
+	v := newVault(t, newPapers(t))
+	from := netip.MustParseAddr("192.0.2.9")
+	e := v.s.ExplainSigned(mustName(t, outsideKey), mustName(t, "example."), dns.TypeAXFR, from, nil)
+	if e.Rcode != "NOERROR" || e.Kind != "zone transfer, within TLS alone, to who shows the peer's certificate" {
+		t.Errorf("%+v", e)
+	}
+	if e := v.s.Explain(mustName(t, "second."), dns.TypeAXFR, from, nil); e.Rcode != "REFUSED" {
+		t.Errorf("who shows nothing: %+v", e)
+	}
+}
+
 // TestPaddingOfTransfers: the first message is padded where the client pads (RFC
 // 9103, Section 7.9.1, leaves it to us), and says how long the connection may
 // idle.
