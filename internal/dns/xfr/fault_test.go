@@ -116,14 +116,12 @@ func TestFaultsOfTransfers(t *testing.T) {
 			time.Sleep(4 * time.Minute)
 			synctest.Wait()
 			got := r.Standing()[0]
-			// The second primary's word is the last; the first one's is in the log and
-			// the counters.
 			reason, _, _ := strings.Cut(c.want, ":")
 			found := false
 			for _, k := range Reasons() {
 				found = found || k.String() == reason && reasons[k].counter(&r.Faults).Value() > 0
 			}
-			if !found || got.State != Stale || !strings.HasPrefix(got.Reason, "unreachable") || r.Counters.Failed.Value() == 0 {
+			if !found || got.State != Stale || !strings.HasPrefix(got.Reason, "first: "+c.want) || !strings.Contains(got.Reason, "; second: unreachable: ") || r.Counters.Failed.Value() == 0 {
 				t.Errorf("%s: %+v", c.name, got)
 			}
 			if !slices.Equal(content(s.z), before) || slices.ContainsFunc(s.said(), func(l string) bool { return l != "fresh 1" }) {

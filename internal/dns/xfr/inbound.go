@@ -124,6 +124,6 @@ type InStanding struct {
 	Next    time.Time      // the next check; in the past: it waits for its turn, or is under way
 	Expires time.Time      // zero: there is nothing that could
 	Tried   time.Time      // the last check, good or not
-	Reason  string         // why it did not succeed: a reason word, and what is behind it; "" where it did
+	Reason  string         // why it did not succeed: of each primary a reason word, and what is behind it; "" where it did
 	Running string         // "check" or "transfer" where one is under way
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	"postern/internal/dns/zone"
@@ -252,8 +253,8 @@ func (r *Refresher) heardLocked(ctx context.Context, f *feed, t target, err erro
 	}
 	switch reasonOf(err) {
 	case Silent, TooSlow, TLSFailed:
-		if now := r.now(); !r.bad[t.addr].After(now) {
-			r.bad[t.addr] = now.Add(badTime)
+		if !t.bad { // else it was not waited for, and proves nothing new
+			r.bad[t.addr] = r.now().Add(badTime)
 		}
 	}
 	r.complain(f, t, err)
@@ -288,7 +289,7 @@ func (r *Refresher) onLocked(ctx context.Context, f *feed) {
 		r.freshLocked(ctx, f)
 	default:
 		r.Counters.Failed.Inc()
-		f.badly(f.failure.Error(), r.now(), r.jitter())
+		f.badly(strings.Join(f.why, "; "), r.now(), r.jitter())
 		r.queueLocked(f)
 	}
 }

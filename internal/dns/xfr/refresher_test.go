@@ -438,7 +438,7 @@ func TestComesBackWithoutUDP(t *testing.T) {
 		running(t, r)
 		time.Sleep(time.Minute)
 		origins[0].set(func(o *origin) { o.mute, o.deaf = false, true })
-		time.Sleep(badTime + 10*time.Minute)
+		time.Sleep(badTime + 15*time.Minute)
 		synctest.Wait()
 		if s.serial() != 2 || r.Standing()[0].State != Fresh {
 			t.Errorf("%+v", r.Standing())

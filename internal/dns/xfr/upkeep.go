@@ -75,7 +75,7 @@ type upkeep struct {
 	began   time.Time // the last round
 	last    target    // that answered well
 	reason  string    // of the last round; "": it ended well
-	failure error
+	why     []string  // of this round: what came of each target
 
 	busy   bool     // a round goes on
 	round  []target // those of it not yet asked, the one at hand first
@@ -148,7 +148,7 @@ func (u *upkeep) start(soa *dns.SOA, targets []target, now time.Time) {
 	if u.soa == nil && soa != nil { // from elsewhere than a transfer of ours
 		u.expires, u.expired = now.Add(expireOfSOA(soa)), false
 	}
-	u.soa, u.round, u.same, u.failure, u.began = soa, targets, nil, nil, now
+	u.soa, u.round, u.same, u.why, u.began = soa, targets, nil, nil, now
 	u.busy, u.forced, u.again, u.told, u.spoils = true, u.again, false, false, false
 	u.choose()
 }
@@ -199,10 +199,15 @@ func (u *upkeep) behind(serial uint32) bool { return u.hinted && zone.SerialLess
 
 // failed takes that nothing came of the target at hand.
 func (u *upkeep) failed(err error) {
-	u.failure = err
+	if len(u.why) < mostWhy {
+		u.why = append(u.why, u.round[0].Name+": "+err.Error())
+	}
 	u.spoils = u.spoils || u.want != nil && reasonOf(err) != Silent
 	u.next()
 }
+
+// mostWhy bounds what is told of one round.
+const mostWhy = 8
 
 // over reports whether the round has no target left, and whether one had what
 // we have.
