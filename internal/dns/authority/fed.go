@@ -110,7 +110,7 @@ func (o *owner) judgeFed(c *candidate) {
 	if c.amended && c.content.Records() >= o.a.editFrom && len(c.touched) <= maxEdited {
 		touched := make([]zonefile.Record, 0, len(c.touched))
 		for _, n := range c.touched { // the apex is among them
-			touched = appendNode(touched, c.content.Node(n))
+			touched = appendNode(touched, c.content.Node(n), c.zone.String())
 		}
 		c.problems = zonelint.Unfit(touched, c.zone, zonelint.Context{File: c.zone.String()})
 		c.problems = append(c.problems, o.presigned(c.zone, touched)...)
@@ -124,20 +124,21 @@ func (o *owner) judgeFed(c *candidate) {
 
 // asRecords returns the records of a zone that has no file.
 func asRecords(z *zone.Zone) []zonefile.Record {
-	records := make([]zonefile.Record, 0, z.Records())
+	records, file := make([]zonefile.Record, 0, z.Records()), z.Origin().String()
 	for node := range z.Nodes() {
-		records = appendNode(records, node)
+		records = appendNode(records, node, file)
 	}
 	return records
 }
 
-func appendNode(to []zonefile.Record, node *zone.Node) []zonefile.Record {
+// appendNode appends the records of a node; file stands for where they are.
+func appendNode(to []zonefile.Record, node *zone.Node, file string) []zonefile.Record {
 	if node == nil {
 		return to
 	}
 	for i := range node.Sets {
 		for _, rr := range node.Sets[i].RRs {
-			to = append(to, zonefile.Record{RR: rr, Owner: node.Name})
+			to = append(to, zonefile.Record{RR: rr, Owner: node.Name, File: file})
 		}
 	}
 	return to

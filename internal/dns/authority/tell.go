@@ -28,9 +28,13 @@ func (o *owner) tell(st *served) {
 	log := o.log.With("zone", st.zone, "view", st.view)
 	list := []any{"problems", len(texts), "first", texts[:min(told, len(texts))]}
 	switch {
+	case reason == "" && o.plan.fed(st.key):
+		log.Debug("secondary zone has problems", list...) // for its own admin to put right
 	case reason == "" && len(texts) > 0:
 		log.Warn("zone is published with problems", list...)
 	case reason == "":
+	case reason == ReasonWaiting:
+		log.Info("secondary zone waits for its first transfer", "now", st.meanwhile())
 	case slices.Contains(st.held, reason) && st.asWanted():
 		log.Info("zone change waits to be applied", append([]any{"reason", strings.Join(st.held, ",")}, list...)...)
 	case slices.Contains(st.held, reason):
