@@ -29,12 +29,17 @@ func (a *App) openZoneKeys() error {
 
 // parentOf is what the resolver finds about a zone at its parent.
 func (a *App) parentOf(ctx context.Context, zone name.Name) (authority.Parent, error) {
-	d, err := a.resolver.Delegation(ctx, zone)
+	return parentFrom(a.resolver.Delegation(ctx, zone))
+}
+
+// parentFrom words a delegation as the owner of zones wants it.
+func parentFrom(d resolver.Delegation, err error) (authority.Parent, error) {
+	p := authority.Parent{At: d.At}
 	if errors.Is(err, resolver.ErrRootZone) || d.Reason == validate.NoAnchor || d.Reason == validate.NegativeAnchor {
 		// Nobody who trusts what we trust could tell it from a zone without a DS.
-		return authority.Parent{At: d.At, Security: rollover.Insecure}, nil
+		p.Security = rollover.Insecure
+		return p, nil
 	}
-	p := authority.Parent{At: d.At}
 	if err != nil {
 		return p, err
 	}
@@ -43,10 +48,9 @@ func (a *App) parentOf(ctx context.Context, zone name.Name) (authority.Parent, e
 		p.Security = rollover.Bogus
 	case d.Security == validate.Secure && len(d.DS) > 0:
 		p.Security = rollover.Secure
-	case d.NoDS(): // proven to have none, or without a signed parent
+	case d.Security != validate.Unknown: // proven to have no DS, or without a signed parent
 		p.Security = rollover.Insecure
 	}
-	// Else we can not follow, and others might: that is not known.
 	for _, ds := range d.DS {
 		own := *ds
 		own.Hdr.Ttl = d.TTL // as the parent gives it

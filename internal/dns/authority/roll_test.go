@@ -526,3 +526,63 @@ func TestStepInAllViews(t *testing.T) {
 		t.Errorf("%v", f.uses)
 	}
 }
+
+// TestSecondaryLags: a key that a secondary does not have yet is not signed
+// with; one that does not answer at all is waited for an hour, and told of.
+func TestSecondaryLags(t *testing.T) {
+	t.Parallel()
+	for _, dead := range []bool{false, true} {
+		p := policies()[2]
+		b, r, at := newBench(t), newRing(t), &parent{security: rollover.Insecure}
+		began := time.Now().Truncate(time.Second)
+		wall := began
+		b.wall = &wall
+		b.cfg.Sign, b.cfg.Keys, b.cfg.Now = &p, r, func() time.Time { return *b.wall }
+		b.cfg.Up = func() time.Duration { return b.wall.Sub(began) }
+		b.cfg.Parent = at.look(b.cfg.Now)
+		var mu sync.Mutex // guards has
+		has := Secondary{Zone: exampleTest, View: "external", Name: "isp"}
+		b.cfg.Secondaries = func() []Secondary {
+			mu.Lock()
+			defer mu.Unlock()
+			if !dead {
+				has.Answered = *b.wall
+			}
+			return []Secondary{has}
+		}
+		catchUp := func() {
+			serial := b.zone("external", "example.test").Serial()
+			mu.Lock()
+			defer mu.Unlock()
+			has.Serial = serial
+		}
+		b.write("external/example.test.zone", signable)
+		b.write("internal/example.test.zone", "inner A 10.0.0.1\n")
+		b.start()
+		catchUp()
+		b.pass(2*day, 6*time.Hour, func() { b.keysServed(); catchUp() })
+		first := ofZone(t, r)
+		if err := b.a.Roll(t.Context(), Roll{Zone: "example.test", Which: rollover.Signers}); err != nil {
+			t.Fatal(err)
+		}
+		waits := func() bool {
+			return usesText(b.keysServed().uses, first) == "ksk: in set, signs keys; zsk: in set, signs data; new: in set"
+		}
+		if !waits() {
+			t.Fatal(usesText(b.keysServed().uses, first))
+		}
+		silent := func() bool {
+			return slices.ContainsFunc(b.status("external", "example.test.").Keys.Alarms, func(a rollover.Alarm) bool { return a.Reason == rollover.ReasonSilent })
+		}
+		told := false
+		b.pass(day, time.Hour, func() { told = told || silent() })
+		if waits() == dead || told != dead {
+			t.Errorf("dead %v: it waits %v, told %v: %s", dead, waits(), told, b.status("external", "example.test.").Keys.Next)
+		}
+		catchUp()
+		b.pass(day, 6*time.Hour, func() { b.keysServed(); catchUp() })
+		if waits() {
+			t.Errorf("dead %v: it waits on", dead)
+		}
+	}
+}

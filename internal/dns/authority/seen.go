@@ -207,6 +207,12 @@ func (o *owner) firstLooks(ctx context.Context) {
 	o.build()
 }
 
+// unlooked reports whether the parent of a zone was not asked yet.
+func (o *owner) unlooked(n name.Name) bool {
+	r := o.rolls[n]
+	return r == nil || r.look.At.IsZero()
+}
+
 // unasked are the zones, among some or of all, whose parents were not asked yet
 // though much depends on what they say: whether they are signed, or lose their
 // signatures.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"postern/internal/dns/rollover"
 	"postern/internal/dns/zonefile"
 )
 
@@ -39,6 +40,8 @@ func (o *owner) tell(st *served) {
 		log.Info("zone change waits to be applied", append([]any{"reason", strings.Join(st.held, ",")}, list...)...)
 	case slices.Contains(st.held, reason):
 		log.Warn("zone change waits to be applied", append([]any{"reason", strings.Join(st.held, ",")}, list...)...)
+	case reason == rollover.ReasonParentUnknown && o.unlooked(st.zone):
+		log.Info("zone waits to be signed until its parent was asked for a DS")
 	default:
 		log.Error("zone is not updated", append([]any{"reason", reason, "now", st.meanwhile()}, list...)...)
 	}
