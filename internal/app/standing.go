@@ -88,7 +88,8 @@ func standingPolicies(all map[string]string, cfg *config.Checked) {
 		if p.Validity > 0 {
 			validity = p.Validity.String()
 		}
-		all["policy "+p.Name] = fmt.Sprintf("%s, keys %s, denial %s, opt-out %t, validity %s, zonemd %s", p.Algorithm, keys, denial, p.OptOut, validity, p.ZONEMD)
+		all["policy "+p.Name] = fmt.Sprintf("%s, keys %s, denial %s, opt-out %t, validity %s, zonemd %s, lifetimes %s and %s, cds %t, check_ds %t",
+			p.Algorithm, keys, denial, p.OptOut, validity, p.ZONEMD, lifetime(p.KeyLifetime), lifetime(p.ZoneKeyLifetime), p.CDS, p.CheckDS)
 	}
 	if cfg.ZoneDefault.DNSSEC != "" {
 		all["dnssec of all zones"] = cfg.ZoneDefault.DNSSEC
@@ -98,6 +99,13 @@ func standingPolicies(all map[string]string, cfg *config.Checked) {
 			all["dnssec of zone "+z.Name] = z.DNSSEC
 		}
 	}
+}
+
+func lifetime(d time.Duration) string {
+	if d == 0 {
+		return "manual"
+	}
+	return d.String()
 }
 
 func hopsOf(r config.Route) string {

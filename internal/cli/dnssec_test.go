@@ -76,9 +76,9 @@ func TestZonesShowTheirHorizon(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	var b bytes.Buffer
-	printZones(&b, []manage.Zone{{Zone: "a.", View: "out", State: "ok", Since: at, SignedUntil: at.AddDate(0, 0, 1)}, {Zone: "b.", View: "out", State: "ok", Since: at}})
+	printZones(&b, []manage.Zone{{Zone: "a.", View: "out", State: "ok", Since: at, SignedUntil: at.AddDate(0, 0, 1), Parent: manage.ParentDS}, {Zone: "b.", View: "out", State: "ok", Since: at}})
 	got := squeeze(b.String())
-	if !strings.Contains(got, "SINCE SIGNED UNTIL\n") || !strings.Contains(got, "a. out 0 0 0 ok 2026-03-01 12:00:00 2026-03-02 12:00:00\n") || !strings.Contains(got, "b. out 0 0 0 ok 2026-03-01 12:00:00 -\n") {
+	if !strings.Contains(got, "SINCE SIGNED UNTIL DS\n") || !strings.Contains(got, "a. out 0 0 0 ok 2026-03-01 12:00:00 2026-03-02 12:00:00 ds\n") || !strings.Contains(got, "b. out 0 0 0 ok 2026-03-01 12:00:00 - -\n") {
 		t.Errorf("got\n%s", got)
 	}
 }

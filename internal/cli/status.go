@@ -81,13 +81,13 @@ func printStatus(w io.Writer, s manage.Status) {
 }
 
 func printZones(w io.Writer, zones []manage.Zone) {
-	table(w, "\nZONES", "ZONE\tVIEW\tFILE SERIAL\tSERVED\tRECORDS\tSTATE\tSINCE\tSIGNED UNTIL", len(zones), func(w io.Writer) {
+	table(w, "\nZONES", "ZONE\tVIEW\tFILE SERIAL\tSERVED\tRECORDS\tSTATE\tSINCE\tSIGNED UNTIL\tDS", len(zones), func(w io.Writer) {
 		for _, z := range zones {
 			state := z.State
 			if z.Reason != "" && z.Reason != state {
 				state += " (" + z.Reason + ")"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", z.Zone, z.View, z.FileSerial, z.Serial, z.Records, state, z.Since.Format(time.DateTime), until(z.SignedUntil))
+			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\n", z.Zone, z.View, z.FileSerial, z.Serial, z.Records, state, z.Since.Format(time.DateTime), until(z.SignedUntil), dash(z.Parent))
 		}
 	})
 	printUpstreams(w, zones)

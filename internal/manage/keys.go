@@ -150,8 +150,11 @@ func keysError(err error) error {
 	return e
 }
 
-// parentOf words what the parent was seen to have.
+// parentOf words what the parent was seen to have; "" of a zone without keys.
 func parentOf(k *authority.Keys) string {
+	if k == nil {
+		return ""
+	}
 	orphans := slices.ContainsFunc(k.Alarms, func(a rollover.Alarm) bool { return a.Reason == rollover.ReasonOrphanDS })
 	switch {
 	case k.Security == rollover.Bogus:

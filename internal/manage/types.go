@@ -80,6 +80,7 @@ type Zone struct {
 
 	Policy      string    `json:"policy,omitempty"`      // by which Postern signs it
 	SignedUntil time.Time `json:"signed_until,omitzero"` // when the first signature expires
+	Parent      string    `json:"parent,omitempty"`      // whether the parent has a DS for it, see ParentDS
 }
 
 // Queue is the queue in numbers.
