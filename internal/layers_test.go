@@ -45,6 +45,7 @@ dns/catalog       -> dns/zone
 dns/dnssec        -> dns/zone
 dns/signer        -> dns/zone dns/dnssec
 dns/resolver/validate -> dns/zone dns/dnssec
+dns/rollover      -> dns/zone dns/zonefile dns/dnssec dns/signer dns/attest dns/resolver/validate
 dns/update        -> dns/zone dns/zonefile
 dns/view          -> dns/zone dns/zonefile dns/zonelint dns/answer
 mail/verdict      -> mail/smtpline mail/spf mail/dkim mail/dmarc

@@ -58,7 +58,10 @@ func play(t *testing.T, l life, w trouble, seed uint64, broken fault) *world {
 	t.Helper()
 	p := l.p
 	p.broken = broken
-	x := newWorld(t, p, w, seed)
+	return l.live(newWorld(t, p, w, seed))
+}
+
+func (l life) live(x *world) *world {
 	for _, d := range l.deeds {
 		x.run(begin().Add(d.after).Sub(x.now))
 		if len(x.wrong) > 0 {
