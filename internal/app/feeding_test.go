@@ -377,3 +377,42 @@ func TestReloadOfPrimaries(t *testing.T) {
 	}
 	until(t, two, "127.0.0.1", "www.city.example.", "REFUSED 20")
 }
+
+// TestChainOfSecondaries: what one has from another it gives to a third, and
+// tells it; nobody down the chain thinks the zone good for longer than it is.
+func TestChainOfSecondaries(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	one, two, three := f.address(), f.address(), f.address()
+	config := func(own, up, down string) string {
+		text := "[server]\nstate = \"state\"\ncontrol = \"c.sock\"\n[dns]\nrrl = \"off\"\n[[listen]]\nserve = \"dns\"\naddress = [\"" + own + "\"]\n" +
+			"[[view]]\nname = \"world\"\nclients = [\"any\"]\nzones = \"zones\"\n[key.\"k.\"]\nsecret = \"file:k\"\n"
+		if down != "" {
+			text += "[peer.down]\nnotify = [\"" + down + "\"]\nkeys = [\"k.\"]\n[zone_default]\nsecondaries = [\"down\"]\n"
+		}
+		if up != "" {
+			text += "[peer.up]\naddress = [\"" + up + "\"]\nkeys = [\"k.\"]\n[zone.\"city.example\"]\nprimaries = [\"up\"]\n"
+		}
+		return text
+	}
+	key := map[string]string{"k": keyFile(oldSecret), "zones/.keep": ""}
+	p, s, u := f.house(config(one, "", two), key), f.house(config(two, one, three), key), f.house(config(three, two, ""), key)
+	p.write("zones/city.example.zone", houseZone)
+	for _, h := range []*house{p, s, u} {
+		f.start(h)
+	}
+	f.tell(time.Minute)
+	until(t, three, "127.0.0.1", "www.city.example.", "NOERROR 192.0.2.2")
+	f.tell(time.Hour) // no more than the half of a refresh
+	p.write("zones/city.example.zone", strings.Replace(houseZone, "192.0.2.2", "192.0.2.3", 1))
+	until(t, three, "127.0.0.1", "www.city.example.", "NOERROR 192.0.2.3")
+	p.down()
+	f.tell(7 * 24 * time.Hour) // nobody vouches for it in the middle, which does at the end
+	half := u.upstream("world", func(z manage.Zone) bool { return z.Upstream.Checked.Unix() == f.now.Unix() })
+	if left := half.Upstream.Expires.Sub(f.now); left > 7*24*time.Hour {
+		t.Errorf("at the end of the chain %s are left", left)
+	}
+	f.tell(7*24*time.Hour + time.Minute)
+	until(t, two, "127.0.0.1", "www.city.example.", "SERVFAIL 24")
+	until(t, three, "127.0.0.1", "www.city.example.", "SERVFAIL 24")
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -506,4 +507,40 @@ func TestFedEdits(t *testing.T) {
 		}
 		b.stop()
 	}
+}
+
+// TestLargeFedZoneCostsItsDelta: what a difference does not touch is the very
+// same afterwards, in memory and on disk, and is not judged again at once.
+func TestLargeFedZoneCostsItsDelta(t *testing.T) {
+	t.Parallel()
+	b := fedBench(t)
+	var large strings.Builder
+	large.WriteString(external)
+	for i := range 6000 {
+		fmt.Fprintf(&large, "h%d A 10.0.%d.%d\n", i, i/250, i%250)
+	}
+	b.start()
+	last := primary(t, large.String(), 1)
+	b.ok(b.full("external", last))
+	n, _ := name.Parse("h3000.example.test")
+	before, _ := b.a.Content(exampleTest, "external")
+	for serial := uint32(2); serial < 6; serial++ {
+		next := primary(t, large.String()+fmt.Sprintf("new A 192.0.2.%d\n", serial), serial)
+		b.ok(b.delta("external", last, next))
+		b.wantFed("external", next)
+		last = next
+		now, _ := b.a.Content(exampleTest, "external")
+		if now.Node(n).Set(dns.TypeA).RRs[0] != before.Node(n).Set(dns.TypeA).RRs[0] {
+			t.Fatal("a record that nobody touched is another one")
+		}
+		info, err := os.Stat(filepath.Join(b.root, "state/zones/example.test@external.snapshot"))
+		if err != nil || info.Size() > 4096 {
+			t.Fatalf("the difference takes %d octets (%v)", info.Size(), err)
+		}
+	}
+	if n := b.a.Counters.Amended.Value(); n != 4 {
+		t.Errorf("%d of 4 were amended", n)
+	}
+	b.start()
+	b.wantFed("external", last)
 }

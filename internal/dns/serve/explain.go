@@ -90,6 +90,8 @@ func (s *Server) explained(sel *view.Selected, why string, qname name.Name, qtyp
 	switch {
 	case qtype == dns.TypeAXFR || qtype == dns.TypeIXFR:
 		e.Kind, e.Rcode = "zone transfers are for the zone's secondaries alone", "REFUSED"
+	case own && zone == nil && sel.HasExpired(qname, qtype):
+		e.Kind, e.Rcode = "our secondary zone, but it has expired", "SERVFAIL"
 	case own && zone == nil:
 		e.Kind, e.Rcode = "our zone, but it has no good state", "SERVFAIL"
 	case own:
