@@ -31,13 +31,27 @@ type zones struct {
 func (z *zones) Update(_ context.Context, u authority.Update) authority.Outcome {
 	z.mu.Lock()
 	z.came = append(z.came, fmt.Sprintf("%s key %s view %q %d+%d", u.Request.Zone, u.Key, u.View, len(u.Request.Requires), len(u.Request.Changes)))
-	out, hold := z.out, z.hold
+	out, hold, held := z.out, z.hold, z.held
 	z.mu.Unlock()
 	if hold != nil {
-		z.held <- struct{}{}
+		held <- struct{}{}
 		<-hold
 	}
 	return out
+}
+
+func (z *zones) say(out authority.Outcome) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.out = out
+}
+
+// holdBack makes updates wait until hold is closed; held hears of each.
+func (z *zones) holdBack(room int) (hold, held chan struct{}) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.hold, z.held = make(chan struct{}), make(chan struct{}, room)
+	return z.hold, z.held
 }
 
 func (z *zones) calls() []string {
@@ -142,7 +156,7 @@ func TestUpdates(t *testing.T) {
 		for _, network := range []string{"udp", "tcp"} {
 			u := takesUpdates(t, Listener{}, 0)
 			u.clock.move(time.Hour)
-			u.zones.out = c.out
+			u.zones.say(c.out)
 			got, reply := u.send(network, c.from, c.s, c.m)
 			came := fmt.Sprint(u.zones.calls())
 			if want := "[" + c.came + "]"; got != c.want || came != want {
@@ -162,7 +176,7 @@ func TestUpdateReplayed(t *testing.T) {
 	u := takesUpdates(t, Listener{}, 0)
 	u.clock.move(time.Hour)
 	s := signature{key: freeKey}
-	u.zones.out = authority.Outcome{Rcode: update.NXRRSet, Reason: update.ReasonUnmet}
+	u.zones.say(authority.Outcome{Rcode: update.NXRRSet, Reason: update.ReasonUnmet})
 	again, mac := s.bytes(t, change("example."), u.clock.read())
 	for i, c := range []struct {
 		after time.Duration
@@ -192,6 +206,8 @@ func TestUpdateReplayed(t *testing.T) {
 	}
 	u.clock.move(time.Hour)
 	u.send("udp", outsider, s, change("example."))
+	u.s.replays.mu.Lock()
+	defer u.s.replays.mu.Unlock()
 	if n := len(u.s.replays.seen); n != 1 {
 		t.Errorf("%d are remembered", n)
 	}
@@ -256,7 +272,7 @@ func TestUpdatesUnderWay(t *testing.T) {
 	t.Parallel()
 	u := takesUpdates(t, Listener{}, 0)
 	u.clock.move(time.Hour)
-	u.zones.hold, u.zones.held = make(chan struct{}), make(chan struct{}, maxUpdates)
+	hold, held := u.zones.holdBack(maxUpdates)
 	s := signature{key: freeKey}
 	c, err := net.Dial("udp", u.to.String())
 	if err != nil {
@@ -271,10 +287,10 @@ func TestUpdatesUnderWay(t *testing.T) {
 			}
 		}
 		select {
-		case <-u.zones.held:
+		case <-held:
 		case <-t.Context().Done():
 		case <-time.After(patience):
-			close(u.zones.hold)
+			close(hold)
 			t.Fatalf("update %d does not come", i)
 		}
 	}
@@ -284,7 +300,7 @@ func TestUpdatesUnderWay(t *testing.T) {
 	if n := u.s.Counters.UpdatesBusy.Value(); n != 1 || len(u.zones.calls()) != maxUpdates {
 		t.Error(n, len(u.zones.calls()))
 	}
-	close(u.zones.hold)
+	close(hold)
 }
 
 // A forged source hears nothing, unless a key proves that somebody there has
@@ -293,14 +309,14 @@ func TestUpdateFromForgedSource(t *testing.T) {
 	t.Parallel()
 	u := takesUpdates(t, Listener{Views: []string{"external"}}, 0)
 	u.clock.move(time.Hour)
-	u.zones.out = authority.Outcome{View: "internal"}
+	u.zones.say(authority.Outcome{View: "internal"})
 	if got, _ := u.send("udp", insider, signature{key: freeKey}, change("example.")); got != "NOERROR, signed" {
 		t.Error(got)
 	}
 	if came := u.zones.calls(); len(came) != 1 || came[0] != `example. key free. view "" 0+1` {
 		t.Error(came)
 	}
-	u.zones.out = authority.Outcome{Rcode: update.NotAuth, Reason: authority.ReasonNoZone}
+	u.zones.say(authority.Outcome{Rcode: update.NotAuth, Reason: authority.ReasonNoZone})
 	h := u.s.Handler(Listener{Views: []string{"external"}})()
 	unsigned, err := change("example.").Pack()
 	if err != nil {
@@ -323,13 +339,13 @@ func TestUpdateFromForgedSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	u.zones.hold, u.zones.held = make(chan struct{}), make(chan struct{})
+	hold, held := u.zones.holdBack(0)
 	b, _ := signature{key: freeKey}.bytes(t, change("example."), u.clock.read())
 	if _, err := c.Write(b); err != nil {
 		t.Fatal(err)
 	}
-	<-u.zones.held
-	close(u.zones.hold)
+	<-held
+	close(hold)
 	ask, _ := signature{key: insideKey}.bytes(t, question("www.example.", dns.TypeA, func(m *dns.Msg) { m.Id = 4711 }), u.clock.read())
 	if _, err := c.Write(ask); err != nil {
 		t.Fatal(err)
