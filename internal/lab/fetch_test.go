@@ -19,8 +19,8 @@ import (
 )
 
 // TestFetchLarge: zones of many messages come from BIND, NSD, Knot and PowerDNS
-// signed with every algorithm, some messages of them not at all, and then what
-// changed of them: each is what its file is.
+// signed with every algorithm, and then what changed of them: each is what its
+// file is.
 func TestFetchLarge(t *testing.T) {
 	t.Parallel()
 	lab.In(t, func(l *lab.Lab) {

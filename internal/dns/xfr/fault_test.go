@@ -397,7 +397,8 @@ func TestNotTaken(t *testing.T) {
 	})
 }
 
-// TestUnsignedBetween: as Knot signs, the first and the last message of many.
+// TestUnsignedBetween: the first and the last message of many are signed, which is
+// all that RFC 8945, Section 5.3.1 asks of old servers.
 func TestUnsignedBetween(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
