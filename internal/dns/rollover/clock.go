@@ -81,6 +81,10 @@ func (m *machine) dates(yield func(t *time.Time, decided bool)) {
 	for _, mark := range []*Mark{&m.s.KeyTTL, &m.s.DataTTL, &m.s.DSTTL} {
 		turn(&mark.Less)
 	}
+	for who, h := range m.s.heard {
+		yield(&h.at, true)
+		m.s.heard[who] = h
+	}
 	yield(&m.s.Began, true)
 	yield(&m.s.Looked, true)
 }

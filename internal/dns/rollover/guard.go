@@ -96,7 +96,23 @@ func (m *machine) allows(flips []flip, settled ...kind) bool {
 	if m.p.broken&noMending != 0 {
 		was = held{}
 	}
+	// What the parent is asked for now has no excuse in what it had.
+	was.sets = slices.DeleteFunc(was.sets, func(set []bool) bool {
+		return slices.ContainsFunc(flips, func(f flip) bool {
+			return f.on && slices.ContainsFunc(m.named(set), func(k *Key) bool { return f.turn == &k.Want })
+		})
+	})
 	return m.noWorse(was, is)
+}
+
+// named are the keys of which a DS set has the DS.
+func (m *machine) named(set []bool) (keys []*Key) {
+	for i, in := range set {
+		if in {
+			keys = append(keys, &m.s.Keys[i])
+		}
+	}
+	return keys
 }
 
 // noWorse holds each combination against the one that stood in its place: the

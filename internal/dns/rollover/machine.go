@@ -3,6 +3,7 @@ package rollover
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -37,6 +38,7 @@ func Advance(p Policy, s State, seen Seen, now time.Time) (State, Plan) {
 	m.clock()
 	m.date()
 	m.parent()
+	m.hear()
 	m.marks()
 	m.settleAll()
 	m.takeServed()
@@ -72,24 +74,14 @@ func (s State) clone() State {
 	s.Keys = slices.Clone(s.Keys)
 	for i := range s.Keys {
 		for _, t := range s.Keys[i].turns() {
-			t.served = cloneServed(t.served)
+			t.served = maps.Clone(t.served)
 		}
 	}
 	for _, mark := range []*Mark{&s.KeyTTL, &s.DataTTL, &s.DSTTL} {
-		mark.Less.served = cloneServed(mark.Less.served)
+		mark.Less.served = maps.Clone(mark.Less.served)
 	}
+	s.heard = maps.Clone(s.heard)
 	return s
-}
-
-func cloneServed(served map[string]version) map[string]version {
-	if served == nil {
-		return nil
-	}
-	c := make(map[string]version, len(served))
-	for name, v := range served {
-		c[name] = v
-	}
-	return c
 }
 
 func (k *Key) turns() []*Turn { return []*Turn{&k.Set, &k.Keys, &k.Data, &k.Want} }

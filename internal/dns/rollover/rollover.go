@@ -185,7 +185,14 @@ type State struct {
 	Looked time.Time
 	// Began is when Advance was first called.
 	Began time.Time
+	// heard is when each secondary, by view and name, was first known to have
+	// answered as lately as it did: dated by the clock that is corrected.
+	heard map[[2]string]hearing
 }
+
+// hearing is an answer of a secondary: when it says that it was, and when that was
+// first told.
+type hearing struct{ raw, at time.Time }
 
 // Clock is what two clocks said at the same moment.
 type Clock struct {

@@ -5,6 +5,30 @@ import (
 	"time"
 )
 
+// hear notes which secondaries have answered since the last call. Their times are
+// of the clock on the wall, and old as soon as that is set ahead.
+func (m *machine) hear() {
+	heard := map[[2]string]hearing{}
+	for i := range m.seen.Views {
+		v := &m.seen.Views[i]
+		for _, s := range v.Secondaries {
+			who := [2]string{v.Name, s.Name}
+			h, known := m.s.heard[who]
+			if s.Answered.IsZero() {
+				continue
+			}
+			switch {
+			case !known && s.Answered.Before(m.now):
+				h = hearing{s.Answered, s.Answered}
+			case !known || !h.raw.Equal(s.Answered):
+				h = hearing{s.Answered, m.now}
+			}
+			heard[who] = h
+		}
+	}
+	m.s.heard = heard
+}
+
 // settleAll finds which turns everybody serves by now.
 func (m *machine) settleAll() {
 	for i := range m.s.Keys {
@@ -90,8 +114,11 @@ func (m *machine) reached(t *Turn, v *View) bool {
 func (m *machine) passed(s *Secondary, v *View, had version) bool {
 	patience := max(time.Hour, v.Refresh+v.Retry)
 	since := had.at
+	if h := m.s.heard[[2]string{v.Name, s.Name}]; h.at.After(since) {
+		since = h.at
+	}
 	if s.Answered.After(since) && !s.Answered.After(m.now) {
-		since = s.Answered
+		since = s.Answered // by a clock that stands, every answer is as late
 	}
 	if m.p.broken&noPatience != 0 || m.now.Sub(since) > patience {
 		m.alarm(ReasonSilent, "secondary %s of view %s does not answer and is not waited for", s.Name, v.Name)

@@ -34,7 +34,7 @@ func TestSecondaries(t *testing.T) {
 		"never heard of":                 {never: true, after: hour},
 		"never heard of, and longer":     {never: true, after: 76 * time.Minute, counts: true, alarm: ReasonSilent},
 		"answered by a clock set ahead":  {serial: old, answered: 300 * day, after: hour},
-		"answered by a clock, and later": {serial: old, answered: 300 * day, after: 76 * time.Minute, counts: true, alarm: ReasonSilent},
+		"answered by a clock, and later": {serial: old, answered: 300 * day, after: 76 * time.Minute, alarm: ReasonBehind},
 	} {
 		s := State{Keys: []Key{{Tag: 1, Role: CSK, Alg: 13, Made: begin()}}}
 		s.Keys[0].Set, s.Keys[0].Keys, s.Keys[0].Data = Turn{On: true, Since: begin()}, Turn{On: true, Since: begin()}, Turn{On: true, Since: begin()}

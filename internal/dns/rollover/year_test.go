@@ -119,7 +119,7 @@ func TestYear(t *testing.T) {
 				t.Parallel()
 				seeds := uint64(1)
 				if long {
-					seeds = 10
+					seeds = 4
 				}
 				for seed := range seeds {
 					x := play(t, l, troubles()[name], seed, 0)
