@@ -42,6 +42,7 @@ type bench struct {
 
 	build string     // which program runs; "": it cannot tell
 	wall  *time.Time // what Config.Now says, where a test sets it
+	later func(time.Duration)
 }
 
 type syncBuffer struct {

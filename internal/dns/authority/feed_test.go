@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,9 +26,21 @@ func fedBench(t *testing.T) *bench {
 	b := newBench(t)
 	at := time.Now().Truncate(time.Second)
 	b.wall = &at
-	b.cfg.Now = func() time.Time { return *b.wall }
+	b.tellTime()
 	b.cfg.Views[1].Fed = []string{"example.test"}
 	return b
+}
+
+// tellTime makes b.later what moves the clock: also while somebody looks at it.
+func (b *bench) tellTime() {
+	var now atomic.Pointer[time.Time]
+	now.Store(b.wall)
+	b.cfg.Now = func() time.Time { return *now.Load() }
+	b.later = func(d time.Duration) {
+		at := b.wall.Add(d)
+		b.wall = &at
+		now.Store(b.wall)
+	}
 }
 
 // primary is what the zone file says, with that serial.
@@ -209,13 +222,13 @@ func TestFedZoneExpires(t *testing.T) {
 				one := primary(t, external, 4)
 				b.ok(b.full("external", one))
 				// A check in between moves the expiry, and that is remembered.
-				*b.wall = b.wall.Add(time.Minute)
+				b.later(time.Minute)
 				b.ok(b.a.Fresh(t.Context(), exampleTest, "external", b.wall.Add(2*time.Hour)))
 				b.start()
-				*b.wall = b.wall.Add(2*time.Hour - time.Second)
+				b.later(2*time.Hour - time.Second)
 				b.start()
 				b.wantFed("external", one)
-				*b.wall = b.wall.Add(time.Second)
+				b.later(time.Second)
 				if way == "expire" {
 					b.ok(b.a.Expire(t.Context(), exampleTest, "external"))
 				}
@@ -367,6 +380,7 @@ func TestSignerInTheMiddle(t *testing.T) {
 	b, _ := signBench(t, p)
 	b.remove("external/example.test.zone")
 	b.stop()
+	b.tellTime()
 	b.cfg.Views[1].Fed, b.cfg.StateDir = []string{"example.test"}, filepath.Join(b.root, "fresh")
 	b.start()
 	one, two := primary(t, signable, 70), primary(t, signable+"new A 192.0.2.7\n", 71)
@@ -386,7 +400,7 @@ func TestSignerInTheMiddle(t *testing.T) {
 	if third[0] != 72 || !zone.SerialLess(second[1], third[1]) {
 		t.Errorf("served %d", third)
 	}
-	*b.wall = b.wall.Add(20 * day) // signed anew, though nobody brought anything
+	b.later(20 * day) // signed anew, though nobody brought anything
 	b.scan()
 	fourth := b.wantSigned(p)
 	b.ok(b.delta("external", one.WithSerial(3), two.WithSerial(4)))
