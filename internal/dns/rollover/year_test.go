@@ -112,7 +112,7 @@ func TestYear(t *testing.T) {
 	names := slices.Sorted(maps.Keys(troubles()))
 	for i, l := range lives() {
 		for j, name := range names {
-			if !long && name != "none" && name != "everything" && name != "crashes" && (i+j)%6 != 0 {
+			if !long && name != "none" && name != "crashes" && (name != "everything" || i%3 != 0) && (i+j)%6 != 0 {
 				continue // the short form
 			}
 			t.Run(l.name+"/"+name, func(t *testing.T) {
