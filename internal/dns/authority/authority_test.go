@@ -111,6 +111,7 @@ func (b *bench) start() {
 	if a.cfg.Poll > 0 {
 		a.clock = time.Now
 	}
+	a.owner.asks = maxAsks              // none beside the test: it looks at parents itself, see tick
 	b.now = time.Now().Add(time.Minute) // no file is fresh at the start
 	if err := a.Start(b.t.Context()); err != nil {
 		b.t.Fatal(err)

@@ -171,7 +171,6 @@ func (o *owner) run(ctx context.Context, w *watch) {
 	o.starting, o.watch = false, w
 	defer w.close()
 	o.standBack()
-	o.askParents(o.a.cfg.Now())
 	var poll <-chan time.Time
 	if o.plan.Poll > 0 {
 		t := time.NewTicker(o.plan.Poll)

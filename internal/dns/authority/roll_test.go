@@ -586,3 +586,43 @@ func TestSecondaryLags(t *testing.T) {
 		}
 	}
 }
+
+// TestParentIsAskedBeside: a zone that comes while others are served is signed
+// as soon as its parent answered, and nobody waits for that.
+func TestParentIsAskedBeside(t *testing.T) {
+	t.Parallel()
+	b, _, _ := rollBench(t, policies()[0])
+	b.stop()
+	second := name.Name("\x06second\x04test\x00")
+	served, gate := make(chan bool, 1), make(chan bool)
+	b.cfg.Changed = func(n name.Name, _ string, _ uint32) {
+		if n == second {
+			served <- true
+		}
+	}
+	look := b.cfg.Parent
+	b.cfg.Parent = func(ctx context.Context, n name.Name) (Parent, error) {
+		if n == second {
+			<-gate
+		}
+		return look(ctx, n)
+	}
+	b.start()
+	if err := b.a.do(t.Context(), func() { b.a.owner.asks = 0 }); err != nil {
+		t.Fatal(err)
+	}
+	b.write("external/second.test.zone", "@ 3600 SOA ns host 1 3600 900 604800 300\n@ NS ns\nns A 192.0.2.1\n")
+	b.settle()
+	if s := b.status("external", "second.test."); s.Reason != rollover.ReasonParentUnknown || s.State != Failed {
+		t.Errorf("before the parent answers: %+v", s)
+	}
+	close(gate)
+	select {
+	case <-served:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it is never served")
+	}
+	if s := b.status("external", "second.test."); s.State != OK || s.Policy == "" {
+		t.Errorf("%+v", s)
+	}
+}
