@@ -26,6 +26,7 @@ type builder struct {
 	primary, secondary map[string]bool          // as which
 	signing            map[string]bool          // policies that some zone names
 	dirs               map[string][]os.DirEntry // of views, as far as they were read
+	catalogs           []listed                 // wherever one is named
 }
 
 func (b *builder) build() {
@@ -45,6 +46,7 @@ func (b *builder) build() {
 	b.checkListeners()
 	b.checkViews()
 	b.checkSecondaries()
+	b.checkCatalogs()
 	b.unusedPolicies()
 }
 

@@ -113,12 +113,14 @@ type ZoneView struct {
 	Secondaries []string // names of Checked.Peers; nil: those of ZoneDefault
 	Dynamic     []DynamicRule
 	Primaries   []string // names of Checked.Peers, in the order in which they are tried; nil: it has a file
+	Members     bool     // with Primaries: it is a catalog, and its members are zones here
+	Catalog     string   // that it is a member of, or "none"; "": that of ZoneDefault
 }
 
 // ZoneDefault is [zone_default].
 type ZoneDefault struct {
 	DNSSEC string     // name of one of Checked.Policies, or "off"; "": zones are served as their files are
-	Views  []ZoneView // with nothing but Secondaries
+	Views  []ZoneView // with nothing but Secondaries and Catalog
 }
 
 // Policy is [dnssec.NAME].

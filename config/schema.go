@@ -88,20 +88,26 @@ func zonesSchema() []section {
 		{path: "zone_default", doc: "For all zones, but where one says otherwise.", keys: []key{
 			{name: "dnssec", kind: kindName(), eg: "standard", doc: "the policy that signs them, or off; without it they are served as the files are, signatures and all"},
 			{name: "secondaries", kind: kindName(), list: true, eg: []string{"isp1"}, doc: "peers that are told of changes and may transfer; with several views write it in [zone_default.view.NAME]"},
+			{name: "catalog", kind: kindDomain(), eg: "cat.example.net", doc: "a catalog zone that Postern makes of them; with several views write it in [zone_default.view.NAME]"},
 		}},
 		{path: "zone_default.view.*", eg: "external", mute: true, doc: "For all zones of one view.", keys: []key{
 			{name: "secondaries", kind: kindName(), list: true, eg: []string{"isp1"}, doc: "peers that are told of changes and may transfer"},
+			{name: "catalog", kind: kindDomain(), eg: "cat.example.net", doc: "a catalog zone that Postern makes of them, for its own secondaries, which then need no list of zones"},
 		}},
 		{path: "zone.*", eg: "example.test", doc: "What one zone has in all its views. A zone needs no entry.", keys: []key{
 			{name: "file", kind: kindZoneFile(), eg: "rev-64-26.zone", doc: "its file, where that is not NAME.zone; relative to the zones directory of the view"},
 			{name: "dnssec", kind: kindName(), eg: "standard", doc: "a policy, or off"},
 			{name: "secondaries", kind: kindName(), list: true, eg: []string{"isp1"}, doc: "as in a view, where one alone holds the zone"},
 			{name: "primaries", kind: kindName(), list: true, eg: []string{"hidden"}, doc: "as in a view, where there is only one"},
+			{name: "members", kind: kindFlag(), def: false, doc: "as in a view, where there is only one"},
+			{name: "catalog", kind: kindDomain(), eg: "cat.example.net", doc: "as in a view, where one alone holds the zone"},
 		}},
 		{path: "zone.*.view.*", eg: "internal", doc: "What one zone has in one view.", keys: []key{
 			{name: "overlay", kind: kindWord(), words: []string{"none"}, doc: "none: the zone of this view is a full copy, not laid over another"},
 			{name: "secondaries", kind: kindName(), list: true, eg: []string{"isp1"}, doc: "peers that are told of changes and may transfer, in place of those of all zones; [] for none"},
 			{name: "primaries", kind: kindName(), list: true, eg: []string{"hidden"}, doc: "a secondary zone: peers it is transferred from, tried in turn; it has no file here"},
+			{name: "members", kind: kindFlag(), def: false, doc: "with primaries: it is a catalog zone, and whatever zones it lists come from the same primaries"},
+			{name: "catalog", kind: kindDomain(), eg: "cat.example.net", doc: "the catalog zone that lists it, in place of that of all zones; none for none"},
 		}},
 		{path: "zone.*.view.*.dynamic", list: true, mute: true, eg: "internal", doc: "Who may update what (RFC 2136): nobody, but for these. What updates changed is kept beside the zone's file.", keys: []key{
 			{name: "key", kind: kindDomain(), need: true, eg: "dhcp.", doc: "the TSIG key that signs the updates; it also says which view of the zone is meant"},

@@ -39,6 +39,7 @@ func (b *builder) zoneDefaults() {
 	for _, list := range b.defaults {
 		b.checked.ZoneDefault.Views = append(b.checked.ZoneDefault.Views, ZoneView{View: list.view, Secondaries: list.peers})
 	}
+	b.defaultCatalogs(t)
 }
 
 // listing reads the secondaries of a table; nil when they are not written.
@@ -74,7 +75,7 @@ func (b *builder) zoneSecondaries(t table, z *Zone) {
 		}
 	}
 	if list := b.listing(t, ""); list != nil {
-		if list.view = b.onlyView(t, z); list.view != "" {
+		if list.view = b.onlyView(t, z, "secondaries", "a transfer is of one view"); list.view != "" {
 			b.addListing(&lists, *list, t)
 		}
 	}
@@ -89,7 +90,7 @@ func (b *builder) zoneSecondaries(t table, z *Zone) {
 }
 
 // onlyView returns the view that alone holds a zone, or "": then it is said why.
-func (b *builder) onlyView(t table, z *Zone) string {
+func (b *builder) onlyView(t table, z *Zone, key, why string) string {
 	var with, holding []string
 	for _, v := range b.checked.Views {
 		fed := z.view(v.Name).Primaries != nil
@@ -101,12 +102,12 @@ func (b *builder) onlyView(t table, z *Zone) string {
 			holding = append(holding, v.Name)
 		}
 	}
-	at := t.written("secondaries").key
+	at := t.written(key).key
 	hint := func(views []string) string {
 		if len(views) == 0 {
 			return "add zones to a [[view]]"
 		}
-		return "a transfer is of one view: write it in " + bracket(dotted([]string{"zone", z.Name, "view", views[len(views)-1]}), false)
+		return why + ": write it in " + bracket(dotted([]string{"zone", z.Name, "view", views[len(views)-1]}), false)
 	}
 	switch {
 	case len(holding) == 1:

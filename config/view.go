@@ -115,6 +115,8 @@ func (b *builder) zones() {
 		b.zonePrimaries(t, &z)
 		b.dynamicElsewhere(t, &z)
 		b.zoneSecondaries(t, &z)
+		b.zoneMembers(t, &z)
+		b.zoneCatalogs(t, &z)
 		b.checked.Zones = append(b.checked.Zones, z)
 	}
 	slices.SortFunc(b.checked.Zones, func(a, c Zone) int { return strings.Compare(a.Name, c.Name) })
