@@ -76,6 +76,10 @@ type Config struct {
 	// nobody is told.
 	Changed func(zone name.Name, view string, serial uint32)
 
+	// Gone hears of every (zone, view) that is not served any more, as Changed
+	// does.
+	Gone func(zone name.Name, view string)
+
 	// Room makes room for long work while questions are answered, until what it
 	// returns is called. Default: nothing is done.
 	Room func() (leave func())
@@ -96,7 +100,9 @@ type ViewConfig struct {
 	Overlay        string   // the view whose zones this one changes; "": none
 	Hide, HideTree []string // names of the overlaid view that do not exist here
 	Full           []string // zones of this view that are full copies, not overlays
-	Fed            []string // zones of this view that come by transfers, see Take: full copies without a file
+	Fed            []string // zones of this view that come by transfers, see Take: full copies without a file; Feed changes them
+	Made           []string // those of Fed that Postern makes itself: they have no primaries
+	Private        []string // zones that exist only for those who may transfer them: catalogs
 	Clients        []netip.Prefix
 	Keys           []name.Name // of TSIG; requests signed with them belong here
 	Recursion      bool

@@ -77,6 +77,7 @@ func (o *owner) build() {
 // overlays.
 func (o *owner) tabulate() {
 	compiled, expired := map[string]map[name.Name]*answer.Zone{}, map[string]map[name.Name]bool{}
+	private := map[string]map[name.Name]*answer.Zone{}
 	zones, deltas := map[key]*zone.Zone{}, map[key][]zone.Delta{}
 	for _, i := range o.plan.order {
 		v := &o.plan.views[i]
@@ -100,9 +101,13 @@ func (o *owner) tabulate() {
 			if k.view != v.Name || st.unborn() {
 				continue
 			}
-			here[k.zone] = st.compiled
 			delete(zones, k)
 			delete(deltas, k)
+			if v.private[k.zone] {
+				o.tabulatePrivate(st, private, zones, deltas)
+				continue
+			}
+			here[k.zone] = st.compiled
 			// What lies over a zone that expired is made of it.
 			if gone[k.zone] = st.expired || gone[k.zone] && !v.full[k.zone]; gone[k.zone] {
 				here[k.zone] = nil
@@ -113,7 +118,19 @@ func (o *owner) tabulate() {
 		maps.DeleteFunc(gone, func(_ name.Name, is bool) bool { return !is })
 		compiled[v.Name], expired[v.Name] = here, gone
 	}
-	o.publish(compiled, expired, zones, deltas)
+	o.publish(compiled, private, expired, zones, deltas)
+}
+
+// tabulatePrivate publishes a zone for those who may transfer it. Views above do
+// not have it.
+func (o *owner) tabulatePrivate(st *served, private map[string]map[name.Name]*answer.Zone, zones map[key]*zone.Zone, deltas map[key][]zone.Delta) {
+	if private[st.view] == nil {
+		private[st.view] = map[name.Name]*answer.Zone{}
+	}
+	if private[st.view][st.zone] = nil; st.content != nil && !st.expired {
+		private[st.view][st.zone] = st.compiled
+		zones[st.key], deltas[st.key] = st.out, st.deltas
+	}
 }
 
 // zonesOf returns the zones that exist in the view, in order: those with a

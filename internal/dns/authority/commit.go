@@ -388,10 +388,10 @@ func (o *owner) reportTrouble() {
 }
 
 // publish makes the table and the status what readers see.
-func (o *owner) publish(zonesOf map[string]map[name.Name]*answer.Zone, expired map[string]map[name.Name]bool, zones map[key]*zone.Zone, deltas map[key][]zone.Delta) {
+func (o *owner) publish(zonesOf, private map[string]map[name.Name]*answer.Zone, expired map[string]map[name.Name]bool, zones map[key]*zone.Zone, deltas map[key][]zone.Delta) {
 	var views []view.View
 	for _, v := range o.plan.views {
-		views = append(views, view.View{Name: v.Name, Clients: v.Clients, Keys: v.Keys, Recursion: v.Recursion, Zones: zonesOf[v.Name], Expired: expired[v.Name]})
+		views = append(views, view.View{Name: v.Name, Clients: v.Clients, Keys: v.Keys, Recursion: v.Recursion, Zones: zonesOf[v.Name], Expired: expired[v.Name], Private: private[v.Name]})
 	}
 	p := &published{table: view.NewTable(views), zones: zones, deltas: deltas, faults: o.allFaults()}
 	for _, st := range o.served {
@@ -417,6 +417,8 @@ func (o *owner) status(st *served) Status {
 	if s.Secondary = o.plan.fed(st.key); s.Secondary && st.fed != nil {
 		s.FileSerial = st.fed.Serial
 	}
+	s.Made = o.plan.made(st.key)
+	s.Secondary = s.Secondary && !s.Made
 	if st.signedBy != nil {
 		s.Policy = st.signedBy.Name
 	}

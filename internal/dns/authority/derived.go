@@ -74,7 +74,7 @@ func (o *owner) publishDerived(owner, what string, texts []string) error {
 		return &Refusal{"no-zone", owner, fmt.Sprintf("view %s holds no zone for it", o.plan.external)}
 	}
 	if o.plan.fed(st.key) {
-		return &Refusal{ReasonFed, owner, fmt.Sprintf("zone %s is what its primaries have", st.zone)}
+		return &Refusal{ReasonFed, owner, o.plan.feeder(st.key)}
 	}
 	taken := occupied(o.base(st), map[name.Name]bool{n: true})
 	if reason, detail := conflict(st.zone, taken, n); reason != "" {

@@ -153,8 +153,8 @@ func (r *round) visitFed(k key) {
 		c = nil
 	}
 	switch {
-	case st == nil || st.fed == nil && c == nil:
-		if r.orders == nil && (st == nil || st.reason != ReasonWaiting) {
+	case c == nil && (st == nil || st.fed == nil):
+		if r.orders == nil && !o.plan.made(k) && (st == nil || st.reason != ReasonWaiting) {
 			o.refuse(k, ReasonWaiting, []zonefile.Problem{fedProblem(k, ReasonWaiting, "nothing was transferred from its primaries yet", "postern status says what they answer")})
 		}
 		if st = o.served[k]; r.orders[k] != nil && st != nil {

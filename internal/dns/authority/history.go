@@ -84,7 +84,7 @@ func (o *owner) rollback(do Rollback) ([]Plan, error) {
 	}
 	s := o.sources[k]
 	if o.plan.fed(k) {
-		return nil, &Declined{Reason: ReasonFed, Detail: fmt.Sprintf("zone %s in view %s is what its primaries have", k.zone, k.view)}
+		return nil, &Declined{Reason: ReasonFed, Detail: o.plan.feeder(k)}
 	}
 	if s == nil || !s.good {
 		return nil, &Declined{Reason: ReasonNoFile, Detail: fmt.Sprintf("view %s has no file of its own for zone %s", k.view, k.zone)}
@@ -202,7 +202,7 @@ func (o *owner) remove(zoneName string) ([]string, error) {
 		}
 		known = true
 		if v.fed[n] {
-			return nil, &Declined{Reason: ReasonFed, Detail: fmt.Sprintf("zone %s has primaries in view %s: take them out of the configuration first", n, v.Name)}
+			return nil, &Declined{Reason: ReasonFed, Detail: o.plan.feeder(k) + ": take it out of the configuration first, or out of the catalog that lists it"}
 		}
 		if s := o.sources[k]; s == nil || s.reason == reasonMissing {
 			vanished = append(vanished, k)

@@ -65,6 +65,9 @@ func (o *owner) judge() {
 // findings judges the records of c.
 func (o *owner) findings(c *candidate) []zonefile.Problem {
 	file := o.fileOf(c.key)
+	if o.plan.private(c.key) { // nobody resolves names in it
+		return zonelint.Unfit(c.records, c.zone, zonelint.Context{File: file})
+	}
 	problems := append(view.SameKeys(c.zone, file, c.beside, c.records), o.presigned(c.zone, c.records)...)
 	for _, p := range zonelint.Check(c.records, c.zone, zonelint.Context{File: file, Exposure: o.exposure(c.view)}) {
 		if c.over == "" || p.File == file || p.Blocks() { // the rest is told of the view below

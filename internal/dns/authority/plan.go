@@ -27,6 +27,8 @@ type viewPlan struct {
 	ViewConfig
 	hide, hideTree []name.Name
 	full, fed      map[name.Name]bool
+	alone          map[name.Name]bool // of full: those that are not fed
+	made, private  map[name.Name]bool
 }
 
 func newPlan(cfg Config) (*plan, error) {
@@ -34,7 +36,10 @@ func newPlan(cfg Config) (*plan, error) {
 	var names []string
 	overlays := map[string]string{}
 	for _, v := range cfg.Views {
-		vp := viewPlan{ViewConfig: v, full: map[name.Name]bool{}, fed: map[name.Name]bool{}}
+		vp := viewPlan{
+			ViewConfig: v, full: map[name.Name]bool{}, fed: map[name.Name]bool{}, alone: map[name.Name]bool{},
+			made: map[name.Name]bool{}, private: map[name.Name]bool{},
+		}
 		var err error
 		if vp.hide, err = parseAll(v.Name, "hide", v.Hide); err != nil {
 			return nil, err
@@ -42,19 +47,25 @@ func newPlan(cfg Config) (*plan, error) {
 		if vp.hideTree, err = parseAll(v.Name, "hide_tree", v.HideTree); err != nil {
 			return nil, err
 		}
-		full, err := parseAll(v.Name, "overlay", v.Full)
-		if err != nil {
-			return nil, err
-		}
-		fed, err := parseAll(v.Name, "primaries", v.Fed)
-		if err != nil {
-			return nil, err
-		}
-		for _, z := range full {
-			vp.full[z] = true
-		}
-		for _, z := range fed {
-			vp.full[z], vp.fed[z] = true, true
+		for _, set := range []struct {
+			key   string
+			texts []string
+			to    []map[name.Name]bool
+		}{
+			{"overlay", v.Full, []map[name.Name]bool{vp.full, vp.alone}},
+			{"primaries", v.Fed, []map[name.Name]bool{vp.full, vp.fed}},
+			{"catalog", v.Made, []map[name.Name]bool{vp.made}},
+			{"catalog", v.Private, []map[name.Name]bool{vp.private}},
+		} {
+			zones, err := parseAll(v.Name, set.key, set.texts)
+			if err != nil {
+				return nil, err
+			}
+			for _, z := range zones {
+				for _, to := range set.to {
+					to[z] = true
+				}
+			}
 		}
 		p.views = append(p.views, vp)
 		names = append(names, v.Name)

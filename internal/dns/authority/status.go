@@ -38,6 +38,7 @@ type Status struct {
 	Zone, View   string
 	File         string // "" where the view has no file for it
 	Secondary    bool   // it comes from its primaries
+	Made         bool   // it is a catalog that Postern makes
 	FileSerial   uint32 // 0 where the file has no SOA; of a secondary zone its primary's
 	ServedSerial uint32
 	Records      int

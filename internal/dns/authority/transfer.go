@@ -87,6 +87,13 @@ func (st *served) remember(d *zone.Delta, records int) {
 
 // tellChanged tells whoever wants to know which zones others can fetch anew.
 func (o *owner) tellChanged(before, now *published) {
+	if o.a.cfg.Gone != nil {
+		for k := range before.zones {
+			if now.zones[k] == nil {
+				o.a.cfg.Gone(k.zone, k.view)
+			}
+		}
+	}
 	if o.a.cfg.Changed == nil {
 		return
 	}

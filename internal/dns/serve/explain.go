@@ -75,7 +75,7 @@ func (s *Server) explainTransfer(qname name.Name, qtype uint16, a xfr.Asker) (e 
 		}
 		return Explanation{View: g.View, Why: why, Zone: g.Zone.String(), Kind: kind, Rcode: "NOERROR"}, true
 	}
-	sel := s.config.Table().Named(g.View)
+	sel := s.config.Table().ForPeers(g.View)
 	if sel == nil {
 		return e, false
 	}

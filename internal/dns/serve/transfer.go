@@ -61,7 +61,7 @@ func (h *handler) polled(r *listen.Request, q *wire.Query, table *view.Table, se
 	if !ok {
 		return sel
 	}
-	of := table.Named(g.View)
+	of := table.ForPeers(g.View)
 	if of == nil {
 		return sel
 	}

@@ -8,6 +8,7 @@
 package view
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -33,11 +34,17 @@ type View struct {
 	// Expired are those among them that have none because their primaries did
 	// not vouch for them for too long.
 	Expired map[name.Name]bool
+
+	// Private are zones that exist for those alone who transfer them: catalogs
+	// tell which zones there are (RFC 9432, Section 7). Nobody else's question
+	// finds them, nor does a chain; see ForPeers.
+	Private map[name.Name]*answer.Zone
 }
 
 // Table is an immutable set of views in their order of precedence.
 type Table struct {
 	views  []Selected
+	peers  []Selected // the same, with what is private
 	ranges ranges
 }
 
@@ -49,10 +56,18 @@ type Selected struct {
 
 // NewTable returns the table of these views. The caller gives up the maps.
 func NewTable(views []View) *Table {
-	t := &Table{views: make([]Selected, len(views))}
+	t := &Table{views: make([]Selected, len(views)), peers: make([]Selected, len(views))}
 	for i, v := range views {
 		t.views[i].View = v
 		t.views[i].levels = newLevels(v.Zones)
+		if t.peers[i] = t.views[i]; len(v.Private) > 0 {
+			all := maps.Clone(v.Zones)
+			if all == nil {
+				all = map[name.Name]*answer.Zone{}
+			}
+			maps.Copy(all, v.Private)
+			t.peers[i].Zones, t.peers[i].levels = all, newLevels(all)
+		}
 	}
 	t.ranges = newRanges(t.views)
 	return t
@@ -93,6 +108,17 @@ func (t *Table) Named(view string) *Selected {
 	for i := range t.views {
 		if t.views[i].Name == view {
 			return &t.views[i]
+		}
+	}
+	return nil
+}
+
+// ForPeers returns the view of that name with its private zones, or nil. It is
+// for the questions of those who may transfer the zone that they ask about.
+func (t *Table) ForPeers(view string) *Selected {
+	for i := range t.peers {
+		if t.peers[i].Name == view {
+			return &t.peers[i]
 		}
 	}
 	return nil
