@@ -23,7 +23,7 @@ const lattice = `
 2 rules:   dns/resolver/validate dns/dsync dns/rollover
 2 rules:   mail/smtpline mail/sasl mail/spf mail/dkim mail/dmarc mail/verdict mail/seal mail/dsn
 3 keepers: store account certs dns/journal dns/authority dns/xfr
-3 keepers: dns/keyring
+3 keepers: dns/keyring dns/roster
 3 keepers: dns/resolver dns/resolver/cache dns/resolver/outbound
 3 keepers: mail/inspect mail/spool mail/route mail/deliver mail/queue mail/accept mail/selector
 4 doors:   dns/listen dns/listen/doh dns/listen/doq dns/serve mail/smtpd mail/mx mail/submission mail/relay

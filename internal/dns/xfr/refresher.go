@@ -126,6 +126,21 @@ func (r *Refresher) Follow() {
 	r.look()
 }
 
+// Forget hears that what we had of a zone is gone: where it is to be fed, it
+// begins anew. It does not wait.
+func (r *Refresher) Forget(zone name.Name, view string) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	if f := r.zones[place{zone, view}]; f != nil {
+		r.forgetLocked(place{zone, view}, f)
+	}
+	r.follow = true
+	r.mu.Unlock()
+	r.look()
+}
+
 // Notified hears that a primary told of a new version; from is who told, to be
 // asked first. It does not wait.
 func (r *Refresher) Notified(zone name.Name, view string, from netip.Addr) {
