@@ -22,6 +22,7 @@ import (
 	"postern/internal/dns/keyring"
 	"postern/internal/dns/listen"
 	"postern/internal/dns/resolver"
+	"postern/internal/dns/roster"
 	"postern/internal/dns/serve"
 	"postern/internal/dns/tsig"
 	"postern/internal/dns/xfr"
@@ -58,8 +59,9 @@ type App struct {
 	transfers *transfers
 	out       *xfr.Out
 	notifier  *xfr.Notifier
-	feeding   atomic.Pointer[[]xfr.Inbound] // changes with the configuration
+	feeding   atomic.Pointer[[]xfr.Inbound] // changes with the configuration, and with catalogs
 	refresher *xfr.Refresher
+	roster    *roster.Roster
 	zoneKeys  *keyring.Ring
 	names     *listen.Set
 	spool     *spool.Spool
@@ -73,8 +75,9 @@ type App struct {
 
 	stack lifecycle.Stack // what runs, in the order in which it was started
 
-	reloading sync.Mutex // one reload at a time; guards cfg
-	cfg       *config.Checked
+	reloading  sync.Mutex // one reload at a time; guards what follows
+	cfg        *config.Checked
+	configured []xfr.Inbound // of feeding
 }
 
 // newApp takes the state and opens what keeps data in it. Nothing runs yet.
@@ -129,6 +132,7 @@ func (a *App) start(ctx context.Context) error {
 	}{
 		{"certificate", a.certs, stopShort},
 		{"zones", a.authority, stopLong}, // a change in hand is written down
+		{"catalogs", a.roster, stopShort},
 		{"resolver", a.resolver, stopShort},
 		{"DKIM keys", a.selector, stopShort},
 		{"mail checks", a.inspector, stopShort},

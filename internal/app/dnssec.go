@@ -33,6 +33,11 @@ func (a *App) sign(c *authority.Config, cfg *config.Checked) {
 			c.Signing[z.Name] = policies[z.DNSSEC] // nil for "off"
 		}
 	}
+	for _, v := range c.Views {
+		for _, catalog := range v.Private {
+			c.Signing[catalog] = nil // nobody looks at that
+		}
+	}
 }
 
 func signPolicy(p config.Policy) *authority.SignPolicy {

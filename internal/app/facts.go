@@ -22,7 +22,7 @@ import (
 // buildDesk makes what operators talk to.
 func (a *App) buildDesk(*config.Checked) error {
 	a.desk = manage.New(manage.Config{
-		Authority: a.authority, Queue: a.queue, Accounts: a.accounts, Secondaries: secondaries{a.notifier}, Primaries: primaries{a.refresher}, Keys: a.zoneKeys, Now: a.now,
+		Authority: a.authority, Queue: a.queue, Accounts: a.accounts, Secondaries: secondaries{a.notifier}, Primaries: primaries{a.refresher}, Catalogs: catalogs{a.roster}, Keys: a.zoneKeys, Now: a.now,
 		Facts: a.facts, Reload: a.reload, Explain: a.explain, Log: a.log,
 	})
 	return nil
@@ -140,6 +140,7 @@ func (a *App) count() error {
 		count(reg, "dns_notify", one(&a.notifier.Counters), nil),
 		count(reg, "dns_refresh", one(&a.refresher.Counters), nil),
 		count(reg, "dns_refresh_fault", one(&a.refresher.Faults), nil),
+		count(reg, "dns_roster", one(&a.roster.Counters), nil),
 		count(reg, "dns_keyring", one(&a.zoneKeys.Counters), nil),
 		count(reg, "dns_rrl", one(&a.serve.RRL.Counters), nil),
 		count(reg, "dns_listen", one(&a.names.Counters), nil),
@@ -160,6 +161,8 @@ func (a *App) count() error {
 		reg.Gauge("postern_dns_secondary_zones_expired", "Secondary zones that are not served: no primary vouched for them for too long, or none gave them yet.", func() float64 { return primaries{a.refresher}.are(xfr.Expired, xfr.Missing) }, nil),
 		reg.Gauge("postern_dns_secondary_zones_stale", "Secondary zones that no primary vouched for when they were asked last.", func() float64 { return primaries{a.refresher}.are(xfr.Stale) }, nil),
 		reg.Gauge("postern_dns_secondary_zones_expire_seconds", "When the first secondary zone expires unless a primary vouches for it, in Unix seconds; 0 where there is none.", primaries{a.refresher}.soonest, nil),
+		reg.Gauge("postern_dns_catalogs_faulty", "Catalogs of others that are broken, or list zones that are somebody else's.", catalogs{a.roster}.faulty, nil),
+		reg.Gauge("postern_dns_catalog_zones", "Zones that are here because a catalog of others lists them.", catalogs{a.roster}.following, nil),
 		reg.Gauge("postern_dns_signatures_expire_seconds", "When the first signature of the zones that are signed here expires, in Unix seconds; 0 where none is.", a.signaturesExpire, nil),
 		reg.Gauge("postern_dns_key_alarms", "What somebody should look after of the keys of zones that are signed here: see postern dnssec status.", a.keyAlarms, nil),
 		reg.Gauge("postern_dns_zones_without_ds", "Zones that are signed here, and whose parent was not seen to have a DS for them.", a.withoutDS, nil),

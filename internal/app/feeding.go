@@ -100,7 +100,7 @@ func (a *App) buildRefresher(cfg *config.Checked) error {
 	if err != nil {
 		return err
 	}
-	a.feeding.Store(&feeding)
+	a.configured = feeding
 	c := xfr.RefresherConfig{
 		Zones: func() []xfr.Inbound { return *a.feeding.Load() },
 		Have:  a.have, Take: a.take, Fresh: a.fresh, Expired: a.expired,
@@ -110,6 +110,7 @@ func (a *App) buildRefresher(cfg *config.Checked) error {
 		c.Now = a.now // it may leap
 	}
 	a.refresher = xfr.NewRefresher(c)
+	a.feedAll(nil)
 	return nil
 }
 
@@ -121,6 +122,9 @@ func (a *App) have(zone name.Name, view string) (xfr.Held, bool) {
 // left is how long a zone that comes from primaries is still good.
 func (a *App) left(zone name.Name, view string) (time.Duration, bool) {
 	h, ok := a.authority.Held(zone, view)
+	if h.Expires.IsZero() {
+		return 0, false // a catalog that we make
+	}
 	return h.Expires.Sub(a.now()), ok
 }
 

@@ -34,6 +34,9 @@ func (a *App) buildNames(cfg *config.Checked) error {
 	if err := a.openZoneKeys(); err != nil {
 		return err
 	}
+	if err := a.buildRoster(); err != nil {
+		return err
+	}
 	if a.authority, err = authority.New(a.zonesOf(cfg)); err != nil {
 		return fmt.Errorf("zones: %w", err)
 	}
@@ -93,7 +96,7 @@ func (a *App) zonesOf(cfg *config.Checked) authority.Config {
 	c := authority.Config{
 		StateDir: cfg.Server.State, External: ExternalView(cfg), Serial: authority.SerialPolicy(cfg.DNS.Serial),
 		Manual: cfg.DNS.Apply == "manual", MaxChange: cfg.DNS.MaxChange,
-		Strict: cfg.DNS.Lint == "strict", Files: map[string]string{}, Changed: a.zoneChanged, Now: a.now, Log: a.log, Room: room, Tidy: tidy,
+		Strict: cfg.DNS.Lint == "strict", Files: map[string]string{}, Changed: a.zoneChanged, Gone: a.zoneGone, Now: a.now, Log: a.log, Room: room, Tidy: tidy,
 	}
 	full := map[string][]string{} // view -> zones without overlay
 	for _, z := range cfg.Zones {
@@ -107,10 +110,12 @@ func (a *App) zonesOf(cfg *config.Checked) authority.Config {
 		}
 	}
 	for _, v := range cfg.Views {
-		c.Views = append(c.Views, authority.ViewConfig{
+		view := authority.ViewConfig{
 			Name: v.Name, Dir: v.Zones, Overlay: v.Overlay, Hide: v.Hide, HideTree: v.HideTree,
-			Full: full[v.Name], Fed: fed(cfg, v.Name), Clients: v.Clients, Keys: keyNames(v), Recursion: v.Recursion,
-		})
+			Full: full[v.Name], Clients: v.Clients, Keys: keyNames(v), Recursion: v.Recursion,
+		}
+		a.feedView(&view, cfg)
+		c.Views = append(c.Views, view)
 	}
 	a.sign(&c, cfg)
 	dynamicOf(&c, cfg)

@@ -119,8 +119,8 @@ func adminListeners(cfg *config.Checked) []config.Listen {
 
 // sameZones compares all but what never changes.
 func sameZones(a, b authority.Config) bool {
-	a.Now, a.Log, a.Room, a.Changed = nil, nil, nil, nil
-	b.Now, b.Log, b.Room, b.Changed = nil, nil, nil, nil
+	a.Now, a.Log, a.Room, a.Changed, a.Gone = nil, nil, nil, nil, nil
+	b.Now, b.Log, b.Room, b.Changed, b.Gone = nil, nil, nil, nil, nil
 	return reflect.DeepEqual(a, b)
 }
 
@@ -170,8 +170,9 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	a.keys.Store(keys)
 	a.transfers.follow(peers) // after the keys that open them
 	a.notifier.Follow()
-	a.feeding.Store(&feeding) // after the zones that take what it brings
-	a.refresher.Follow()
+	a.configured = feeding // after the zones that take what it brings
+	a.feedAll(nil)
+	a.roster.Look() // when this is done
 	a.serve.LimitUpdates(perSecond(next.DNS.Updates))
 	a.serve.Limit(perSecond(next.DNS.RRL), perSecond(next.DNS.RRLTotal), next.Limits.Exempt)
 	a.retire(a.mail.Swap(world))

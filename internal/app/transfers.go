@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"postern/internal/dns/name"
+	"postern/internal/dns/roster"
 	"postern/internal/dns/xfr"
 	"postern/internal/manage"
 )
@@ -36,14 +37,25 @@ func (t *transfers) follow(p *peering) {
 	t.made.Store(nil)
 }
 
-// came hears of a zone that is served with another serial. It does not wait.
-func (t *transfers) came(at place) {
+// came hears of a zone that is served with another serial, and says whether it
+// was not served before. It does not wait.
+func (t *transfers) came(at place) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.zones[at] {
-		t.zones[at] = true
-		t.made.Store(nil)
+	if t.zones[at] {
+		return false
 	}
+	t.zones[at] = true
+	t.made.Store(nil)
+	return true
+}
+
+// went hears of a zone that is not served any more. It does not wait.
+func (t *transfers) went(at place) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.zones, at)
+	t.made.Store(nil)
 }
 
 // rules is who may have what, now.
@@ -80,8 +92,16 @@ func (a *App) isServed(at place) bool {
 
 // zoneChanged hears of every zone that is served with another serial.
 func (a *App) zoneChanged(zone name.Name, view string, _ uint32) {
-	a.transfers.came(place{zone, view})
+	if a.transfers.came(place{zone, view}) || a.roster.Follows(roster.Place{Zone: zone, View: view}) {
+		a.roster.Look()
+	}
 	a.notifier.Changed(zone, view)
+}
+
+// zoneGone hears of every zone that is not served any more.
+func (a *App) zoneGone(zone name.Name, view string) {
+	a.transfers.went(place{zone, view})
+	a.roster.Look()
 }
 
 // secondaries is the notifier as operators see it.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -39,7 +40,8 @@ func (e *env) status() *cobra.Command {
 // was rolled back, is not wrong. Of a secondary zone a primary must have said so.
 func allGood(zones []manage.Zone) bool {
 	return !slices.ContainsFunc(zones, func(z manage.Zone) bool {
-		return z.State != "ok" && z.Reason != "planned" && z.Reason != "pinned" || z.Upstream != nil && z.Upstream.State != manage.UpstreamFresh
+		return z.State != "ok" && z.Reason != "planned" && z.Reason != "pinned" || z.Upstream != nil && z.Upstream.State != manage.UpstreamFresh ||
+			z.Lists != nil && (z.Lists.Broken != "" || len(z.Lists.Refused) > 0)
 	})
 }
 
@@ -91,6 +93,7 @@ func printZones(w io.Writer, zones []manage.Zone) {
 		}
 	})
 	printUpstreams(w, zones)
+	printCatalogs(w, zones)
 	for _, z := range zones {
 		if z.Dynamic > 0 {
 			fmt.Fprintf(w, "  zone %s view %s: updates changed %d sets of the file's (postern zone export %[1]s --view %[2]s --dynamic)\n", z.Zone, z.View, z.Dynamic)
@@ -120,7 +123,7 @@ func printUpstreams(w io.Writer, zones []manage.Zone) {
 		}
 		return t.Format(time.DateTime)
 	}
-	table(w, "\nSECONDARY ZONES", "ZONE\tVIEW\tPRIMARY\tSERIAL\tCHECKED\tNEXT\tEXPIRES\tSTATE", len(zones), func(w io.Writer) {
+	table(w, "\nSECONDARY ZONES", "ZONE\tVIEW\tCATALOG\tPRIMARY\tSERIAL\tCHECKED\tNEXT\tEXPIRES\tSTATE", len(zones), func(w io.Writer) {
 		for _, z := range zones {
 			u := z.Upstream
 			primary, serial, state := "-", "-", string(u.State)
@@ -136,9 +139,41 @@ func printUpstreams(w io.Writer, zones []manage.Zone) {
 			if u.Reason != "" {
 				state += ": " + u.Reason
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", z.Zone, z.View, primary, serial, when(u.Checked), when(u.Next), when(u.Expires), state)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", z.Zone, z.View, cmp.Or(z.Catalog, "-"), primary, serial, when(u.Checked), when(u.Next), when(u.Expires), state)
 		}
 	})
+}
+
+// printCatalogs shows the zones that list zones, and what is wrong with them.
+func printCatalogs(w io.Writer, zones []manage.Zone) {
+	zones = slices.DeleteFunc(slices.Clone(zones), func(z manage.Zone) bool { return z.Lists == nil })
+	table(w, "\nCATALOGS", "CATALOG\tVIEW\tOF\tZONES\tSTATE", len(zones), func(w io.Writer) {
+		for _, z := range zones {
+			c := z.Lists
+			of, state := "others", "ok"
+			if c.Made {
+				of = "us"
+			}
+			switch {
+			case c.Broken != "":
+				state = "broken: " + c.Broken
+			case !c.Known:
+				state = "not known: what followed from it stays"
+			case len(c.Refused) > 0:
+				state = fmt.Sprintf("%d zones refused", len(c.Refused))
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", z.Zone, z.View, of, c.Members, state)
+		}
+	})
+	const few = 5
+	for _, z := range zones {
+		for _, r := range z.Lists.Refused[:min(few, len(z.Lists.Refused))] {
+			fmt.Fprintf(w, "  catalog %s: %s\n", z.Zone, r)
+		}
+		if more := len(z.Lists.Refused) - few; more > 0 {
+			fmt.Fprintf(w, "  catalog %s: and %d more\n", z.Zone, more)
+		}
+	}
 }
 
 // printSecondaries shows who has which serial; one that cannot be asked has no

@@ -63,14 +63,15 @@ func TestPrintUpstreams(t *testing.T) {
 		zone("fresh.", &manage.Upstream{State: manage.UpstreamFresh, Serial: 7, Primary: "hidden", Address: "192.0.2.1:53", Checked: at, Next: at.Add(time.Hour), Expires: at.Add(24 * time.Hour)}),
 		zone("none.", &manage.Upstream{State: manage.UpstreamMissing, Next: at, Running: "transfer", Reason: "refused: REFUSED"}),
 	}
+	zones[1].Catalog = "cat."
 	var b bytes.Buffer
 	printUpstreams(&b, zones)
 	want := []string{
 		"",
 		"SECONDARY ZONES",
-		"ZONE VIEW PRIMARY SERIAL CHECKED NEXT EXPIRES STATE",
-		"fresh. out hidden 192.0.2.1:53 7 2026-03-01 12:00:00 2026-03-01 13:00:00 2026-03-02 12:00:00 fresh",
-		"none. out - - - 2026-03-01 12:00:00 - missing, transfer runs: refused: REFUSED",
+		"ZONE VIEW CATALOG PRIMARY SERIAL CHECKED NEXT EXPIRES STATE",
+		"fresh. out cat. hidden 192.0.2.1:53 7 2026-03-01 12:00:00 2026-03-01 13:00:00 2026-03-02 12:00:00 fresh",
+		"none. out - - - - 2026-03-01 12:00:00 - missing, transfer runs: refused: REFUSED",
 		"",
 	}
 	lines := strings.Split(b.String(), "\n")
@@ -86,5 +87,44 @@ func TestPrintUpstreams(t *testing.T) {
 	}
 	if !allGood(zones[:2]) || allGood(zones) {
 		t.Error("the wrong ones are good")
+	}
+}
+
+// TestPrintCatalogs: whose each is, how many zones follow from it, and what is
+// wrong; what is wrong is worth an exit code.
+func TestPrintCatalogs(t *testing.T) {
+	t.Parallel()
+	zones := []manage.Zone{
+		{Zone: "plain.", View: "out", State: "ok"},
+		{Zone: "ours.", View: "out", State: "ok", Lists: &manage.Catalog{Made: true, Known: true, Members: 3}},
+		{Zone: "away.", View: "out", State: "ok", Lists: &manage.Catalog{Members: 2}},
+		{Zone: "bad.", View: "out", State: "ok", Lists: &manage.Catalog{Members: 1, Broken: "no version"}},
+		{Zone: "greedy.", View: "out", State: "ok", Lists: &manage.Catalog{Known: true, Refused: []string{"1", "2", "3", "4", "5", "6", "7"}}},
+	}
+	var b bytes.Buffer
+	printCatalogs(&b, zones)
+	want := []string{
+		"",
+		"CATALOGS",
+		"CATALOG VIEW OF ZONES STATE",
+		"ours. out us 3 ok",
+		"away. out others 2 not known: what followed from it stays",
+		"bad. out others 1 broken: no version",
+		"greedy. out others 0 7 zones refused",
+		"catalog greedy.: 1", "catalog greedy.: 2", "catalog greedy.: 3", "catalog greedy.: 4", "catalog greedy.: 5",
+		"catalog greedy.: and 2 more",
+		"",
+	}
+	lines := strings.Split(b.String(), "\n")
+	for i, line := range lines {
+		lines[i] = strings.Join(strings.Fields(line), " ")
+	}
+	if strings.Join(lines, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s", b.String())
+	}
+	for i, good := range []bool{true, true, true, false, false} {
+		if allGood(zones[i:i+1]) != good {
+			t.Errorf("%s is good: %t", zones[i].Zone, !good)
+		}
 	}
 }

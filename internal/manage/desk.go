@@ -25,6 +25,7 @@ type Config struct {
 
 	Secondaries Secondaries
 	Primaries   Primaries
+	Catalogs    Catalogs
 
 	Facts   func() Status                                   // the parts of a status that only the roof knows
 	Reload  func(ctx context.Context) (ReloadReport, error) // see ReloadReport

@@ -95,7 +95,7 @@ func open(t *testing.T) *office {
 	o.must(err)
 
 	o.cfg = Config{
-		Authority: zones, Queue: held, Accounts: accounts, Log: log, Secondaries: o.peers, Primaries: o.peers,
+		Authority: zones, Queue: held, Accounts: accounts, Log: log, Secondaries: o.peers, Primaries: o.peers, Catalogs: o.peers,
 		Facts: func() Status { return Status{Hostname: "edge.city.example", Ready: true} },
 		Reload: func(ctx context.Context) (ReloadReport, error) {
 			r, err := zones.Reload(ctx)

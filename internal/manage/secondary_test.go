@@ -73,3 +73,15 @@ func TestStatusShowsSecondaries(t *testing.T) {
 		t.Errorf("%v, %+v", e, s.Secondaries)
 	}
 }
+
+// Catalogs implements Catalogs: city.example is none, and comes from one.
+func (p *peers) Catalogs() map[[2]string]Catalog {
+	return map[[2]string]Catalog{{"cat.example.", "out"}: {Made: true, Known: true, Members: 1}}
+}
+
+func (p *peers) CatalogOf(view string) map[string]string {
+	if view != "out" {
+		return nil
+	}
+	return map[string]string{"city.example.": "cat.example."}
+}

@@ -75,6 +75,8 @@ type Zone struct {
 	Since      time.Time `json:"since"`
 
 	Upstream *Upstream `json:"upstream,omitempty"` // of a secondary zone
+	Catalog  string    `json:"catalog,omitempty"`  // the catalog that it comes with
+	Lists    *Catalog  `json:"lists,omitempty"`    // of a catalog
 
 	Dynamic int `json:"dynamic,omitempty"` // RRsets that updates made others than the file has
 

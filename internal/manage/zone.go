@@ -12,7 +12,8 @@ import (
 )
 
 func (d *Desk) zoneList(context.Context, none) ([]Zone, error) {
-	zones, upstreams := []Zone{}, d.cfg.Primaries.Upstreams()
+	zones, upstreams, lists := []Zone{}, d.cfg.Primaries.Upstreams(), d.cfg.Catalogs.Catalogs()
+	from := map[string]map[string]string{}
 	for _, z := range d.cfg.Authority.Zones() {
 		row := Zone{
 			Zone: z.Zone, View: z.View, File: z.File, FileSerial: z.FileSerial, Serial: z.ServedSerial, Dynamic: z.Dynamic,
@@ -22,6 +23,13 @@ func (d *Desk) zoneList(context.Context, none) ([]Zone, error) {
 		if u, ok := upstreams[[2]string{z.Zone, z.View}]; ok && z.Secondary {
 			row.Upstream = &u
 		}
+		if c, ok := lists[[2]string{z.Zone, z.View}]; ok {
+			row.Lists = &c
+		}
+		if from[z.View] == nil {
+			from[z.View] = d.cfg.Catalogs.CatalogOf(z.View)
+		}
+		row.Catalog = from[z.View][z.Zone]
 		for _, p := range z.Problems {
 			row.Problems = append(row.Problems, p.String())
 		}

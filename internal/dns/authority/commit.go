@@ -417,7 +417,7 @@ func (o *owner) status(st *served) Status {
 	if s.Secondary = o.plan.fed(st.key); s.Secondary && st.fed != nil {
 		s.FileSerial = st.fed.Serial
 	}
-	s.Made = o.plan.made(st.key)
+	s.Made, s.Left = o.plan.made(st.key), st.fed != nil && !s.Secondary
 	s.Secondary = s.Secondary && !s.Made
 	if st.signedBy != nil {
 		s.Policy = st.signedBy.Name

@@ -29,7 +29,7 @@ func (f Fault) String() string {
 	return p.String()
 }
 
-// Reason words of faults, besides reasonDirectory.
+// Reason words of faults, besides ReasonDirectory.
 const (
 	reasonPassed = "file-passed-over"
 	reasonHide   = "hide-nothing"
@@ -79,7 +79,7 @@ func (o *owner) allFaults() []Fault {
 	for _, v := range o.plan.views {
 		if why := o.dirFault[v.Name]; why != "" {
 			all = append(all, Fault{v.Name, zonefile.Problem{
-				File: v.Dir, Severity: zonefile.ERR, Code: reasonDirectory, Message: "cannot be read: " + why,
+				File: v.Dir, Severity: zonefile.ERR, Code: ReasonDirectory, Message: "cannot be read: " + why,
 				Hint: "make the directory, readable to Postern; nothing in it is served meanwhile but what was",
 			}})
 		}

@@ -51,7 +51,7 @@ const (
 	reasonBroken     = "file-broken"
 	reasonMissing    = "file-missing"
 	reasonUnreadable = "file-unreadable"
-	reasonDirectory  = "directory-unreadable"
+	ReasonDirectory  = "directory-unreadable"
 )
 
 func (s *source) path() string { return filepath.Join(s.dir, s.file) }
@@ -162,8 +162,8 @@ func (o *owner) directoryLost(v *viewPlan, err error) {
 	}
 	for k, s := range o.sources {
 		if k.view == v.Name {
-			p := zonefile.Problem{File: v.Dir, Severity: zonefile.ERR, Code: reasonDirectory, Message: fmt.Sprintf("cannot be read: %v", err)}
-			o.fault(s, reasonDirectory, p)
+			p := zonefile.Problem{File: v.Dir, Severity: zonefile.ERR, Code: ReasonDirectory, Message: fmt.Sprintf("cannot be read: %v", err)}
+			o.fault(s, ReasonDirectory, p)
 		}
 	}
 }
@@ -198,7 +198,7 @@ func (o *owner) look(k key, dir, file string, force bool) {
 		o.fault(s, reasonUnreadable, unreadable(s.path(), err))
 		return
 	}
-	if s.reason == reasonMissing || s.reason == reasonDirectory || s.reason == reasonUnreadable {
+	if s.reason == reasonMissing || s.reason == ReasonDirectory || s.reason == reasonUnreadable {
 		s.sig = ""
 	}
 	switch {

@@ -39,6 +39,7 @@ type Status struct {
 	File         string // "" where the view has no file for it
 	Secondary    bool   // it comes from its primaries
 	Made         bool   // it is a catalog that Postern makes
+	Left         bool   // it came by transfers, and nothing feeds it any more
 	FileSerial   uint32 // 0 where the file has no SOA; of a secondary zone its primary's
 	ServedSerial uint32
 	Records      int
