@@ -119,8 +119,9 @@ func adminListeners(cfg *config.Checked) []config.Listen {
 
 // sameZones compares all but what never changes.
 func sameZones(a, b authority.Config) bool {
-	a.Now, a.Log, a.Room, a.Changed, a.Gone = nil, nil, nil, nil, nil
-	b.Now, b.Log, b.Room, b.Changed, b.Gone = nil, nil, nil, nil, nil
+	for _, c := range []*authority.Config{&a, &b} {
+		c.Now, c.Up, c.Log, c.Room, c.Tidy, c.Changed, c.Gone, c.Parent, c.Secondaries = nil, nil, nil, nil, nil, nil, nil, nil, nil
+	}
 	return reflect.DeepEqual(a, b)
 }
 
