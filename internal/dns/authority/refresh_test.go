@@ -41,7 +41,7 @@ func TestSignaturesOutliveTheDisk(t *testing.T) {
 			}
 			last := first
 			for days := 0; days < 45; days += 4 { // longer than any signature
-				*b.wall = b.wall.Add(4 * day)
+				b.later(4 * day)
 				b.scan()
 				now := b.wantSigned(p)
 				if now[0] != last[0] && !zone.SerialLess(last[0], now[0]) || now[1] != last[1] && !zone.SerialLess(last[1], now[1]) {
@@ -70,7 +70,7 @@ func TestSignaturesOutliveTheDisk(t *testing.T) {
 			b.want("external", "new.example.test.", "")
 
 			ill.Store(false)
-			*b.wall = b.wall.Add(saveAgain)
+			b.later(saveAgain)
 			b.settle()
 			b.want("external", "new.example.test.", "192.0.2.99")
 			well := b.wantSigned(p)
@@ -103,19 +103,19 @@ func TestUnsavedIsKeptLater(t *testing.T) {
 	b.start()
 	first := b.wantSigned(p)
 	ill.Store(true)
-	*b.wall = b.wall.Add(13 * day)
+	b.later(13 * day)
 	b.scan()
 	served := b.wantSigned(p)
 	if served == first {
 		t.Fatal("nothing was signed anew")
 	}
 	ill.Store(false)
-	*b.wall = b.wall.Add(saveAgain - time.Second)
+	b.later(saveAgain - time.Second)
 	b.scan()
 	if s := b.status("external", "example.test."); s.Reason != reasonJournal {
 		t.Errorf("tried at once: %+v", s)
 	}
-	*b.wall = b.wall.Add(time.Second)
+	b.later(time.Second)
 	b.scan()
 	if s := b.status("external", "example.test."); s.State != OK {
 		t.Errorf("%+v", s)

@@ -53,8 +53,9 @@ func rollBench(t *testing.T, p SignPolicy) (*bench, *ring, *parent) {
 	began := time.Now().Truncate(time.Second)
 	wall := began
 	b.wall = &wall
-	b.cfg.Sign, b.cfg.Keys, b.cfg.Now = &p, r, func() time.Time { return *b.wall }
-	b.cfg.Up = func() time.Duration { return b.wall.Sub(began) }
+	b.cfg.Sign, b.cfg.Keys = &p, r
+	b.tellTime()
+	b.cfg.Up = func() time.Duration { return b.cfg.Now().Sub(began) }
 	b.cfg.Parent = at.look(b.cfg.Now)
 	b.write("external/example.test.zone", signable)
 	b.write("internal/example.test.zone", "inner A 10.0.0.1\n")
@@ -67,7 +68,7 @@ func rollBench(t *testing.T, p SignPolicy) (*bench, *ring, *parent) {
 func (b *bench) pass(during, step time.Duration, f func()) {
 	b.t.Helper()
 	for end := b.wall.Add(during); b.wall.Before(end); {
-		*b.wall = b.wall.Add(step)
+		b.later(step)
 		b.tick()
 		if f(); b.t.Failed() {
 			return
@@ -367,7 +368,7 @@ func TestDisable(t *testing.T) {
 	}
 	at.followCDS(b)
 	for _, left := range []time.Duration{0, time.Hour} { // the TTL of the DS
-		*b.wall = b.wall.Add(left)
+		b.later(left)
 		b.tick()
 		b.keysServed()
 	}
@@ -537,8 +538,9 @@ func TestSecondaryLags(t *testing.T) {
 		began := time.Now().Truncate(time.Second)
 		wall := began
 		b.wall = &wall
-		b.cfg.Sign, b.cfg.Keys, b.cfg.Now = &p, r, func() time.Time { return *b.wall }
-		b.cfg.Up = func() time.Duration { return b.wall.Sub(began) }
+		b.cfg.Sign, b.cfg.Keys = &p, r
+		b.tellTime()
+		b.cfg.Up = func() time.Duration { return b.cfg.Now().Sub(began) }
 		b.cfg.Parent = at.look(b.cfg.Now)
 		var mu sync.Mutex // guards has
 		has := Secondary{Zone: exampleTest, View: "external", Name: "isp"}
@@ -546,7 +548,7 @@ func TestSecondaryLags(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			if !dead {
-				has.Answered = *b.wall
+				has.Answered = b.cfg.Now()
 			}
 			return []Secondary{has}
 		}

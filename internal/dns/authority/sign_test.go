@@ -65,8 +65,9 @@ func signBench(t *testing.T, p SignPolicy) (*bench, *ring) {
 	r := newRing(t)
 	at := time.Now().Truncate(time.Second)
 	b.wall = &at
-	b.cfg.Sign, b.cfg.Keys, b.cfg.Now = &p, r, func() time.Time { return *b.wall }
-	b.cfg.Up = func() time.Duration { return b.wall.Sub(at) }
+	b.cfg.Sign, b.cfg.Keys = &p, r
+	b.tellTime()
+	b.cfg.Up = func() time.Duration { return b.cfg.Now().Sub(at) }
 	b.write("external/example.test.zone", signable)
 	b.write("internal/example.test.zone", "inner A 10.0.0.1\n")
 	b.start()
@@ -143,14 +144,14 @@ func TestSigned(t *testing.T) {
 				t.Errorf("a restart changed -%v +%v", removed, added)
 			}
 
-			*b.wall = b.wall.Add(5 * day)
+			b.later(5 * day)
 			b.scan()
 			refreshed := b.wantSigned(p)
 			if !zone.SerialLess(edited[0], refreshed[0]) || !zone.SerialLess(edited[1], refreshed[1]) {
 				t.Errorf("days later serials are %v, before %v", refreshed, edited)
 			}
 			b.stop()
-			*b.wall = b.wall.Add(40 * day)
+			b.later(40 * day)
 			b.start()
 			b.wantSigned(p)
 			if made := r.Counters.Created.Value(); made != uint64(p.Model) {
@@ -193,13 +194,13 @@ func TestLosingSignatures(t *testing.T) {
 	if s := b.status("external", "example.test."); s.State != Planned || s.Reason != LosesSignatures {
 		t.Fatalf("%+v", s)
 	}
-	*b.wall = b.wall.Add(5 * day)
+	b.later(5 * day)
 	b.scan()
 	if now := b.wantSigned(p); !zone.SerialLess(was[0], now[0]) {
 		t.Errorf("serials %v after %v", now, was)
 	}
 	b.start()
-	*b.wall = b.wall.Add(5 * day)
+	b.later(5 * day)
 	b.scan()
 	b.wantSigned(p)
 	wantDeclined(t, b.apply(Apply{Who: "eva"}), ReasonAccept)
@@ -236,7 +237,7 @@ func TestCannotSign(t *testing.T) {
 		t.Errorf("serial %d, want %d", now, was[0])
 	}
 	r.err = nil
-	*b.wall = b.wall.Add(signAgain)
+	b.later(signAgain)
 	b.scan()
 	if s := b.status("external", "example.test."); s.State != OK {
 		t.Errorf("%+v", s)
@@ -251,7 +252,7 @@ func TestCannotSign(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	was = b.wantSigned(p)
-	*b.wall = b.wall.Add(13 * day) // what was accepted is signed anew all the same
+	b.later(13 * day) // what was accepted is signed anew all the same
 	b.scan()
 	if now := b.wantSigned(p); now[0] == was[0] {
 		t.Errorf("serial %d still, %d days on", now[0], 13)
