@@ -255,6 +255,7 @@ func (a *Authority) do(ctx context.Context, f func()) error {
 // rest, and reports what changed and what is wrong.
 func (a *Authority) Reload(ctx context.Context) (Report, error) {
 	return a.scan(ctx, func(o *owner) error {
+		o.tellRecent()
 		o.scan(true)
 		return o.settleDown(ctx)
 	})

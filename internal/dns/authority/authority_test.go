@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -1029,4 +1030,36 @@ func TestWholeFilesAreNotWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("more", "192.0.2.84")
+}
+
+// TestReloadTellsWhatWasTakenBefore: who edits and then reloads hears of the
+// edit, though it was taken by itself in between; later nobody does.
+func TestReloadTellsWhatWasTakenBefore(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.write("external/example.test.zone", external)
+	b.start()
+	for i, later := range []time.Duration{time.Second, 3 * time.Second} {
+		b.write("external/example.test.zone", strings.Replace(external, "192.0.2.80", fmt.Sprintf("192.0.2.%d", 81+i), 1))
+		b.unasked(0)
+		b.unasked(time.Hour) // now it has settled
+		b.unasked(later)
+		report, err := b.a.Reload(t.Context())
+		if told := len(report.Changes) > 0 && report.Changes[0].Added == 1; err != nil || told != (later < tellFor) {
+			t.Errorf("%v later: %+v, %v", later, report.Changes, err)
+		}
+	}
+}
+
+// unasked looks at the files so much later, as the timer does: nobody hears of
+// what comes of it.
+func (b *bench) unasked(later time.Duration) {
+	b.t.Helper()
+	err := b.a.do(b.t.Context(), func() {
+		b.now = b.now.Add(later) // where the owner reads it too
+		b.a.owner.scan(false)
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
 }

@@ -335,7 +335,41 @@ func (o *owner) announce(st *served, diff *difference) {
 	}
 	if o.report != nil {
 		o.report.Changes = append(o.report.Changes, ch)
+	} else if !o.starting {
+		o.remindLater(ch)
 	}
+}
+
+// A file is taken as soon as its writer is done, which may be a moment before
+// the same hand asks for a reload: that tells of it all the same.
+const (
+	tellFor   = 2 * time.Second
+	maxRecent = 100
+)
+
+// recent is a change that nobody asked for.
+type recent struct {
+	Change
+	at time.Time
+}
+
+func (o *owner) remindLater(ch Change) {
+	now := o.a.clock()
+	o.recent = slices.DeleteFunc(o.recent, func(r recent) bool { return now.Sub(r.at) > tellFor })
+	if len(o.recent) < maxRecent {
+		o.recent = append(o.recent, recent{ch, now})
+	}
+}
+
+// tellRecent puts what changed a moment ago into the report.
+func (o *owner) tellRecent() {
+	now := o.a.clock()
+	for _, r := range o.recent {
+		if now.Sub(r.at) <= tellFor {
+			o.report.Changes = append(o.report.Changes, r.Change)
+		}
+	}
+	o.recent = nil
 }
 
 // withoutSerial drops the SOA from both lists if its serial alone differs.

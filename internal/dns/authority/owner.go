@@ -40,9 +40,10 @@ type owner struct {
 	lookIn     time.Duration // how soon, at most
 	dirFault   map[string]string
 	faults     map[string][]Fault // what is wrong beside the zones, by what looked
-	report     *Report            // where a call wants to hear of changes
-	loaded     int                // records published since the last table
-	untidy     bool               // many records were published: see tidy
+	recent     []recent
+	report     *Report // where a call wants to hear of changes
+	loaded     int     // records published since the last table
+	untidy     bool    // many records were published: see tidy
 
 	leave   func() // ends the room that loading takes; nil: none is taken
 	reading int64  // octets of the files that were read since it was last left
