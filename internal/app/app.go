@@ -142,6 +142,7 @@ func (a *App) start(ctx context.Context) error {
 		// for the world is answered, and nothing holds the sockets open.
 		{"name service", a.serve, stopShort},
 		{"secondary zones", a.refresher, stopShort},
+		{"parents", &telling{zones: a.cdsNow, tell: a.tellParent, now: a.now, log: a.log}, stopShort},
 		{"secondaries", a.notifier, stopShort}, // after the listeners: who is told comes at once
 		{"mail doors", &a.doors, stopLong},
 		{"health and metrics", a.buildAdmin(), stopShort},
