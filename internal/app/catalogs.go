@@ -252,7 +252,7 @@ func (a *App) feedAll(dropped []roster.Place) {
 			if _, own := of[place{m.Zone, v.Name}]; own || !followed {
 				continue
 			}
-			from.Zone = m.Zone
+			from.Zone, from.Catalog = m.Zone, false
 			all = append(all, from)
 		}
 	}

@@ -37,7 +37,7 @@ func (a *App) feedingOf(cfg *config.Checked) ([]xfr.Inbound, error) {
 			if err != nil {
 				return nil, fmt.Errorf("zone %q: %w", z.Name, err)
 			}
-			in := xfr.Inbound{Zone: zone, View: v.View}
+			in := xfr.Inbound{Zone: zone, View: v.View, Catalog: v.Members}
 			for _, from := range cfg.Primaries(z.Name, v.View) {
 				p, err := primaryIn(cfg, from, v.View, within[from.Name])
 				if err != nil {

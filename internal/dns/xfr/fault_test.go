@@ -476,3 +476,25 @@ func (g *gapped) sign(_ uint16, msgs [][]byte) [][]byte {
 	g.left = len(msgs) - 2
 	return append(append([][]byte{b}, msgs[1:end]...), signed)
 }
+
+// TestCatalogRefusedByUDP: the SOA of a catalog is asked for by TCP where UDP
+// gets REFUSED, as Knot answers; that of another zone is not.
+func TestCatalogRefusedByUDP(t *testing.T) {
+	for _, is := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r, _, origins := taught(t, true, func(_ *RefresherConfig, in *Inbound) { in.Catalog = is })
+			asked := 0
+			origins[0].expire = func(m *dns.Msg) {
+				if asked++; asked%2 == 1 {
+					m.Rcode, m.Answer = dns.RcodeRefused, nil
+				}
+			}
+			running(t, r)
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if got := r.Standing()[0]; (got.State == Fresh && got.Serial == 2) != is {
+				t.Errorf("a catalog: %t; %+v", is, got)
+			}
+		})
+	}
+}

@@ -196,7 +196,8 @@ func (c *client) pollUDP(ctx context.Context, in *Inbound, t target, d demand, w
 	got, cut, err := c.readSOA(in, a, reply)
 	// What proves nothing may be anybody's by UDP: TCP is asked before it is
 	// believed.
-	return got, cut || err != nil && reasonOf(err) != Refused && reasonOf(err) != NotAuthority && reasonOf(err) != KeyRefused, err
+	final := reasonOf(err) == Refused && !in.Catalog || reasonOf(err) == NotAuthority || reasonOf(err) == KeyRefused
+	return got, cut || err != nil && !final, err
 }
 
 // readSOA reads the answer to the question for the SOA; cut says that it was

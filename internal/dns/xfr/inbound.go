@@ -31,6 +31,7 @@ type Inbound struct {
 	View       string
 	Primaries  []*Primary // tried in turn
 	MaxRecords int        // of one transfer; whoever takes it holds the zone against it too; 0: 5,000,000
+	Catalog    bool       // a primary that refuses its SOA by UDP is asked by TCP: Knot gives that of a catalog to nobody otherwise
 	MaxOctets  int64      // of one transfer, as it came; 0: 1 GiB
 }
 
