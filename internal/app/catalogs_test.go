@@ -202,13 +202,19 @@ func TestCatalogs(t *testing.T) {
 
 	// The catalog is followed no more, and later made no more.
 	s.write("postern.toml", strings.Replace(catalogSecondary(two, one), "members   = true", "", 1))
-	ask[manage.ReloadReport](s, manage.VerbReload, struct{}{})
+	told := ask[manage.ReloadReport](s, manage.VerbReload, struct{}{})
+	if !slices.Contains(told.Changes, "members of catalog cat.example in view outside: gone") {
+		t.Errorf("%q", told.Changes)
+	}
 	s.row("city.example.", gone)
 	if z := s.row("cat.example.", func(z manage.Zone) bool { return z.Lists == nil }); z.State != "ok" {
 		t.Errorf("%+v", z)
 	}
 	p.write("postern.toml", strings.Replace(catalogPrimary(one, two), `catalog     = "cat.example"`, "", 1))
-	ask[manage.ReloadReport](p, manage.VerbReload, struct{}{})
+	told = ask[manage.ReloadReport](p, manage.VerbReload, struct{}{})
+	if !slices.Contains(told.Changes, "catalog of all zones in view outside: gone") {
+		t.Errorf("%q", told.Changes)
+	}
 	p.row("cat.example.", gone)
 }
 

@@ -58,7 +58,12 @@ func standingPeers(all map[string]string, cfg *config.Checked) {
 		}
 	}
 	for _, v := range cfg.ZoneDefault.Views {
-		all["secondaries of all zones in view "+v.View] = fmt.Sprint(v.Secondaries)
+		if v.Secondaries != nil {
+			all["secondaries of all zones in view "+v.View] = fmt.Sprint(v.Secondaries)
+		}
+		if v.Catalog != "" {
+			all["catalog of all zones in view "+v.View] = v.Catalog
+		}
 	}
 	for _, z := range cfg.Zones {
 		for _, v := range z.Views {
@@ -67,6 +72,12 @@ func standingPeers(all map[string]string, cfg *config.Checked) {
 			}
 			if v.Dynamic != nil {
 				all[fmt.Sprintf("updates of zone %s in view %s", z.Name, v.View)] = fmt.Sprint(v.Dynamic)
+			}
+			if v.Catalog != "" {
+				all[fmt.Sprintf("catalog of zone %s in view %s", z.Name, v.View)] = v.Catalog
+			}
+			if v.Members {
+				all[fmt.Sprintf("members of catalog %s in view %s", z.Name, v.View)] = "followed"
 			}
 			if v.Primaries != nil {
 				all[fmt.Sprintf("primaries of zone %s in view %s", z.Name, v.View)] = fmt.Sprint(v.Primaries)
