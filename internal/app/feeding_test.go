@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,13 +40,17 @@ func (f *fleet) tell(later time.Duration) {
 	}
 }
 
+// ports are handed out below those that the system gives to whoever names none:
+// nobody else takes one before its server does.
+var ports atomic.Uint32
+
 // address is one of loopback that is free for UDP and TCP.
 func (f *fleet) address() string {
 	f.t.Helper()
-	for range 20 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+(uint32(os.Getpid())*31+ports.Add(1))%20_000))
 		if err != nil {
-			f.t.Fatal(err)
+			continue
 		}
 		c, err := net.ListenPacket("udp", l.Addr().String())
 		_ = l.Close() // it was only to find a port

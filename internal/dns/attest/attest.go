@@ -41,6 +41,8 @@ type Context struct {
 	Outside []*dns.DNSKEY
 
 	Workers int // how many goroutines work at most; zero: one
+	// Done, when closed, ends the work early: what is returned then says nothing.
+	Done <-chan struct{}
 }
 
 // Problem is one thing that is wrong. The Code is one of Codes, a stable reason

@@ -35,6 +35,11 @@ func (j *judge) inParallel(n int, do func(i int, w *worker, f *findings), others
 			case p >= pieces:
 				return
 			}
+			select {
+			case <-j.context.Done:
+				return
+			default:
+			}
 			for i := p * pieceSize; i < min((p+1)*pieceSize, n); i++ {
 				do(i, &w, &found[p])
 			}

@@ -238,8 +238,8 @@ func (o *owner) signBy(c *candidate, p *SignPolicy, keys []dnssec.Key, ask signe
 	if err != nil {
 		return &unsignable{ReasonSign, []string{err.Error()}}
 	}
-	policy.Ask = ask
-	judged := attest.Context{OptOut: p.OptOut, ZONEMD: p.ZONEMD, Workers: policy.Workers}
+	policy.Ask, policy.Done = ask, o.a.workers.Context().Done()
+	judged := attest.Context{OptOut: p.OptOut, ZONEMD: p.ZONEMD, Workers: policy.Workers, Done: policy.Done}
 	uses := map[uint16]rollover.Use{}
 	for _, k := range keys {
 		if uses[k.Tag] = rollover.Use(k.Use); !k.Use.Does(dnssec.InSet) {
@@ -258,6 +258,9 @@ func (o *owner) signBy(c *candidate, p *SignPolicy, keys []dnssec.Key, ask signe
 		} else {
 			problems = attest.Check(c.signed.Zone(), now, judged)
 		}
+	}
+	if err == nil && o.stopping() {
+		err = signer.ErrStopped
 	}
 	if err != nil {
 		return &unsignable{ReasonSign, []string{err.Error()}}
@@ -356,8 +359,15 @@ func (o *owner) unsigns(c *candidate) bool {
 	return st != nil && st.signedBy != nil && o.plan.policyOf(c.zone) == nil
 }
 
+// stopping reports whether Stop was called: signing a large zone takes longer
+// than stopping may.
+func (o *owner) stopping() bool { return o.a.workers.Context().Err() != nil }
+
 // notSigned refuses a candidate that cannot be signed. It is tried again.
 func (o *owner) notSigned(c *candidate, now time.Time, err error) {
+	if o.stopping() {
+		return // the next start does it
+	}
 	var u *unsignable
 	if !errors.As(err, &u) {
 		u = &unsignable{ReasonSign, []string{err.Error()}}

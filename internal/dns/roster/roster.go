@@ -103,7 +103,7 @@ type Counters struct {
 	Failed    metrics.Counter // turns in which something could not be done
 }
 
-// Roster implements lifecycle.Part.
+// Roster implements lifecycle.Part. A nil one has no members and no catalogs.
 type Roster struct {
 	Counters Counters
 
@@ -206,6 +206,9 @@ func (r *Roster) Follows(at Place) bool {
 // Members returns the zones of a view that are here because a catalog lists
 // them, in order.
 func (r *Roster) Members(view string) []catalog.Assigned {
+	if r == nil {
+		return nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.shown[view]
@@ -214,6 +217,9 @@ func (r *Roster) Members(view string) []catalog.Assigned {
 // Made returns the catalogs of our own that there are, those among them that
 // are not to be made any more and are not dropped yet.
 func (r *Roster) Made() []Place {
+	if r == nil {
+		return nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.shownOwn

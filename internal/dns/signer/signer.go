@@ -33,6 +33,7 @@ var (
 	ErrPresigned = errors.New("unsigned zone holds records that signing makes")
 	ErrClash     = errors.New("name is that of an NSEC3 record")
 	ErrCollision = errors.New("two names have one NSEC3 hash")
+	ErrStopped   = errors.New("signing was stopped")
 	ErrLong      = errors.New("zone's name is too long for NSEC3")
 )
 
@@ -79,6 +80,8 @@ type Policy struct {
 	Jitter time.Duration
 	// Workers is how many goroutines sign; 0: one.
 	Workers int
+	// Done, when closed, ends signing with ErrStopped; nil: nothing does.
+	Done <-chan struct{}
 }
 
 // Backdate is how long before the time of signing a signature begins to be
@@ -101,6 +104,16 @@ func (p Policy) check() error {
 		return fmt.Errorf("%w: %w", ErrPolicy, zone.ErrLongTTL)
 	}
 	return nil
+}
+
+// stopped reports whether Done is closed.
+func (p *Policy) stopped() error {
+	select {
+	case <-p.Done:
+		return ErrStopped
+	default:
+		return nil
+	}
 }
 
 // Signed is a signed zone and what signing its next version begins with. It is

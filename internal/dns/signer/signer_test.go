@@ -130,6 +130,8 @@ func sign(t testing.TB, z *zone.Zone, keys []dnssec.Key, p Policy, at time.Time)
 
 func TestRefuses(t *testing.T) {
 	t.Parallel()
+	closed := make(chan struct{})
+	close(closed)
 	origin := parsed(t, "example.")
 	key := newKey(t, origin, 257, dnssec.ECDSAP256SHA256)
 	zsk := newKey(t, origin, 256, dnssec.ECDSAP256SHA256)
@@ -162,6 +164,7 @@ func TestRefuses(t *testing.T) {
 		"no refresh":             {good, []dnssec.Key{key}, p(func(p *Policy) { p.Refresh = 0 }), ErrPolicy, "due"},
 		"validity of years":      {good, []dnssec.Key{key}, p(func(p *Policy) { p.Validity = 1000 * day }), ErrPolicy, "year"},
 		"TTL too long":           {good, []dnssec.Key{key}, p(func(p *Policy) { p.DNSKEYTTL = 1 << 31 }), ErrPolicy, "TTL"},
+		"stopped":                {good, []dnssec.Key{key}, p(func(p *Policy) { p.Done = closed }), ErrStopped, "stopped"},
 		"no keys":                {good, nil, none, ErrKeys, "none"},
 		"another zone's key":     {good, []dnssec.Key{foreign}, none, ErrKeys, "no key of"},
 		"no zone key":            {good, []dnssec.Key{unfit}, none, ErrKeys, "no key of"},

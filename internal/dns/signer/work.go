@@ -51,6 +51,9 @@ func (s *settings) run(jobs []job, chain []hash, old *zone.Zone) ([]zone.Node, e
 			for i := end - piece; i < min(end, len(jobs)) && err == nil && failure.Load() == nil; i++ {
 				out[i], err = m.make(jobs[i])
 			}
+			if err == nil {
+				err = s.policy.stopped()
+			}
 		}
 		if err != nil {
 			failure.CompareAndSwap(nil, &err)
