@@ -341,12 +341,17 @@ func (f *sources) change() {
 	f.l.T().Helper()
 	for _, s := range f.primaries {
 		for _, algorithm := range algorithms()[1:] {
-			s.Publish(s.small(algorithm), smallFile(s.small(algorithm), 2))
+			if s.Program != lab.NSD {
+				s.Publish(s.small(algorithm), smallFile(s.small(algorithm), 2))
+			}
 		}
 	}
 	for _, s := range f.primaries {
 		for _, algorithm := range algorithms()[1:] {
 			zone := s.small(algorithm)
+			if s.Program == lab.NSD { // a reload ends the processes that transfer: one after the other
+				s.Publish(zone, smallFile(zone, 2))
+			}
 			f.arrive("external", zone, 2, parsed(f.l.T(), smallFile(zone, 2)))
 			if steps := f.taken(zone, "external", "incremental"); steps == 0 && s.Program != lab.PowerDNS {
 				f.l.T().Errorf("%s came whole", zone)
