@@ -73,6 +73,7 @@ type App struct {
 	doors     doors
 	desk      *manage.Desk
 
+	heap  heap            // room for edits
 	stack lifecycle.Stack // what runs, in the order in which it was started
 
 	reloading  sync.Mutex // one reload at a time; guards what follows
@@ -131,6 +132,7 @@ func (a *App) start(ctx context.Context) error {
 		stop time.Duration // how long its clients and its work may take to end
 	}{
 		{"certificate", a.certs, stopShort},
+		{"memory", &a.heap, stopShort},
 		{"zones", a.authority, stopLong}, // a change in hand is written down
 		{"catalogs", a.roster, stopShort},
 		{"resolver", a.resolver, stopShort},

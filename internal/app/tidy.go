@@ -1,44 +1,91 @@
 package app
 
 import (
+	"context"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
+
+	"postern/internal/lifecycle"
 )
 
 // The collector works beside the readers, at their priority, and the more
 // zones hold the longer: a tenth of a second and more for a large one. An edit
 // leaves little behind beside what is held, but by the usual rule, to collect
 // when half of the memory is garbage, every third edit of a large zone would
-// have the collector work. So once large zones are loaded it waits until there
-// is garbage of editRoom, or of a part of the machine's memory, and whoever has
-// stopped editing gets that room back from tidy.
+// have the collector work. So once zones of some size are loaded it waits until
+// there is garbage of editRoom, of a part of the machine's memory, or of
+// editTimes what lives, whatever is least; and whoever has stopped editing gives
+// that room back.
 const (
 	editRoom     = 512 << 20
-	editRoomPart = 8        // of the machine's memory, at most
-	largeHeap    = 32 << 20 // below, collecting is quick
+	editRoomPart = 8 // of the machine's memory, at most
+	editTimes    = 8
+	heapEvery    = 10 * time.Second // how soon the room follows what lives
 )
+
+// heap gives the collector room. It implements lifecycle.Part.
+type heap struct {
+	room    uint64
+	workers lifecycle.Workers
+
+	mu  sync.Mutex // guards set
+	set int        // percent; 0: as the runtime has it
+}
+
+// Start keeps the room what it is while what lives grows and shrinks.
+func (h *heap) Start(context.Context) error {
+	h.room = min(editRoom, machineMemory()/editRoomPart)
+	h.workers.Go("heap", func(ctx context.Context) {
+		again := time.NewTicker(heapEvery)
+		defer again.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-again.C:
+				h.follow(false)
+			}
+		}
+	})
+	return nil
+}
+
+// Stop ends that.
+func (h *heap) Stop(ctx context.Context) error { return h.workers.Stop(ctx) }
 
 // tidy gives back what loading and editing needed, and makes room for the next
 // edits.
-func tidy() {
+func (h *heap) tidy() {
 	apart(func() {
 		debug.FreeOSMemory()
-		if os.Getenv("GOGC") == "" { // else somebody knows better
-			debug.SetGCPercent(percent(live(), min(editRoom, machineMemory()/editRoomPart)))
-		}
+		h.follow(true)
 	})
 }
 
-// percent is the garbage that may gather, in percent of what lives.
-func percent(live, room uint64) int {
-	if live < largeHeap {
-		return 100
+// follow sets the room anew, where that is much another one than was set;
+// nothing is before begin.
+func (h *heap) follow(begin bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if os.Getenv("GOGC") != "" || h.set == 0 && !begin { // somebody knows better, or there are no such zones
+		return
 	}
-	return int(max(100, 100*room/live))
+	if p := percent(live(), h.room); 5*p < 4*h.set || 5*p > 6*h.set {
+		debug.SetGCPercent(p)
+		h.set = p
+	}
+}
+
+// percent is the garbage that may gather, in percent of what lives: never less
+// than by the usual rule.
+func percent(live, room uint64) int {
+	return int(max(100, 100*min(room, editTimes*live)/max(live, 1)))
 }
 
 // live is what the last collection found alive, in octets.

@@ -438,7 +438,7 @@ func (o *owner) publish(zonesOf, private map[string]map[name.Name]*answer.Zone, 
 	})
 	before := o.a.state.Swap(p)
 	o.tellChanged(before, p)
-	const large = 50_000
+	const large = 5_000
 	o.untidy = o.untidy || o.loaded >= large
 	o.loaded = 0
 }
