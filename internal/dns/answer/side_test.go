@@ -145,6 +145,9 @@ func TestSideBySide(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"/usr/sbin/nsd", "/usr/sbin/knotd", "/usr/sbin/named", "dnssec-keygen", "dnssec-signzone"} {
 		if _, err := exec.LookPath(program); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatal(err)
+			}
 			t.Skip("another server or signer is not here:", err)
 		}
 	}

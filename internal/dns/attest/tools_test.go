@@ -50,6 +50,9 @@ svc HTTPS 1 . alpn=h2 ipv4hint=192.0.2.9
 func tool(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath(args[0]); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("%s is not there", args[0])
+		}
 		t.Skipf("%s is not there", args[0])
 	}
 	c := exec.CommandContext(t.Context(), args[0], args[1:]...)

@@ -93,6 +93,9 @@ func tool(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath(args[0])
 	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("%s is not installed", args[0])
+		}
 		t.Skipf("%s is not installed", args[0])
 	}
 	cmd := exec.CommandContext(t.Context(), path, args[1:]...)
