@@ -47,12 +47,14 @@ func (a *App) reloadLocked(ctx context.Context) (manage.ReloadReport, error) {
 		return report, fmt.Errorf("read the zones again: %w", err)
 	}
 	changes, kept := manage.Report(zones)
-	report.Changes = append(append(report.Changes, changes...), differences(before, a.standing(), changes)...)
-	report.Changes = append(report.Changes, renewed(old, next)...)
-	report.Kept = append(report.Kept, kept...)
-	if len(report.Changes) == 0 && !bytes.Equal(config.Effective(old), config.Effective(next)) {
-		report.Changes = append(report.Changes, "settings: changed, as postern config show has them")
+	settings := append(differences(before, a.standing(), changes), renewed(old, next)...)
+	// What changed in zones explains nothing here: an edit, or a record that
+	// Postern derived, may have come a moment before for a reason of its own.
+	if len(settings) == 0 && !bytes.Equal(config.Effective(old), config.Effective(next)) {
+		settings = []string{"settings: changed, as postern config show has them"}
 	}
+	report.Changes = append(append(report.Changes, changes...), settings...)
+	report.Kept = append(report.Kept, kept...)
 	return report, nil
 }
 
