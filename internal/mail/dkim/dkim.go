@@ -1,40 +1,36 @@
 // Package dkim verifies the DKIM signatures of a message (RFC 6376, RFC 8301,
-// RFC 8463) with go-msgauth over lookup.Resolver, and reads from the signature
-// fields what a result is reported with: selector, algorithm and the first
-// characters of b= (RFC 6008).
+// RFC 8463, RFC 8616) over lookup.Resolver, and reads from the signature fields
+// what a result is reported with: selector, algorithm and the first characters
+// of b= (RFC 6008). It validates ARC chains (RFC 8617) by the same rules, for
+// who wants them as evidence.
 //
-// It reads the message once per signature, from a source that can be read
-// from several goroutines; those goroutines are the library's and have ended
-// when Verify returns, as Fetch's have when it does. It keeps nothing. What the
-// library leaves open is closed here: the number of signatures and of names in
-// h=, the time and the size that hashing may take, bodies of empty lines, keys
-// for other services, keys bound to the exact domain.
+// Fetch looks up all keys at once; Verify reads the body once, however many
+// signatures there are, in memory that does not grow with it. Both run in their
+// caller's goroutine, and those that Fetch starts have ended when it returns.
+// Nothing is kept. Bounded are the number of signatures, of tags and of names in
+// h=, the size of keys, and by the context the time that hashing takes.
 package dkim
 
 import (
-	"bytes"
 	"context"
+	"crypto/subtle"
+	"encoding/base64"
 	"errors"
 	"io"
-	"strings"
-	"sync"
 	"time"
 
-	"github.com/emersion/go-msgauth/dkim"
-
 	"postern/internal/lookup"
-	"postern/internal/mail/address"
 )
 
 // Bounds on what is verified (RFC 6376, Section 6.1, leaves the number of
-// signatures to us). Each costs a hash over the whole body.
+// signatures to us).
 const (
-	MaxSignatures      = 10      // topmost first; more are ignored
-	MaxLargeSignatures = 3       // the same for a large body
-	LargeBody          = 5 << 20 // octets; a body of more is large
-	maxNames           = 256     // in h=; each costs a look through the header
-	maxTags            = 64      // in one signature field
-	maxFuture          = 3600    // seconds that t= may lie ahead
+	MaxSignatures = 10   // topmost first; more are ignored
+	maxNames      = 256  // in h=
+	maxTags       = 64   // in one signature field or key
+	maxFuture     = 3600 // seconds that t= may lie ahead
+	minRSA        = 1024 // bits; RFC 8301, Section 3.2
+	maxRSA        = 8192 // bits; RFC 8301, Section 3.2, wants 4096 and leaves more to us
 )
 
 // Status is a result of RFC 8601, Section 2.7.1. The zero value is none.
@@ -69,7 +65,7 @@ type Signature struct {
 	Algorithm string // a=
 	B         string // the first characters of b= that tell it from the others
 	Testing   bool   // the key says t=y (RFC 6376, Section 3.6.1)
-	Reason    string // why not pass, in the library's words or ours; "" for pass
+	Reason    string // why not pass; "" for pass
 }
 
 // Result is the outcome for a message.
@@ -78,38 +74,32 @@ type Result struct {
 	Ignored    int         // signature fields beyond the bound
 }
 
-// Verify checks the signatures of a message that is not large: Fetch, then
-// Check.Verify.
+// Verify is Fetch, then Check.Verify.
 func Verify(ctx context.Context, r lookup.Resolver, now time.Time, header []byte, body io.Reader) (Result, error) {
-	return Fetch(ctx, r, header, 0).Verify(ctx, now, body)
+	return Fetch(ctx, r, header).Verify(ctx, now, body)
 }
 
 // Check is a message's signatures with their keys, which have been looked up.
 type Check struct {
-	header []byte
-	found  Result
-	fields []sigField
-	keys   *keys
+	fields  *fields
+	sigs    []*signature
+	ignored int
+	keys    map[string]key
 }
 
 // Fetch reads the signature fields of a header block as received, in CRLF lines
-// without the empty line, and looks up their keys, all at once. size is that of
-// the body. It may last as long as ctx; what it costs meanwhile is waiting.
-func Fetch(ctx context.Context, r lookup.Resolver, header []byte, size int64) *Check {
-	c := &Check{header: header, keys: newKeys(ctx, r)}
-	most := MaxSignatures
-	if size > LargeBody {
-		most = MaxLargeSignatures
-	}
-	c.found, c.fields = scan(header, most)
-	var wg sync.WaitGroup
-	for i, sig := range c.found.Signatures {
-		if c.fields[i].refused == "" && sig.Domain != "" && sig.Selector != "" {
-			wg.Go(func() { _, _ = c.keys.lookup(sig.Selector + "._domainkey." + sig.Domain) }) // kept for Verify
+// without the empty line, and looks up their keys, all at once. It may last as
+// long as ctx; what it costs meanwhile is waiting.
+func Fetch(ctx context.Context, r lookup.Resolver, header []byte) *Check {
+	c := &Check{fields: readFields(header)}
+	for _, raw := range c.fields.all("dkim-signature") {
+		if len(c.sigs) == MaxSignatures {
+			c.ignored++
+			continue
 		}
+		c.sigs = append(c.sigs, readSignature(raw))
 	}
-	wg.Wait()
-	c.keys.closed = true
+	c.keys = fetch(ctx, r, c.sigs)
 	return c
 }
 
@@ -118,90 +108,96 @@ func Fetch(ctx context.Context, r lookup.Resolver, header []byte, size int64) *C
 // that the message could not be read; what is wrong with a signature is in its
 // Status.
 func (c *Check) Verify(ctx context.Context, now time.Time, body io.Reader) (Result, error) {
-	out, fields, keys := c.found, c.fields, c.keys
-	if len(out.Signatures) == 0 {
-		return out, nil
+	out := Result{Ignored: c.ignored}
+	var open []*signature
+	for _, s := range c.sigs {
+		if s.match(c.keys[s.keyName()]) {
+			open = append(open, s)
+		}
 	}
-	guarded := &guard{ctx: ctx, r: body}
-	verifications, err := dkim.VerifyWithOptions(
-		io.MultiReader(bytes.NewReader(veil(c.header, fields)), strings.NewReader("\r\n"), guarded),
-		&dkim.VerifyOptions{LookupTXT: keys.lookup, MaxVerifications: MaxSignatures})
-	if err == nil {
-		err = guarded.err
-	}
-	if err != nil && !errors.Is(err, errBlank) && !errors.Is(err, errLate) {
+	if err := c.fields.verify(ctx, open, c.keys, body); err != nil {
 		return Result{}, err
 	}
-	i := 0
-	for j := range out.Signatures {
-		sig := &out.Signatures[j]
-		if fields[j].refused != "" {
-			sig.Status, sig.Reason = PermError, fields[j].refused
-			continue
+	for _, s := range c.sigs {
+		if s.Status == Pass {
+			s.rely(c.keys[s.keyName()], now)
 		}
-		if i < len(verifications) {
-			sig.judge(verifications[i], keys, now)
-			i++
-		}
-		switch {
-		case errors.Is(err, errBlank):
-			sig.Status, sig.Reason = Policy, errBlank.Error()
-		case errors.Is(err, errLate) && (sig.Status == Pass || sig.Status == Fail): // of half a body
-			sig.Status, sig.Reason = TempError, errLate.Error()
-		}
+		out.Signatures = append(out.Signatures, s.Signature)
 	}
+	tellApart(out.Signatures)
 	return out, nil
 }
 
-// judge turns the library's verdict into ours.
-func (s *Signature) judge(v *dkim.Verification, keys *keys, now time.Time) {
-	key := keys.key(s.Selector, s.Domain)
-	s.Testing = key.testing
-	switch {
-	case v.Err == nil:
-		s.Status = Pass
-	case dkim.IsTempFail(v.Err):
-		s.Status = TempError
-	case dkim.IsPermFail(v.Err):
-		s.Status = PermError
-	case strings.Contains(v.Err.Error(), "body length tag"):
-		s.Status = Policy // RFC 6376, Section 8.2: what l= leaves out is unsigned
-	default:
-		s.Status = Fail
+// errLate ends a body that the time was not enough for.
+var errLate = errors.New("time-out")
+
+// verify decides over signatures by body and header, reading the body once.
+func (f *fields) verify(ctx context.Context, sigs []*signature, keys map[string]key, body io.Reader) error {
+	if len(sigs) == 0 {
+		return nil
 	}
-	if v.Err != nil {
-		s.Reason = strings.TrimPrefix(v.Err.Error(), "dkim: ")
-		return
+	sums, err := hashBody(ctx, sigs, body)
+	if err != nil && !errors.Is(err, errLate) {
+		return err
 	}
-	_, at, _ := strings.Cut(v.Identifier, "@")
+	for _, s := range sigs {
+		switch {
+		case err != nil:
+			s.Status, s.Reason = TempError, errLate.Error()
+		case subtle.ConstantTimeCompare(sums[s.bodyCanon], s.bodyHash) != 1:
+			s.Status, s.Reason = Fail, "body hash did not verify"
+		case !keys[s.keyName()].verifies(f.hash(s), s.bytes):
+			s.Status, s.Reason = Fail, "signature did not verify"
+		default:
+			s.Status = Pass
+		}
+	}
+	return nil
+}
+
+// match holds the signature against its key (RFC 6376, Section 6.1.2), and
+// decodes it; false means that it is decided.
+func (s *signature) match(k key) bool {
+	if s.Status != None {
+		return false
+	}
+	s.Testing = k.testing
+	refuse := func(st Status, why string) bool {
+		s.Status, s.Reason = st, why
+		return false
+	}
 	switch {
-	case key.exact && !strings.EqualFold(strings.TrimSuffix(at, "."), strings.TrimSuffix(v.Domain, ".")):
-		s.Status, s.Reason = PermError, "key is for the exact domain" // t=s, RFC 6376, Section 3.6.1
-	case !v.Expiration.IsZero() && now.After(v.Expiration):
+	case k.status != None:
+		return refuse(k.status, k.reason)
+	case k.kind != s.kind:
+		return refuse(PermError, "inappropriate key algorithm")
+	case !k.sha256:
+		return refuse(PermError, "inappropriate hash algorithm")
+	case !k.email:
+		return refuse(PermError, "inappropriate service")
+	case s.limited:
+		return refuse(Policy, "body length tag l= leaves a part unsigned") // RFC 6376, Section 8.2
+	}
+	var err error
+	if s.bodyHash, err = base64.StdEncoding.DecodeString(s.bh); err != nil {
+		return refuse(PermError, "malformed body hash")
+	}
+	if s.bytes, err = base64.StdEncoding.DecodeString(s.b); err != nil {
+		return refuse(PermError, "malformed signature")
+	}
+	return true
+}
+
+// rely asks of a signature that verified whether it is one to rely on.
+func (s *signature) rely(k key, now time.Time) {
+	switch {
+	case k.exact && s.auid != s.Domain: // t=s, RFC 6376, Section 3.6.1
+		s.Status, s.Reason = PermError, "key is for the exact domain"
+	case s.expires > 0 && now.Unix() > s.expires:
 		s.Status, s.Reason = PermError, "signature has expired"
-	case v.Time.After(now.Add(maxFuture * time.Second)):
+	case s.made > now.Unix()+maxFuture:
 		s.Status, s.Reason = Policy, "signature is from the future"
-	case s.Domain == "":
-		s.Status, s.Reason = PermError, "d= is not a domain name"
-	case !strings.Contains(s.Domain, "."):
+	case s.topLevel():
 		s.Status, s.Reason = Policy, "signed by a top-level domain"
 	}
-}
-
-// canonical is a domain as A-labels in lower case, "" if it is none.
-func canonical(s string) string {
-	d, err := address.ParseDomain(strings.TrimSuffix(strip(s), "."))
-	if err != nil || strings.HasPrefix(d, "[") {
-		return ""
-	}
-	return d
-}
-
-func strip(s string) string {
-	return strings.Map(func(r rune) rune {
-		if strings.ContainsRune(" \t\r\n", r) {
-			return -1
-		}
-		return r
-	}, s)
 }

@@ -2,38 +2,29 @@ package dkim
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"strings"
 )
 
-const fieldName = "DKIM-Signature"
-
-// sigField is where a signature field stands in the header and, if it is not
-// worth the work of verifying, why.
-type sigField struct {
-	start   int
-	refused string
+// fields is a header block with its fields by name.
+type fields struct {
+	raw   [][]byte
+	index map[string][]int // of raw, topmost first, by name in lower case
 }
 
-// scan reads the tags of the topmost signature fields, as many as are verified.
-func scan(header []byte, most int) (Result, []sigField) {
-	var out Result
-	var fields []sigField
+func readFields(header []byte) *fields {
+	f := &fields{index: map[string][]int{}}
 	for at := 0; at < len(header); {
 		n := fieldLen(header[at:])
 		raw := header[at : at+n]
-		if name, value, ok := bytes.Cut(raw, []byte(":")); ok && bytes.EqualFold(bytes.TrimSpace(name), []byte(fieldName)) {
-			if len(fields) == most {
-				out.Ignored++
-			} else {
-				sig, refused := describe(string(value))
-				out.Signatures = append(out.Signatures, sig)
-				fields = append(fields, sigField{at, refused})
-			}
+		if name, _, ok := bytes.Cut(raw, []byte(":")); ok {
+			key := strings.ToLower(string(bytes.TrimRight(name, space)))
+			f.index[key] = append(f.index[key], len(f.raw))
+			f.raw = append(f.raw, raw)
 		}
 		at += n
 	}
-	tellApart(out.Signatures)
-	return out, fields
+	return f
 }
 
 // fieldLen is the length of the field at the start of b with its folding.
@@ -51,68 +42,51 @@ func fieldLen(b []byte) int {
 	}
 }
 
-// describe reads what is reported of a signature, and refuses one that would
-// cost too much.
-func describe(value string) (sig Signature, refused string) {
-	if strings.Count(value, ";") > maxTags {
-		return sig, "too many tags"
+// all is the fields of a name, topmost first.
+func (f *fields) all(name string) [][]byte {
+	var out [][]byte
+	for _, i := range f.index[name] {
+		out = append(out, f.raw[i])
 	}
-	for part := range strings.SplitSeq(value, ";") {
-		tag, v, _ := strings.Cut(part, "=")
-		switch v = strip(v); strip(tag) {
-		case "d":
-			sig.Domain = canonical(v)
-		case "s":
-			sig.Selector = v
-		case "a":
-			sig.Algorithm = strings.ToLower(v)
-		case "b":
-			sig.B = v
-		case "h":
-			if strings.Count(v, ":") >= maxNames {
-				refused = "too many names in h="
-			}
-		}
-	}
-	return sig, refused
+	return out
 }
 
-// tellApart cuts each b= to 8 characters, or as many more as make it differ
-// from the others (RFC 6008, Section 4).
-func tellApart(sigs []Signature) {
-	n := 8
-	for ; n < 64; n += 4 {
-		seen := map[string]bool{}
-		for _, s := range sigs {
-			seen[s.B[:min(n, len(s.B))]] = true
+// hash is over what a signature signs of the header (RFC 6376, Section 3.7). A
+// name that stands more often in h= than in the header signs the absence of
+// another (Section 5.4); fields of one name are taken from the bottom up
+// (Section 5.4.2).
+func (f *fields) hash(s *signature) []byte {
+	sum := sha256.New()
+	used := map[string]int{}
+	for _, name := range s.names {
+		have := f.index[name]
+		at := len(have) - 1 - used[name]
+		if at < 0 {
+			continue
 		}
-		if len(seen) == len(sigs) {
-			break
-		}
+		used[name]++
+		sum.Write(s.headerCanon.field(f.raw[have[at]]))
 	}
-	for i := range sigs {
-		sigs[i].B = sigs[i].B[:min(n, len(sigs[i].B))]
-	}
+	sum.Write(bytes.TrimSuffix(s.headerCanon.field(unsigned(s.raw)), crlf))
+	return sum.Sum(nil)
 }
 
-// veil returns the header with the names of the signature fields changed that
-// the library must not work on: those refused and those beyond the bound. A
-// signature over such a field fails with it, which is no loss.
-func veil(header []byte, fields []sigField) []byte {
-	out := bytes.Clone(header)
-	next := 0
-	for at := 0; at < len(out); {
-		n := fieldLen(out[at:])
-		name, _, ok := bytes.Cut(out[at:at+n], []byte(":"))
-		switch {
-		case !ok || !bytes.EqualFold(bytes.TrimSpace(name), []byte(fieldName)):
-		case next < len(fields) && fields[next].refused == "":
-			next++
-		default:
-			next++
-			out[at] = 'X'
+// unsigned is a signature field as it was when it was signed: with nothing in
+// b= (RFC 6376, Section 3.7). Only the tag of that name counts, not what looks
+// like it in the value of another.
+func unsigned(raw []byte) []byte {
+	name, rest, _ := bytes.Cut(raw, []byte(":"))
+	out := append(bytes.Clone(name), ':')
+	for more := true; more; {
+		var part []byte
+		part, rest, more = bytes.Cut(rest, []byte(";"))
+		if tag, _, ok := bytes.Cut(part, []byte("=")); ok && string(bytes.Trim(tag, space)) == "b" {
+			part = part[:len(tag)+1]
 		}
-		at += n
+		out = append(out, part...)
+		if more {
+			out = append(out, ';')
+		}
 	}
 	return out
 }

@@ -2,114 +2,161 @@ package dkim
 
 import (
 	"context"
-	"net"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
 	"postern/internal/lookup"
 )
 
-// keyFlags is what the library reads from a key record and does not tell.
-type keyFlags struct {
+// key is a key record (RFC 6376, Section 3.6.1), or why there is none.
+type key struct {
+	status  Status // None: it is there
+	reason  string
+	kind    string // "rsa" or "ed25519"
+	rsa     *rsa.PublicKey
+	ed25519 ed25519.PublicKey
+	sha256  bool // h= allows it
+	email   bool // s= does
 	testing bool // t=y
 	exact   bool // t=s
 }
 
-// keys looks up key records for one message: each name once, though several
-// signatures may ask for it at the same time.
-type keys struct {
-	ctx context.Context // of the one Verify this serves; the library's callback takes none
-	r   lookup.Resolver
-
-	mu    sync.Mutex // guards known
-	known map[string]*keyAnswer
-
-	closed bool // only known names are answered; set before the library runs
-}
-
-type keyAnswer struct {
-	once  sync.Once
-	txts  []string
-	err   error
-	flags keyFlags
-}
-
-func newKeys(ctx context.Context, r lookup.Resolver) *keys {
-	return &keys{ctx: ctx, r: r, known: map[string]*keyAnswer{}}
-}
-
-func (k *keys) answer(name string) *keyAnswer {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	a := k.known[name]
-	if a == nil {
-		a = &keyAnswer{}
-		k.known[name] = a
-	}
-	return a
-}
-
-// lookup answers the library's question for SELECTOR._domainkey.DOMAIN. A
-// temporary failure is a *net.DNSError that says so, which is how the library
-// tells it from a missing key.
-func (k *keys) lookup(name string) ([]string, error) {
-	name = keyName(name)
-	a := k.answer(name)
-	a.once.Do(func() {
-		if k.closed { // a name that we and the library read differently
-			a.err = &net.DNSError{Err: "no such key", Name: name, IsNotFound: true}
-			return
+// fetch looks up the keys of the signatures that are not decided, each name
+// once and all at the same time.
+func fetch(ctx context.Context, r lookup.Resolver, sigs []*signature) map[string]key {
+	var names []string
+	for _, s := range sigs {
+		if n := s.keyName(); s.Status == None && !slices.Contains(names, n) {
+			names = append(names, n)
 		}
-		a.ask(k.ctx, k.r, name)
-	})
-	return a.txts, a.err
+	}
+	found := make([]key, len(names))
+	var wg sync.WaitGroup
+	for i, n := range names {
+		wg.Go(func() { found[i] = ask(ctx, r, n) })
+	}
+	wg.Wait()
+	keys := make(map[string]key, len(names))
+	for i, n := range names {
+		keys[n] = found[i]
+	}
+	return keys
 }
 
-func (a *keyAnswer) ask(ctx context.Context, r lookup.Resolver, name string) {
+func ask(ctx context.Context, r lookup.Resolver, name string) key {
 	answer, err := r.Query(ctx, name, lookup.TXT)
 	switch {
 	case err != nil && lookup.IsTemporary(err):
-		a.err = &net.DNSError{Err: err.Error(), Name: name, IsTemporary: true}
-		return
+		return key{status: TempError, reason: "key unavailable: " + err.Error()}
 	case err != nil || len(answer.Records) == 0:
-		a.err = &net.DNSError{Err: "no such key", Name: name, IsNotFound: true}
-		return
+		return noKey("no key for signature: " + name + " has none")
+	case len(answer.Records) > 1: // RFC 6376, Section 3.6.2.2: undefined
+		return noKey("multiple TXT records found for key")
 	}
-	for _, record := range answer.Records {
-		// White space of any kind may stand in p= (RFC 6376, Section 3.6.1);
-		// the library knows spaces alone.
-		a.txts = append(a.txts, strings.NewReplacer("\t", " ", "\r", " ", "\n", " ").Replace(record.Text))
-	}
-	a.flags = readFlags(a.txts[0])
+	return readKey(answer.Records[0].Text)
 }
 
-// key returns the flags of a key that was looked up before.
-func (k *keys) key(selector, domain string) keyFlags {
-	a := k.answer(keyName(selector + "._domainkey." + domain))
-	return a.flags
-}
+func noKey(why string) key { return key{status: PermError, reason: why} }
 
-// keyName puts the domain of a key's name in canonical form, so that what is
-// asked for does not depend on how the signer spelled it.
-func keyName(s string) string {
-	selector, domain, ok := strings.Cut(s, "._domainkey.")
-	if d := canonical(domain); ok && d != "" {
-		return strings.ToLower(strip(selector)) + "._domainkey." + d
+// readKey reads a key record. White space of any kind may stand in p=.
+func readKey(txt string) key {
+	tags, err := parseTags(txt)
+	if err != nil {
+		return noKey("key syntax error: " + err.Error())
 	}
-	return s
+	if v, ok := tags["v"]; ok && v != "DKIM1" {
+		return noKey("incompatible public key version")
+	}
+	p, ok := tags["p"]
+	switch {
+	case !ok:
+		return noKey("key syntax error: no p=")
+	case p == "":
+		return noKey("key revoked")
+	}
+	raw, err := base64.StdEncoding.DecodeString(strip(p))
+	if err != nil {
+		return noKey("key syntax error: p= is not base64")
+	}
+	k := key{kind: "rsa", sha256: allows(tags, "h", "sha256"), email: allows(tags, "s", "email")}
+	flags := list(tags["t"])
+	k.testing, k.exact = slices.Contains(flags, "y"), slices.Contains(flags, "s")
+	if kind, ok := tags["k"]; ok {
+		k.kind = strings.ToLower(strip(kind))
+	}
+	if why := k.read(raw); why != "" {
+		k.status, k.reason = PermError, why
+	}
+	return k
 }
 
-func readFlags(txt string) keyFlags {
-	var out keyFlags
-	for part := range strings.SplitSeq(txt, ";") {
-		tag, value, _ := strings.Cut(part, "=")
-		if strip(tag) != "t" {
-			continue
+func list(value string) []string { return strings.Split(strings.ToLower(strip(value)), ":") }
+
+// allows reads a list that allows everything where it is absent, or says *.
+func allows(tags map[string]string, name, word string) bool {
+	value, ok := tags[name]
+	words := list(value)
+	return !ok || slices.Contains(words, word) || name == "s" && slices.Contains(words, "*")
+}
+
+// read takes the key itself; the answer says what is wrong with it.
+func (k *key) read(raw []byte) string {
+	switch k.kind {
+	case "ed25519": // RFC 8463, Section 4
+		if len(raw) != ed25519.PublicKeySize {
+			return fmt.Sprintf("key syntax error: Ed25519 key of %d octets", len(raw))
 		}
-		for flag := range strings.SplitSeq(strip(value), ":") {
-			out.testing = out.testing || flag == "y"
-			out.exact = out.exact || flag == "s"
-		}
+		k.ed25519 = raw
+		return ""
+	case "rsa":
+	default:
+		return "unsupported key algorithm"
 	}
-	return out
+	if k.rsa = readRSA(raw); k.rsa == nil {
+		return "key syntax error: not an RSA public key"
+	}
+	return k.size()
+}
+
+// size says what is wrong with the size of an RSA key.
+func (k *key) size() string {
+	switch bits := k.rsa.Size() * 8; {
+	case bits < minRSA:
+		return fmt.Sprintf("key is too short: %d bits", bits)
+	case bits > maxRSA:
+		return fmt.Sprintf("key is too long: %d bits", bits)
+	}
+	return ""
+}
+
+// readRSA reads both forms that are in use (RFC 6376, erratum 3017).
+func readRSA(der []byte) *rsa.PublicKey {
+	if pub, err := x509.ParsePKIXPublicKey(der); err == nil {
+		k, _ := pub.(*rsa.PublicKey) // nil: another kind of key
+		return k
+	}
+	k, err := x509.ParsePKCS1PublicKey(der)
+	if err != nil {
+		return nil
+	}
+	return k
+}
+
+// verifies tells whether sig is the key's over a SHA-256 sum. With Ed25519 the
+// sum is the message (RFC 8463, Section 3).
+func (k key) verifies(sum, sig []byte) bool {
+	switch {
+	case k.ed25519 != nil:
+		return ed25519.Verify(k.ed25519, sum, sig)
+	case k.rsa != nil:
+		return rsa.VerifyPKCS1v15(k.rsa, crypto.SHA256, sum, sig) == nil
+	}
+	return false
 }

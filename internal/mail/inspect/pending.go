@@ -127,7 +127,7 @@ func (p *Pending) dkim(ctx context.Context, draft *spool.Draft, h *message.Heade
 	body := draft.Body()
 	// One key that never comes must leave time to hash for those that did.
 	fetching, cancel := context.WithTimeout(ctx, i.cfg.Timeout/2)
-	check := dkim.Fetch(fetching, i.cfg.Resolver, h.Bytes(), body.Size()) // whoever waits for a key takes nobody's room
+	check := dkim.Fetch(fetching, i.cfg.Resolver, h.Bytes()) // whoever waits for a key takes nobody's room
 	cancel()
 	if !acquire(ctx, i.hashing, &i.Counters.Waited) {
 		i.Counters.TimedOut.Inc()
