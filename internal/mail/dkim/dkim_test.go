@@ -212,7 +212,7 @@ func TestBlankLinesCostTheirSquare(t *testing.T) {
 	t.Parallel()
 	key, txt := edKey(t)
 	world := lookuptest.Map{"s._domainkey.example.com TXT": {txt}}
-	flood := strings.Repeat("\r\n", 1<<18)
+	flood := strings.Repeat("\r\n", 1<<16)
 	for _, body := range []string{"x\r\n", "x\r\n" + flood + "y\r\n"} {
 		signed := sign(t, plain, body, dkim.SignOptions{Signer: key, BodyCanonicalization: dkim.CanonicalizationRelaxed})
 		if got := verify(t, world, signed, body+flood); got.Signatures[0].Status != Pass {
@@ -302,7 +302,7 @@ func (c *counted) Read(p []byte) (int, error) {
 func TestTenSignaturesOverALargeBodyCostSeconds(t *testing.T) {
 	t.Parallel()
 	key, txt := edKey(t)
-	large := strings.Repeat("hello\r\n", 1<<20)
+	large := strings.Repeat("hello\r\n", 1<<16)
 	header := plain
 	for i := range MaxSignatures + 2 {
 		header = sign(t, header, large, dkim.SignOptions{Signer: key, Selector: fmt.Sprintf("s%d", i)})
