@@ -7,7 +7,12 @@
 // semaphore with a bounded wait, so that a flood of logins costs a bounded
 // share of the machine. It starts no goroutine.
 //
-// RFC 9106 (argon2id), with the PHC string format for what is stored.
+// An app password is random, not chosen, and is kept as the keys of SCRAM-SHA-256
+// alone. All of an account share one salt, which a secret of the database and the
+// login give: an account that does not exist has one as well.
+//
+// RFC 9106 (argon2id), with the PHC string format for what is stored; RFC 5802 and
+// RFC 7677 (SCRAM).
 package account
 
 import (
@@ -28,6 +33,7 @@ type Account struct {
 	Generation int64 // grows when sessions that are logged in must end
 	Created    time.Time
 	Changed    time.Time // the password
+	App        int64     // the app password that a login used; 0: the account's own
 }
 
 // What callers branch on.
@@ -38,10 +44,14 @@ var (
 	ErrNotFound   = errors.New("no such account")
 	ErrShort      = errors.New("password too short")
 	ErrLong       = errors.New("password too long")
-	ErrDenied     = errors.New("wrong login or password")       // also for unknown and disabled accounts
-	ErrLocked     = errors.New("too many failed logins")        // from this network, or for this login
-	ErrBusy       = errors.New("too many logins at this time")  // no slot for hashing came free
-	ErrBadHash    = errors.New("stored hash cannot be read")    // a damaged row
+	ErrDenied     = errors.New("wrong login or password")      // also for unknown and disabled accounts
+	ErrLocked     = errors.New("too many failed logins")       // from this network, or for this login
+	ErrBusy       = errors.New("too many logins at this time") // no slot for hashing came free
+	ErrBadHash    = errors.New("stored hash cannot be read")   // a damaged row
+	ErrAppName    = errors.New("app password needs a name of 1 to 64 characters without control characters")
+	ErrAppExists  = errors.New("app password of that name exists already")
+	ErrAppUnknown = errors.New("no app password of that name")
+	ErrAppMany    = errors.New("account has as many app passwords as it may")
 	ErrSignedOut  = errors.New("account has changed since")     // disabled, removed, or a new password
 	errNoPassword = errors.New("password is not valid Unicode") // wrapped as ErrShort would mislead
 )

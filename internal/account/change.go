@@ -84,7 +84,10 @@ func (k *Keeper) Enable(ctx context.Context, login string) error {
 
 // Remove deletes the account and ends its live sessions.
 func (k *Keeper) Remove(ctx context.Context, login string) error {
-	return k.update(ctx, "remove", login, "DELETE FROM accounts WHERE login = ?")
+	if err := k.update(ctx, "remove", login, "DELETE FROM accounts WHERE login = ?"); err != nil {
+		return err
+	}
+	return k.countApps(ctx)
 }
 
 // SetSenders replaces the senders the account may use; none means its login

@@ -54,6 +54,7 @@ type Keeper struct {
 	db    *sql.DB
 	hash  *hasher
 	locks *lockout
+	apps  apps
 }
 
 // New returns a Keeper over an open store.
@@ -68,6 +69,10 @@ func New(c Config) (*Keeper, error) {
 	}
 	k := &Keeper{c: c, db: c.Store.DB(), hash: h}
 	k.locks = newLockout(c.LockoutFailures, c.LockoutWindow, c.LockoutTracked, &k.Counters.Forgotten)
+	// Background: a few rows of a database that has just been opened.
+	if err := k.openApps(context.Background()); err != nil {
+		return nil, fmt.Errorf("accounts: %w", err)
+	}
 	return k, nil
 }
 
@@ -132,25 +137,41 @@ func (k *Keeper) Verify(ctx context.Context, login, password string, from netip.
 		k.Counters.LoginLocked.Inc()
 		return Account{}, ErrLocked
 	}
-	right := p.matches(bounded(password))
-	if !right || !known || acc.Disabled || len(password) > maxPassword {
+	right := p.matches(bounded(password)) && len(password) <= maxPassword
+	app, err := k.appOf(ctx, acc.ID, name, password)
+	if err != nil {
+		return Account{}, err
+	}
+	if !right && app == 0 || !known || acc.Disabled {
 		k.Counters.LoginFailed.Inc()
 		k.locks.failed(name, from, now)
 		return Account{}, ErrDenied
 	}
-	k.Counters.LoginOK.Inc()
-	k.locks.worked(name, from, now)
+	acc.App = app
+	k.loggedIn(ctx, acc, from, now)
 	return acc, nil
+}
+
+// loggedIn writes down a login that worked. A disk that is full keeps nobody out.
+func (k *Keeper) loggedIn(ctx context.Context, acc Account, from netip.Addr, now time.Time) {
+	k.Counters.LoginOK.Inc()
+	k.locks.worked(acc.Login, from, now)
+	if err := k.usedApp(ctx, acc.App, now); err != nil {
+		k.c.Log.Error("login is not written down", "account", acc.Login, "err", err)
+	}
 }
 
 func bounded(password string) string { return password[:min(len(password), maxPassword)] }
 
 // Active returns nil while what Verify returned still holds: the account exists,
-// is enabled and has the same password.
+// is enabled and has the same password, and the app password used is still there.
 func (k *Keeper) Active(ctx context.Context, acc Account) error {
 	now, _, err := k.load(ctx, acc.Login)
 	if errors.Is(err, ErrNotFound) || err == nil && (now.Disabled || now.ID != acc.ID || now.Generation != acc.Generation) {
 		return ErrSignedOut
+	}
+	if err == nil && acc.App != 0 {
+		return k.appThere(ctx, acc.App)
 	}
 	return err
 }

@@ -23,6 +23,9 @@ func (e *env) user() *cobra.Command {
 		e.userPlain("disable", "Stop an account at once; its open sessions end", manage.VerbUserDisable, "disabled"),
 		e.userPlain("enable", "Let a disabled account in again", manage.VerbUserEnable, "enabled"),
 		e.userPlain("remove", "Remove an account", manage.VerbUserRemove, "removed"),
+		e.userPlain("unlock", "Forget an account's failed logins", manage.VerbUserUnlock, "unlocked"),
+		e.userApp(),
+		e.userShow(),
 		e.userList())
 }
 

@@ -26,7 +26,11 @@ const (
 	VerbUserDisable    = "user disable"    // UserArgs -> User
 	VerbUserEnable     = "user enable"     // UserArgs -> User
 	VerbUserRemove     = "user remove"     // UserArgs -> User
+	VerbUserUnlock     = "user unlock"     // UserArgs -> User
 	VerbUserList       = "user list"       // nothing -> []User
+	VerbUserShow       = "user show"       // UserArgs -> UserDetail
+	VerbUserAppAdd     = "user app add"    // AppArgs -> AppPassword
+	VerbUserAppRemove  = "user app remove" // AppArgs -> UserDetail
 	VerbQueueList      = "queue list"      // QueueArgs -> []Message
 	VerbQueueShow      = "queue show"      // QueueArgs -> Message
 	VerbQueueRetry     = "queue retry"     // QueueArgs -> Done
@@ -137,6 +141,33 @@ type User struct {
 	Senders  []string  `json:"senders"`
 	Disabled bool      `json:"disabled"`
 	Created  time.Time `json:"created"`
+}
+
+// UserDetail is all that is known of an account, without its secrets.
+type UserDetail struct {
+	User
+	Password time.Time `json:"password"` // since when it has its own
+	Apps     []App     `json:"app_passwords"`
+}
+
+// App is an app password without its secrets.
+type App struct {
+	Name    string    `json:"name"`
+	Created time.Time `json:"created"`
+	Used    time.Time `json:"used,omitzero"` // to the hour
+}
+
+// AppArgs names an app password. The name may be left out where one is made.
+type AppArgs struct {
+	Login string `json:"login"`
+	Name  string `json:"name,omitempty"`
+}
+
+// AppPassword is a new app password, the one time that it is shown.
+type AppPassword struct {
+	Login    string `json:"login"`
+	Name     string `json:"name"`
+	Password string `json:"password"`
 }
 
 // QueueArgs selects messages: by id, or by every field that is not empty.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"postern/internal/account"
 )
@@ -90,6 +91,81 @@ func (d *Desk) userList(ctx context.Context, _ none) ([]User, error) {
 	return users, nil
 }
 
+func (d *Desk) userUnlock(ctx context.Context, a UserArgs) (User, error) {
+	return d.change(ctx, a.Login, func(k *account.Keeper) error {
+		if _, err := k.Get(ctx, a.Login); err != nil {
+			return err
+		}
+		return k.Unlock(a.Login)
+	})
+}
+
+func (d *Desk) userShow(ctx context.Context, a UserArgs) (UserDetail, error) {
+	k, err := d.accounts()
+	if err != nil {
+		return UserDetail{}, err
+	}
+	acc, err := k.Get(ctx, a.Login)
+	if err != nil {
+		return UserDetail{}, userError(a.Login, err)
+	}
+	apps, err := k.Apps(ctx, acc)
+	if err != nil {
+		return UserDetail{}, userError(a.Login, err)
+	}
+	u := UserDetail{User: userOf(acc), Password: acc.Changed, Apps: []App{}}
+	for _, app := range apps {
+		u.Apps = append(u.Apps, App{Name: app.Name, Created: app.Created, Used: app.Used})
+	}
+	return u, nil
+}
+
+func (d *Desk) userAppAdd(ctx context.Context, a AppArgs) (AppPassword, error) {
+	k, err := d.accounts()
+	if err != nil {
+		return AppPassword{}, err
+	}
+	if a.Name == "" {
+		if a.Name, err = freeName(ctx, k, a.Login); err != nil {
+			return AppPassword{}, userError(a.Login, err)
+		}
+	}
+	password, err := k.AddApp(ctx, a.Login, a.Name)
+	if err != nil {
+		return AppPassword{}, userError(a.Login, err)
+	}
+	return AppPassword{Login: a.Login, Name: a.Name, Password: password}, nil
+}
+
+// freeName is the first of app-1, app-2 and so on that is not there yet.
+func freeName(ctx context.Context, k *account.Keeper, login string) (string, error) {
+	acc, err := k.Get(ctx, login)
+	if err != nil {
+		return "", err
+	}
+	apps, err := k.Apps(ctx, acc)
+	if err != nil {
+		return "", err
+	}
+	for i := 1; ; i++ {
+		name := fmt.Sprintf("app-%d", i)
+		if !slices.ContainsFunc(apps, func(app account.App) bool { return app.Name == name }) {
+			return name, nil
+		}
+	}
+}
+
+func (d *Desk) userAppRemove(ctx context.Context, a AppArgs) (UserDetail, error) {
+	k, err := d.accounts()
+	if err != nil {
+		return UserDetail{}, err
+	}
+	if err := k.RemoveApp(ctx, a.Login, a.Name); err != nil {
+		return UserDetail{}, userError(a.Login, err)
+	}
+	return d.userShow(ctx, UserArgs{Login: a.Login})
+}
+
 // userError adds what to do about it.
 func userError(login string, err error) error {
 	e := &Error{Reason: ReasonFailed, Text: fmt.Sprintf("user %s: %v", login, err)}
@@ -100,6 +176,10 @@ func userError(login string, err error) error {
 		e.Hint = "postern user passwd sets its password"
 	case errors.Is(err, account.ErrBadLogin), errors.Is(err, account.ErrBadSender):
 		e.Reason, e.Hint = ReasonUsage, "an account's name is a mail address, such as anna@city.example"
+	case errors.Is(err, account.ErrAppName):
+		e.Reason = ReasonUsage
+	case errors.Is(err, account.ErrAppUnknown), errors.Is(err, account.ErrAppExists), errors.Is(err, account.ErrAppMany):
+		e.Hint = "postern user show lists the app passwords"
 	case errors.Is(err, account.ErrShort):
 		e.Hint = "accounts.min_length sets the least"
 	}

@@ -31,6 +31,21 @@ CREATE TABLE account_senders (
 	sender  TEXT    NOT NULL,                     -- address, or "@domain"
 	PRIMARY KEY (account, sender)
 ) STRICT, WITHOUT ROWID;`},
+	{"app passwords", `
+CREATE TABLE app_passwords (
+	id      INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again after removal
+	account INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+	name    TEXT    NOT NULL,
+	stored  BLOB    NOT NULL,                  -- SCRAM-SHA-256 StoredKey
+	server  BLOB    NOT NULL,                  -- and ServerKey, with the account's salt
+	created INTEGER NOT NULL,                  -- Unix seconds
+	used    INTEGER NOT NULL DEFAULT 0,        -- Unix seconds, 0: never
+	UNIQUE (account, name)
+) STRICT;
+CREATE TABLE secrets (
+	name  TEXT PRIMARY KEY,
+	value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;`},
 }
 
 // migrate applies the steps that the file has not seen, all in one

@@ -1,8 +1,10 @@
-// Package sasl is the server's side of the two mechanisms that carry a password
-// as it is, PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login), as pure
-// state machines: responses in, challenges and in the end credentials out. It
-// does not check passwords, speaks no protocol and knows no TLS; who offers it
-// in the clear is at fault.
+// Package sasl is the server's side of logging in, as pure state machines: of the
+// two mechanisms that carry a password as it is, PLAIN (RFC 4616) and LOGIN
+// (draft-murchison-sasl-login), responses in, challenges and in the end
+// credentials out; and of SCRAM-SHA-256 with and without channel binding (RFC
+// 5802, RFC 7677), which judges a proof by keys that the caller keeps. It looks
+// nothing up, speaks no protocol and knows no TLS; who offers PLAIN in the clear
+// is at fault.
 package sasl
 
 import (

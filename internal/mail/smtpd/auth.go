@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"strings"
@@ -23,15 +24,19 @@ var (
 
 func (c *conn) offersAuth() bool {
 	_, can := c.session.(Authenticator)
-	return can && c.info.TLS != nil
+	return can && c.secured()
 }
+
+// secured reports a connection that a password may cross: under TLS, and not one
+// of those that RFC 8996 has withdrawn, whatever its configuration allows.
+func (c *conn) secured() bool { return c.info.TLS != nil && c.info.TLS.Version >= tls.VersionTLS12 }
 
 func (c *conn) auth(ctx context.Context, arg string) *smtpline.Reply {
 	who, can := c.session.(Authenticator)
 	switch {
 	case !can:
 		return notImplemented
-	case c.info.TLS == nil:
+	case !c.secured():
 		return authNoTLS
 	case c.info.Helo == "":
 		return helloFirst
@@ -40,17 +45,14 @@ func (c *conn) auth(ctx context.Context, arg string) *smtpline.Reply {
 	case c.inMail:
 		return authInMail
 	}
-	creds, r := c.exchange(arg)
-	if r == nil && !c.broken {
-		r = who.Auth(ctx, creds.Identity, creds.Password)
-		if r.Positive() {
-			c.srv.Counters.AuthOK.Inc()
-			c.info.User = creds.Identity
-			return &smtpline.Reply{Code: 235, Enhanced: "2.7.0", Text: "logged in"}
-		}
-	}
+	user, r := c.login(ctx, who, arg)
 	if c.broken {
 		return nil
+	}
+	if r.Positive() {
+		c.srv.Counters.AuthOK.Inc()
+		c.info.User = user
+		return &smtpline.Reply{Code: 235, Enhanced: "2.7.0", Text: "logged in"}
 	}
 	c.srv.Counters.AuthFailed.Inc()
 	if c.authFails++; c.authFails >= c.conf.Limits.AuthFails && !r.Close {
@@ -61,20 +63,46 @@ func (c *conn) auth(ctx context.Context, arg string) *smtpline.Reply {
 	return r
 }
 
-// exchange runs the mechanism to its credentials. Neither is ever logged.
-func (c *conn) exchange(arg string) (sasl.Credentials, *smtpline.Reply) {
+// login runs the mechanism that the client has chosen and returns who it is.
+func (c *conn) login(ctx context.Context, who Authenticator, arg string) (string, *smtpline.Reply) {
 	name, initial, hasInitial := strings.Cut(arg, " ")
-	x, known := sasl.Start(name)
-	if !known {
-		return sasl.Credentials{}, authUnknown
+	run := c.mechanism(ctx, who, name)
+	if run == nil {
+		return "", authUnknown
 	}
-	var response []byte // nil: none yet
-	if hasInitial {
-		var r *smtpline.Reply
-		if response, r = decode(strings.TrimLeft(initial, " "), true); r != nil {
-			return sasl.Credentials{}, r
+	if !hasInitial {
+		return run(nil)
+	}
+	response, r := decode(strings.TrimLeft(initial, " "), true)
+	if r != nil {
+		return "", r
+	}
+	return run(response)
+}
+
+// mechanism returns how to log in by the named mechanism, from the initial
+// response on, which is nil where there is none; nil for one that is not offered.
+func (c *conn) mechanism(ctx context.Context, who Authenticator, name string) func([]byte) (string, *smtpline.Reply) {
+	if keeper, bound, ok := c.scramOffered(); ok {
+		if x, known := sasl.StartScram(name, bound); known {
+			return func(response []byte) (string, *smtpline.Reply) { return c.scram(ctx, keeper, x, response) }
 		}
 	}
+	x, known := sasl.Start(name)
+	if !known {
+		return nil
+	}
+	return func(response []byte) (string, *smtpline.Reply) {
+		creds, r := c.exchange(x, response)
+		if r != nil || c.broken {
+			return "", r
+		}
+		return creds.Identity, who.Auth(ctx, creds.Identity, creds.Password)
+	}
+}
+
+// exchange runs the mechanism to its credentials. Neither is ever logged.
+func (c *conn) exchange(x *sasl.Exchange, response []byte) (sasl.Credentials, *smtpline.Reply) {
 	for {
 		challenge, done, err := x.Next(response)
 		switch {
@@ -93,21 +121,6 @@ func (c *conn) exchange(arg string) (sasl.Credentials, *smtpline.Reply) {
 			return sasl.Credentials{}, r
 		}
 	}
-}
-
-// challenge sends one and returns the client's response.
-func (c *conn) challenge(text string) ([]byte, *smtpline.Reply) {
-	c.write(&smtpline.Reply{Code: 334, Text: base64.StdEncoding.EncodeToString([]byte(text))})
-	line, err := c.pipe.line(c.conf.Limits.Command, true)
-	if err != nil {
-		c.hangUp(err)
-		c.broken = true
-		return nil, nil
-	}
-	if string(line) == "*" {
-		return nil, authCancelled
-	}
-	return decode(string(line), false)
 }
 
 // decode reads a base64 response. An initial one of "=" is the empty response

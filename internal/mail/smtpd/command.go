@@ -104,7 +104,7 @@ func (c *conn) hello(ctx context.Context, cmd smtpline.Command) *smtpline.Reply 
 			text += "\nSTARTTLS"
 		}
 		if c.offersAuth() {
-			text += "\nAUTH PLAIN LOGIN"
+			text += "\nAUTH " + c.mechanisms()
 		}
 		text += "\nHELP"
 	}

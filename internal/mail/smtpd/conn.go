@@ -24,6 +24,7 @@ type conn struct {
 	session Session
 
 	secure       *tls.Conn        // nil in the clear
+	shown        shown            // what the handshake showed
 	doing        smtpline.Command // for the log
 	inMail       bool             // a transaction has begun
 	params       MailParams

@@ -103,6 +103,7 @@ func settle(c Config) (*settled, error) {
 func withoutTickets(base *tls.Config, m Mode) *tls.Config {
 	c := base.Clone()
 	c.SessionTicketsDisabled = true
+	noting(c)
 	if m == ImplicitTLS {
 		c.NextProtos = []string{"smtp"}
 	}
@@ -112,6 +113,7 @@ func withoutTickets(base *tls.Config, m Mode) *tls.Config {
 			if chosen != nil {
 				chosen = chosen.Clone()
 				chosen.SessionTicketsDisabled, chosen.NextProtos = true, c.NextProtos
+				noting(chosen)
 			}
 			return chosen, err
 		}

@@ -38,7 +38,7 @@ func (c *conn) handshake(ctx context.Context) bool {
 		return false
 	}
 	t := tls.Server(c.raw, c.conf.TLS)
-	if err := t.HandshakeContext(ctx); err != nil {
+	if err := t.HandshakeContext(withShown(ctx, &c.shown)); err != nil {
 		c.srv.Counters.TLSFailed.Inc()
 		c.log.Info("no TLS", "reason", "tls-handshake", "err", err)
 		return false

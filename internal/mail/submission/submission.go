@@ -28,6 +28,10 @@ import (
 type Accounts interface {
 	Verify(ctx context.Context, login, password string, from netip.Addr) (account.Account, error)
 	Active(ctx context.Context, acc account.Account) error
+
+	HasApps() bool
+	Scram(ctx context.Context, login string, from netip.Addr) (*account.Proof, error)
+	Prove(ctx context.Context, p *account.Proof, which int, from netip.Addr) (account.Account, error)
 }
 
 // Accept decides over a message that has arrived whole, and commits the draft or
@@ -111,39 +115,12 @@ func (d *Door) Session(_ context.Context, c *smtpd.Conn) (smtpd.Session, *smtpli
 }
 
 type session struct {
-	door *Door
-	conn *smtpd.Conn
-	acc  account.Account
-	in   bool // logged in
-	tx   smtpd.Transaction
-}
-
-// Auth implements smtpd.Authenticator. The engine calls it under TLS alone.
-func (s *session) Auth(ctx context.Context, identity, password string) *smtpline.Reply {
-	acc, err := s.door.c.Accounts.Verify(ctx, identity, password, s.conn.Remote.Addr())
-	if err != nil {
-		return s.loginRefused(identity, err)
-	}
-	s.acc, s.in = acc, true
-	s.door.c.Log.Info("login", "conn", s.conn.ID, "account", acc.Login, "client", s.conn.Remote.Addr().String())
-	return nil
-}
-
-func (s *session) loginRefused(identity string, err error) *smtpline.Reply {
-	r := *denied
-	switch {
-	case errors.Is(err, account.ErrDenied):
-	case errors.Is(err, account.ErrLocked):
-		r = *locked
-	case errors.Is(err, account.ErrBusy):
-		r = *busy
-	default:
-		r = smtpline.Reply{Code: 454, Enhanced: "4.3.0", Reason: "login-fault", Text: "login is not possible at this time, try again later"}
-	}
-	r.Cause = err
-	s.door.c.Log.Warn("login refused", "conn", s.conn.ID, "account", identity[:min(len(identity), 320)],
-		"client", s.conn.Remote.Addr().String(), "reason", r.Reason)
-	return &r
+	door  *Door
+	conn  *smtpd.Conn
+	proof *account.Proof // of a login by SCRAM under way
+	acc   account.Account
+	in    bool // logged in
+	tx    smtpd.Transaction
 }
 
 // Mail asks anew whether the login still holds, so that disabling an account

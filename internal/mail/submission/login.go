@@ -1,0 +1,67 @@
+package submission
+
+import (
+	"context"
+	"errors"
+
+	"postern/internal/account"
+	"postern/internal/mail/sasl"
+	"postern/internal/mail/smtpline"
+)
+
+// Auth implements smtpd.Authenticator. The engine calls it under TLS alone.
+func (s *session) Auth(ctx context.Context, identity, password string) *smtpline.Reply {
+	acc, err := s.door.c.Accounts.Verify(ctx, identity, password, s.conn.Remote.Addr())
+	if err != nil {
+		return s.loginRefused(identity, err)
+	}
+	s.enter(acc, "password")
+	return nil
+}
+
+func (s *session) enter(acc account.Account, by string) {
+	s.acc, s.in = acc, true
+	if acc.App != 0 {
+		by += " of an app"
+	}
+	s.door.c.Log.Info("login", "conn", s.conn.ID, "account", acc.Login, "client", s.conn.Remote.Addr().String(), "by", by)
+}
+
+// OffersScram implements smtpd.ScramAuthenticator.
+func (s *session) OffersScram() bool { return s.door.c.Accounts.HasApps() }
+
+// Scram implements smtpd.ScramAuthenticator.
+func (s *session) Scram(ctx context.Context, identity string) (sasl.Stored, *smtpline.Reply) {
+	var err error
+	if s.proof, err = s.door.c.Accounts.Scram(ctx, identity, s.conn.Remote.Addr()); err != nil {
+		return sasl.Stored{}, s.loginRefused(identity, err)
+	}
+	return s.proof.Stored, nil
+}
+
+// ScramDone implements smtpd.ScramAuthenticator.
+func (s *session) ScramDone(ctx context.Context, identity string, which int) *smtpline.Reply {
+	acc, err := s.door.c.Accounts.Prove(ctx, s.proof, which, s.conn.Remote.Addr())
+	if err != nil {
+		return s.loginRefused(identity, err)
+	}
+	s.enter(acc, "proof")
+	return nil
+}
+
+func (s *session) loginRefused(identity string, err error) *smtpline.Reply {
+	r := *denied
+	switch {
+	case errors.Is(err, account.ErrDenied):
+	case errors.Is(err, account.ErrLocked):
+		r = *locked
+	case errors.Is(err, account.ErrBusy):
+		r = *busy
+	default:
+		r = smtpline.Reply{Code: 454, Enhanced: "4.3.0", Reason: "login-fault", Text: "login is not possible at this time, try again later"}
+	}
+	r.Cause = err
+	s.door.c.Log.Warn("login refused", "conn", s.conn.ID, "account", identity[:min(len(identity), 320)],
+		"client", s.conn.Remote.Addr().String(), "reason", r.Reason)
+	return &r
+}
