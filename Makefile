@@ -36,15 +36,15 @@ fuzz:
 
 # The tables of the manual's page on speed, beside NSD and Knot, and the times
 # of answers while zones are reloaded and while somebody floods: on a machine
-# that does nothing else. TABLES is any of plain,defaults,count,total,edits,mixes,load;
+# that does nothing else. TABLES is any of those below;
 # total and edits need qemu-system-x86 and KERNEL, a Linux image, and else say so.
 ROUNDS ?= 5
 SECS   ?= 4
-TABLES ?= plain,defaults,count,total,edits,mixes,load
+TABLES ?= plain,signed,defaults,count,total,edits,mixes,load,signing,signededits
 KERNEL ?=
 bench: build
 	$(GO) run ./internal/lab/bench -bin ./postern -rounds $(ROUNDS) -secs $(SECS) -only $(TABLES) -kernel "$(KERNEL)"
-	POSTERN_PROVE=1 POSTERN_LAB_BINARY=$(CURDIR)/postern $(GO) test -count=1 -v -parallel 1 -timeout 60m -run '^(TestReloadUnderLoad|TestFlood)$$' ./internal/lab
+	POSTERN_PROVE=1 POSTERN_LAB_BINARY=$(CURDIR)/postern $(GO) test -count=1 -v -parallel 1 -timeout 100m -run '^(TestReloadUnderLoad|TestFlood)$$' ./internal/lab
 
 # What single functions cost.
 micro:

@@ -47,7 +47,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds, of which the median counts")
 	flag.IntVar(&o.secs, "secs", 4, "seconds each")
 	flag.IntVar(&o.hosts, "hosts", 1_000_000, "hosts of the large zone; the small one has a tenth")
-	flag.StringVar(&o.only, "only", "plain,defaults,count,total,edits,mixes,load", "which tables")
+	flag.StringVar(&o.only, "only", "plain,signed,defaults,count,total,edits,mixes,load,signing,signededits", "which tables")
 	flag.StringVar(&o.peers, "peers", "postern,nsd,knot", "which servers")
 	flag.StringVar(&o.kernel, "kernel", "", "a Linux kernel image for total and edits")
 	flag.Parse()
@@ -88,12 +88,15 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 		make func() error
 	}{
 		{"plain", b.plain},
+		{"signed", b.signed},
 		{"defaults", b.defaults},
 		{"count", b.count},
 		{"total", b.total},
 		{"edits", b.edits},
 		{"mixes", b.mixes},
 		{"load", b.loading},
+		{"signing", b.signing},
+		{"signededits", b.signedEdits},
 	} {
 		if !strings.Contains(","+o.only+",", ","+table.name+",") {
 			continue
@@ -120,16 +123,22 @@ func (b *bench) printf(format string, args ...any) { fmt.Fprintf(b.out, format, 
 
 // plain runs the script for the plain zone and each mix, and draws the sum.
 func (b *bench) plain() error {
+	return b.byScript("plain", "mixed", "positive", "nxdomain", "referral", "wildcard")
+}
+
+// signed is the same zone, signed by others, to queries with DO.
+func (b *bench) signed() error { return b.byScript("signed", "mixed", "positive", "nxdomain") }
+
+func (b *bench) byScript(zone string, mixes ...string) error {
 	if _, err := os.Stat(b.script); err != nil {
-		b.printf("\nplain zone: not measured, %s is not here\n", b.script)
+		b.printf("\n%s zone: not measured, %s is not here\n", zone, b.script)
 		return nil
 	}
-	mixes := []string{"mixed", "positive", "nxdomain", "referral", "wildcard"}
 	said := map[string]map[string][]string{} // mix -> server -> columns
 	for _, mix := range mixes {
 		b.printf("\n")
 		var text bytes.Buffer
-		cmd := exec.CommandContext(b.ctx, "bash", b.script, "-b", b.binary, "-m", mix,
+		cmd := exec.CommandContext(b.ctx, "bash", b.script, "-b", b.binary, "-z", zone, "-m", mix,
 			"-r", fmt.Sprint(b.rounds), "-s", fmt.Sprint(b.secs), "-p", strings.ReplaceAll(b.peers, ",", " "))
 		cmd.Stdout, cmd.Stderr = io.MultiWriter(b.out, &text), os.Stderr
 		if err := cmd.Run(); err != nil {
@@ -137,7 +146,7 @@ func (b *bench) plain() error {
 		}
 		said[mix] = columns(text.String())
 	}
-	b.printf("\nPostern, by the same script; medians of %d rounds of %d s; load average %s\n%-12s%12s%10s%14s%10s%10s%10s%10s\n", b.rounds, b.secs, loadAverage(),
+	b.printf("\nPostern, %s zone, by the same script; medians of %d rounds of %d s; load average %s\n%-12s%12s%10s%14s%10s%10s%10s%10s\n", zone, b.rounds, b.secs, loadAverage(),
 		"", "queries/s", "cpu us", "cpu/positive", "cpu/nsd", "cpu/knot", "q/s/nsd", "RSS/nsd")
 	for _, mix := range mixes {
 		own, nsd, knot := said[mix]["postern"], said[mix]["nsd"], said[mix]["knot"]

@@ -34,11 +34,13 @@ type server struct {
 
 // setup is where a server's files lie.
 type setup struct {
-	name string
-	dir  string // the server's own
-	zone string // the file
-	kind kind
-	port int
+	name  string
+	dir   string // the server's own
+	zone  string // the file
+	kind  kind
+	port  int
+	more  string // of its configuration
+	cores bool   // all of them, not the first alone
 }
 
 func (b *bench) setup(name, zone string, k kind) (setup, error) {
@@ -111,7 +113,7 @@ func posternConfig(s setup) string {
 		// All of loopback's 127.0.0.0/8 but for itself, so that each is matched.
 		text += prefixes("127.%d.0.0/16")
 	}
-	return text + fmt.Sprintf("[[listen]]\nserve = \"dns\"\naddress = [\"127.0.0.1:%d\"]\ntransport = [\"udp\", \"tcp\"]\n", s.port)
+	return text + s.more + fmt.Sprintf("[[listen]]\nserve = \"dns\"\naddress = [\"127.0.0.1:%d\"]\ntransport = [\"udp\", \"tcp\"]\n", s.port)
 }
 
 // prefixes is a view's twenty.
@@ -138,7 +140,7 @@ func (b *bench) start(s setup, before ...string) (*server, error) {
 		return nil, err
 	}
 	args = append(append([]string{}, before...), args...)
-	if !b.alone {
+	if !b.alone && !s.cores {
 		args = append([]string{"taskset", "-c", "0"}, args...)
 	}
 	p := &server{name: s.name, at: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(s.port)), log: log}

@@ -31,6 +31,9 @@ const (
 	// a query is lost to the host when it took something in so many windows
 	// after it was sent.
 	lostAfter = 15
+	// At half of what the server can do, what has queued up takes as long again
+	// to be worked off; until then the queue may overflow.
+	lostBefore = 10
 	// An edit's work lies in so many windows on both sides of the first answer
 	// that shows it.
 	editAround = 4
@@ -138,7 +141,7 @@ func (w *calm) lost(sent int64) {
 	if w == nil {
 		return
 	}
-	if at := int((sent - w.begin) / int64(calmLen)); w.untouched(at-1, at+lostAfter) {
+	if at := int((sent - w.begin) / int64(calmLen)); w.untouched(at-lostBefore, at+lostAfter) {
 		w.result.CalmLost++
 	}
 }
