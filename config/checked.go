@@ -203,7 +203,8 @@ type Route struct {
 	CA         string    // path of a PEM file; "": the system's
 	User       string    // to log in with; "": none
 	Secret     secret.Value
-	Recipients string // "any"
+	Recipients string // "any", "verify", "file"
+	List       string // path of the file, for "file"
 }
 
 // NextHop is one place to hand mail to.

@@ -58,6 +58,13 @@ func finalSecret(s, dir string) string {
 	return s
 }
 
+func finalRecipients(s, dir string) string {
+	if strings.HasPrefix(s, "file:") {
+		return finalFile(s, dir)
+	}
+	return s
+}
+
 func finalName(s, _ string) string { return canonical(s) }
 
 func finalHop(s, dir string) string {
@@ -199,8 +206,12 @@ func kindRecipient() kind {
 }
 
 func kindRecipients() kind {
-	return kind{shape: isString, noun: "recipients", like: `"any"`, check: func(s string) (string, bool) {
-		return "", s == "any" || s == "verify" || strings.HasPrefix(s, "file:") || strings.HasPrefix(s, "ldap:")
+	return kind{shape: isString, noun: "recipients", final: finalRecipients, like: `"any", "verify" or "file:PATH"`, check: func(s string) (string, bool) {
+		if strings.HasPrefix(s, "ldap:") {
+			return "a directory cannot be asked yet: verify, or file:PATH", false
+		}
+		file, isFile := strings.CutPrefix(s, "file:")
+		return "", s == "any" || s == "verify" || isFile && file != "" && !strings.ContainsRune(s, 0)
 	}}
 }
 

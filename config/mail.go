@@ -58,6 +58,9 @@ func (b *builder) routes(s table) {
 			CA:         b.filePath(t, "ca"),
 			Recipients: t.text("recipients"),
 		}
+		if strings.HasPrefix(r.Recipients, "file:") {
+			r.Recipients, r.List = "file", b.filePath(t, "recipients")
+		}
 		if slices.ContainsFunc(m.Routes, func(o Route) bool { return o.Domain == r.Domain }) {
 			b.file.errorAt(t.at, fmt.Sprintf("the route of %s is written twice", r.Domain), "case and a final dot make no difference")
 			continue
@@ -74,9 +77,17 @@ func (b *builder) routes(s table) {
 			r.NextHops = append(r.NextHops, hop)
 		}
 		b.login(t, &r)
+		b.verifiable(t, r)
 		m.Routes = append(m.Routes, r)
 	}
 	slices.SortFunc(m.Routes, func(a, c Route) int { return strings.Compare(a.Domain, c.Domain) })
+}
+
+// verifiable refuses verify where nobody can be asked.
+func (b *builder) verifiable(t table, r Route) {
+	if r.Recipients == "verify" && slices.ContainsFunc(r.NextHops, func(h NextHop) bool { return h.Scheme == "maildir" }) {
+		b.file.errorAt(t.where("recipients"), fmt.Sprintf("the route of %s cannot verify recipients: a maildir knows nobody", r.Domain), `list them in a file: recipients = "file:PATH"`)
+	}
 }
 
 // login reads user and secret, which go together, and only over TLS whose

@@ -12,7 +12,7 @@ func mailSchema() []section {
 			{name: "ca", kind: kindFilePath(), doc: "a PEM file of authorities, in place of the system's"},
 			{name: "user", kind: kindText(), eg: "postern", doc: "to log in with, over verified TLS only"},
 			{name: "secret", kind: kindSecret(), eg: "file:secrets/inner", doc: "its password"},
-			{name: "recipients", kind: kindRecipients(), def: "any", only: "any", doc: "who exists behind it; any: every recipient is taken, and the hop decides"},
+			{name: "recipients", kind: kindRecipients(), def: "any", doc: "who exists behind it; any: every recipient is taken, and the hop decides; verify: the hop is asked at RCPT; file:PATH: who is listed there"},
 		}},
 		{path: "mail.inbound", doc: "What strangers bring to port 25.", keys: []key{
 			{name: "max_size", kind: kindSize(), def: "25MB", min: 64 << 10, max: 1 << 30, doc: "largest message, also for submission and relay"},

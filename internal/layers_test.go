@@ -26,6 +26,7 @@ const lattice = `
 3 keepers: dns/keyring dns/roster
 3 keepers: dns/resolver dns/resolver/cache dns/resolver/outbound
 3 keepers: mail/inspect mail/spool mail/route mail/deliver mail/queue mail/accept mail/selector
+3 keepers: mail/recipient
 4 doors:   dns/listen dns/listen/doh dns/listen/doq dns/serve mail/smtpd mail/mx mail/submission mail/relay
 5 desk:    manage control admin manual
 6 roof:    app cli lab lab/load lab/bench
@@ -55,6 +56,7 @@ dns/resolver      -> dns/resolver/cache dns/resolver/outbound
 mail/inspect      -> mail/spool
 mail/deliver      -> mail/spool mail/route
 mail/queue        -> mail/spool mail/route mail/deliver
+mail/recipient    -> mail/deliver
 mail/accept       -> mail/spool mail/inspect mail/selector
 dns/listen        -> dns/listen/doh dns/listen/doq
 dns/serve         -> dns/listen

@@ -29,6 +29,7 @@ import (
 	"postern/internal/lifecycle"
 	"postern/internal/mail/inspect"
 	"postern/internal/mail/queue"
+	"postern/internal/mail/recipient"
 	"postern/internal/mail/selector"
 	"postern/internal/mail/spool"
 	"postern/internal/manage"
@@ -47,31 +48,32 @@ type App struct {
 	own      atomic.Pointer[addrSet] // our addresses; changes with the configuration
 	exempt   atomic.Pointer[[]netip.Prefix]
 
-	state     *state
-	certs     *certs.Keeper
-	store     *store.Store    // nil: unusable
-	accounts  *account.Keeper // nil with it
-	authority *authority.Authority
-	resolver  *resolver.Resolver
-	serve     *serve.Server
-	jar       atomic.Pointer[gate.Jar] // of DNS cookies; nil: off
-	keys      atomic.Pointer[tsig.Keys]
-	transfers *transfers
-	out       *xfr.Out
-	notifier  *xfr.Notifier
-	feeding   atomic.Pointer[[]xfr.Inbound] // changes with the configuration, and with catalogs
-	refresher *xfr.Refresher
-	roster    *roster.Roster
-	zoneKeys  *keyring.Ring
-	names     *listen.Set
-	spool     *spool.Spool
-	selector  *selector.Ring
-	inspector *inspect.Inspector
-	queue     *queue.Queue
-	mail      atomic.Pointer[mailWorld] // what mail follows; changes with the configuration
-	retired   mailCounts                // counted before the last reload
-	doors     doors
-	desk      *manage.Desk
+	state      *state
+	certs      *certs.Keeper
+	store      *store.Store    // nil: unusable
+	accounts   *account.Keeper // nil with it
+	authority  *authority.Authority
+	resolver   *resolver.Resolver
+	serve      *serve.Server
+	jar        atomic.Pointer[gate.Jar] // of DNS cookies; nil: off
+	keys       atomic.Pointer[tsig.Keys]
+	transfers  *transfers
+	out        *xfr.Out
+	notifier   *xfr.Notifier
+	feeding    atomic.Pointer[[]xfr.Inbound] // changes with the configuration, and with catalogs
+	refresher  *xfr.Refresher
+	roster     *roster.Roster
+	zoneKeys   *keyring.Ring
+	names      *listen.Set
+	spool      *spool.Spool
+	selector   *selector.Ring
+	inspector  *inspect.Inspector
+	queue      *queue.Queue
+	recipients *recipient.Keeper
+	mail       atomic.Pointer[mailWorld] // what mail follows; changes with the configuration
+	retired    mailCounts                // counted before the last reload
+	doors      doors
+	desk       *manage.Desk
 
 	heap  heap            // room for edits
 	stack lifecycle.Stack // what runs, in the order in which it was started
@@ -139,6 +141,7 @@ func (a *App) start(ctx context.Context) error {
 		{"DKIM keys", a.selector, stopShort},
 		{"mail checks", a.inspector, stopShort},
 		{"queue", a.queue, stopLong},
+		{"recipients", a.recipients, stopShort},
 		{"DNS listeners", a.names, stopShort},
 		// After its listeners, so that it ends before them: what still waits
 		// for the world is answered, and nothing holds the sockets open.

@@ -14,6 +14,7 @@ import (
 	"postern/internal/dns/name"
 	"postern/internal/dns/serve"
 	"postern/internal/dns/xfr"
+	"postern/internal/mail/recipient"
 	"postern/internal/mail/smtpd"
 	"postern/internal/manage"
 	"postern/internal/metrics"
@@ -34,7 +35,7 @@ func (a *App) facts() manage.Status {
 	s := manage.Status{
 		Version: a.opts.Version, Hostname: hostname(cfg), Config: cmp.Or(a.opts.Config, "demo"), Test: a.opts.TestKnobs,
 		Started: a.started, Ready: true, Listeners: a.listeners(cfg), Failures: a.failures.list(),
-		Queue: manage.Queue{Mode: cfg.Mail.Outbound.Mode},
+		Queue: manage.Queue{Mode: cfg.Mail.Outbound.Mode}, Recipients: a.knowing(),
 	}
 	for _, f := range a.authority.Faults() {
 		s.Faults = append(s.Faults, f.String())
@@ -149,10 +150,13 @@ func (a *App) count() error {
 		count(reg, "mail_selector", one(&a.selector.Counters), nil),
 		count(reg, "mail_queue", one(&a.queue.Counters), nil),
 		count(reg, "mail_accept", a.acceptCounters, nil),
+		count(reg, "mail_recipient", one(&a.recipients.Counters), nil),
 		count(reg, "mail_mx", a.mxCounters, nil),
 		count(reg, "mail_submission", a.submissionCounters, nil),
 		count(reg, "mail_relay", a.relayCounters, nil),
 		reg.Gauge("postern_mail_queue_messages", "Messages that are not delivered yet.", func() float64 { return float64(a.queue.Len()) }, nil),
+		reg.Gauge("postern_mail_recipients_unverifiable", "Domains whose recipients are to be verified, and whose next hop takes any name.", func() float64 { return a.unknowing(recipient.Anything) }, nil),
+		reg.Gauge("postern_mail_recipients_silent", "Domains whose next hop does not answer who exists, or whose file cannot be used as it is.", func() float64 { return a.unknowing(recipient.Silent, recipient.Stale) }, nil),
 		reg.Gauge("postern_dns_resolver_chain_links", "Names whose standing with their parents is remembered.", func() float64 { return float64(a.resolver.Links()) }, nil),
 		reg.Gauge("postern_dns_zones_not_ok", "Zones whose file is not what is served.", a.zonesNotOK, nil),
 		reg.Gauge("postern_dns_transfers_running", "Transfers to secondaries that are under way.", func() float64 { return float64(a.out.Running()) }, nil),

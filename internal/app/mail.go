@@ -16,6 +16,7 @@ import (
 	"postern/internal/mail/inspect"
 	"postern/internal/mail/mx"
 	"postern/internal/mail/queue"
+	"postern/internal/mail/recipient"
 	"postern/internal/mail/relay"
 	"postern/internal/mail/route"
 	"postern/internal/mail/selector"
@@ -31,6 +32,8 @@ import (
 type mailWorld struct {
 	router     *route.Router
 	client     *deliver.Client
+	asker      *deliver.Client // asks who exists
+	people     *recipient.Plan
 	acceptor   *accept.Acceptor
 	mx         *mx.Door
 	submission *submission.Door
@@ -55,11 +58,15 @@ func (a *App) buildMail(cfg *config.Checked) error {
 	if err != nil {
 		return err
 	}
+	if err := a.buildRecipients(); err != nil {
+		return err
+	}
 	world, err := a.mailOf(cfg, nil)
 	if err != nil {
 		return err
 	}
 	a.mail.Store(world)
+	a.recipients.Follow(world.people)
 	return a.doors.prepare(a.doorsOf(cfg))
 }
 
@@ -102,6 +109,10 @@ func (a *App) mailOf(cfg *config.Checked, old *mailWorld) (*mailWorld, error) {
 		return nil, err
 	}
 	w.client = deliver.New(deliver.Config{Hostname: hostname(cfg), Sources: cfg.Mail.Outbound.Source, Now: a.now, Log: a.log})
+	w.asker = a.askerOf(cfg)
+	if w.people, err = a.peopleOf(cfg); err != nil {
+		return nil, err
+	}
 	if w.acceptor, err = a.acceptorOf(cfg, old); err != nil {
 		return nil, err
 	}
@@ -180,7 +191,7 @@ func (a *App) mxOf(cfg *config.Checked, door *accept.Acceptor) (*mx.Door, error)
 		return nil, nil
 	}
 	return mx.New(mx.Config{
-		Domains: cfg.Mail.Domains, Spool: a.intake(), Now: a.now, Log: a.log,
+		Domains: cfg.Mail.Domains, Spool: a.intake(), Find: a.recipients.Find, Now: a.now, Log: a.log,
 		Begin: func(_ context.Context, c *smtpd.Conn) mx.Inspection {
 			return door.Arrive(a.inspector.Begin(c.Remote.Addr()), c.Protocol)
 		},

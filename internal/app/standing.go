@@ -29,6 +29,7 @@ func (a *App) standing() map[string]string {
 	standingPolicies(all, a.cfg)
 	for _, r := range a.cfg.Mail.Routes {
 		all["mail route of "+r.Domain] = hopsOf(r)
+		all["recipients of "+r.Domain] = strings.TrimSuffix(r.Recipients+":"+r.List, ":")
 	}
 	for _, r := range a.cfg.Mail.Relays {
 		all["mail relay "+r.Name] = fmt.Sprintf("clients %v, senders %v", r.Clients, r.Senders)

@@ -27,7 +27,7 @@ func (e *env) status() *cobra.Command {
 			if err := e.print(s, func(w io.Writer) { printStatus(w, s) }); err != nil {
 				return err
 			}
-			if !s.Ready || !allGood(s.Zones) || slices.ContainsFunc(s.Faults, isError) || slices.ContainsFunc(s.Secondaries, isLost) {
+			if !s.Ready || !allGood(s.Zones) || slices.ContainsFunc(s.Faults, isError) || slices.ContainsFunc(s.Secondaries, isLost) || slices.ContainsFunc(s.Recipients, isUnknowing) {
 				return errFound
 			}
 			return nil
@@ -48,6 +48,11 @@ func allGood(zones []manage.Zone) bool {
 // isLost is a secondary that somebody should look after. One that lags may have
 // been told a second ago; one that was not asked yet will be.
 func isLost(s manage.Secondary) bool { return s.State == manage.SecondaryUnreachable }
+
+// isUnknowing is a domain whose recipients are not known as configured.
+func isUnknowing(r manage.Recipients) bool {
+	return r.State == manage.RecipientsAnything || r.State == manage.RecipientsSilent || r.State == manage.RecipientsStale
+}
 
 func isError(fault string) bool { return strings.Contains(fault, ": ERR ") }
 
@@ -71,6 +76,11 @@ func printStatus(w io.Writer, s manage.Status) {
 		fmt.Fprintf(w, "  %s\n", f)
 	}
 	fmt.Fprintf(w, "\nQUEUE  mode %s, %d active, %d waiting, %d held\n", s.Queue.Mode, s.Queue.Active, s.Queue.Waiting, s.Queue.Held)
+	table(w, "\nRECIPIENTS", "DOMAIN\tKNOWN BY\tSTATE\tKNOWN", len(s.Recipients), func(w io.Writer) {
+		for _, r := range s.Recipients {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\n", r.Domain, r.Mode, r.State, r.Known)
+		}
+	})
 	for _, c := range s.Certificates {
 		fmt.Fprintf(w, "\nCERTIFICATE  %s, from %s, until %s\n", strings.Join(c.Names, " "), c.Issuer, c.Until.Format(time.DateOnly))
 	}

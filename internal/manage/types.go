@@ -54,9 +54,25 @@ type Status struct {
 	Secondaries  []Secondary   `json:"secondaries"`      // by zone, view, peer and address
 	Faults       []string      `json:"faults,omitempty"` // of views, in the form of a zone's problems
 	Queue        Queue         `json:"queue"`
+	Recipients   []Recipients  `json:"recipients"` // of our domains, by name
 	Certificates []Certificate `json:"certificates"`
 	Failures     []Failure     `json:"failures"` // newest last
 }
+
+// Recipients is how it is known who exists in one of our domains.
+type Recipients struct {
+	Domain string `json:"domain"`
+	Mode   string `json:"mode"`  // any, file, verify
+	State  string `json:"state"` // ok, or what is wrong
+	Known  int    `json:"known"` // entries of the file, or names that the next hop is known to have
+}
+
+// The states of Recipients that somebody should look after.
+const (
+	RecipientsAnything = "accepts-anything"
+	RecipientsSilent   = "silent"
+	RecipientsStale    = "stale-file"
+)
 
 // Listener is one open socket.
 type Listener struct {

@@ -1,11 +1,11 @@
 // Package mx is the session of port 25: mail from anybody, for our own domains
 // and no others. Its type has no way to relay: a recipient of another domain,
 // or one whose local part points further, is refused at RCPT, and no setting
-// changes that.
+// changes that; an alias that led to another domain would be refused, too.
 //
-// It looks nothing up itself. What is to be known about a sender is asked for
+// It looks nothing up itself. Who exists is asked at RCPT of Config's Find. What is to be known about a sender is asked for
 // when the client connects and awaited after the message's final dot, both by
-// the Inspection that is begun for it; no look-up delays 220, MAIL or RCPT.
+// the Inspection that is begun for it; no look-up delays 220, MAIL or RCPT, but Find.
 //
 // A Door is shared by all connections and immutable; a session belongs to its
 // connection's goroutine. It starts no goroutine.
@@ -47,8 +47,11 @@ type Config struct {
 	// Begin is called when a client connects. The context ends with the
 	// connection.
 	Begin func(ctx context.Context, c *smtpd.Conn) Inspection
-	Now   func() time.Time // nil: time.Now
-	Log   *slog.Logger
+	// Find says where mail for an address of our domains goes, or refuses it. It
+	// may wait for the next hop, which alone knows who exists. nil: all exist.
+	Find func(ctx context.Context, to address.Address) ([]address.Address, *smtpline.Reply)
+	Now  func() time.Time // nil: time.Now
+	Log  *slog.Logger
 }
 
 // Counters are what a Door counts.
@@ -72,6 +75,11 @@ func New(c Config) (*Door, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Find == nil {
+		c.Find = func(_ context.Context, to address.Address) ([]address.Address, *smtpline.Reply) {
+			return []address.Address{to}, nil
+		}
 	}
 	d := &Door{c: c, domains: make(map[string]bool, len(c.Domains))}
 	for _, name := range c.Domains {
@@ -114,17 +122,36 @@ func (s *session) Mail(_ context.Context, from address.Address, p smtpd.MailPara
 
 var relayDenied = smtpline.Refuse(550, "5.7.1", "relay-denied", "we do not relay: not an address of ours")
 
-// Rcpt admits addresses of our domains and nothing else.
-func (s *session) Rcpt(_ context.Context, to address.Address, p smtpd.RcptParams) *smtpline.Reply {
+// Rcpt admits addresses of our domains that exist, and nothing else.
+func (s *session) Rcpt(ctx context.Context, to address.Address, p smtpd.RcptParams) *smtpline.Reply {
 	if to.Domain == "" { // RFC 5321, Section 4.5.1: <postmaster> is always taken
 		to.Domain = s.door.postmaster
 	}
-	if !s.door.domains[to.Domain] || smtpd.Routed(to) {
-		s.door.Counters.RelayDenied.Inc()
+	if !s.door.admits(to) {
 		return relayDenied
 	}
-	s.tx.Add(to, p)
+	targets, refusal := s.door.c.Find(ctx, to)
+	if refusal != nil {
+		return refusal
+	}
+	for _, target := range targets {
+		if !s.door.admits(target) {
+			return relayDenied
+		}
+	}
+	for _, target := range targets {
+		s.tx.Add(target, p)
+	}
 	return nil
+}
+
+// admits reports an address of ours that points no further.
+func (d *Door) admits(to address.Address) bool {
+	if d.domains[to.Domain] && !smtpd.Routed(to) {
+		return true
+	}
+	d.Counters.RelayDenied.Inc()
+	return false
 }
 
 func (s *session) Data(ctx context.Context, r io.Reader) *smtpline.Reply {

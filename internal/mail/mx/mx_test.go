@@ -364,3 +364,42 @@ func send(t *testing.T, conn net.Conn, line string) {
 		t.Fatal(err)
 	}
 }
+
+// TestRecipientsAtTheDoor: who is not there is refused at RCPT, an alias goes
+// to each of its addresses once, and not even an alias leads out.
+func TestRecipientsAtTheDoor(t *testing.T) {
+	t.Parallel()
+	ann := address.Address{Local: "ann", Domain: "example.test"}
+	s, k := world(t, func(c *Config) {
+		c.Find = func(_ context.Context, to address.Address) ([]address.Address, *smtpline.Reply) {
+			switch to.Local {
+			case "ann":
+				return []address.Address{to}, nil
+			case "all":
+				return []address.Address{ann, {Local: "bob", Domain: "example.test"}}, nil
+			case "out":
+				return []address.Address{ann, {Local: "x", Domain: "other.test"}}, nil
+			}
+			return nil, smtpline.Refuse(550, "5.1.1", "user-unknown", "no such user here")
+		}
+	})
+	conn, read := talk(t, s)
+	for _, step := range []struct{ line, want string }{
+		{"EHLO x", "250"}, {"MAIL FROM:<a@example.net>", "250"},
+		{"RCPT TO:<nobody@example.test>", "550 5.1.1 "},
+		{"RCPT TO:<out@example.test>", "550 5.7.1 "},
+		{"DATA", "554"},
+		{"RCPT TO:<all@example.test>", "250"},
+		{"RCPT TO:<ann@example.test>", "250"},
+		{"DATA", "354"},
+		{"Subject: x\r\n\r\nx\r\n.", "250"},
+	} {
+		send(t, conn, step.line)
+		if r := read(); !strings.HasPrefix(r, step.want) {
+			t.Errorf("%s: %q, want %q", step.line, r, step.want)
+		}
+	}
+	if envs, _ := k.taken(); len(envs) != 1 || len(envs[0].To) != 2 || !envs[0].To[0].Equal(ann) || envs[0].To[1].Local != "bob" {
+		t.Errorf("taken %+v", envs)
+	}
+}

@@ -1,0 +1,323 @@
+package recipient
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"strings"
+	"sync"
+	"time"
+
+	"postern/internal/mail/address"
+	"postern/internal/mail/deliver"
+	"postern/internal/mail/smtpline"
+)
+
+// How long answers are good.
+const (
+	knownFresh  = 6 * time.Hour       // then it is asked again
+	knownLong   = 31 * 24 * time.Hour // while nobody answers
+	absentFresh = 10 * time.Minute    // a new user need not wait longer
+)
+
+// Bounds of what one domain's next hop is asked, and of what is remembered.
+const (
+	maxKnown     = 100_000
+	maxAbsent    = 20_000
+	maxCalls     = 4   // conversations at once
+	maxQuestions = 200 // waiting to be asked
+	perSecond    = 20  // questions, in the long run
+	atOnce       = 60  // in a burst
+)
+
+// patience is how long a client waits at RCPT.
+const patience = 20 * time.Second
+
+// Rests after a next hop that did not answer: doubling.
+const (
+	restFirst = 5 * time.Second
+	restLong  = time.Minute
+)
+
+// Times between names made up by chance: to see whether the next hop takes
+// anything, and to see it soon when it was not there.
+const (
+	probeEvery = time.Hour
+	probeAgain = time.Minute
+)
+
+// verifier asks the next hop of one domain.
+type verifier struct {
+	keeper    *Keeper
+	domain    string
+	questions chan *question
+
+	mu       sync.Mutex // guards what follows
+	known    map[string]time.Time
+	absent   map[string]time.Time
+	open     map[string]*question // asked, or waiting to be
+	calls    int                  // conversations: goroutines of converse
+	tokens   float64
+	counted  time.Time // when tokens were counted last
+	faults   int       // calls in a row that came to nothing
+	rest     time.Time // not asked until then
+	heard    bool      // a made-up name was answered, one way or the other
+	anything bool      // and taken
+	probing  bool
+	probeAt  time.Time
+}
+
+// question is one recipient that is asked for; done is closed when ruling is
+// final.
+type question struct {
+	to     address.Address
+	made   bool // up, by chance: the answer says nothing about a recipient
+	done   chan struct{}
+	ruling ruling
+}
+
+// ruling is what an answer means.
+type ruling uint8
+
+const (
+	noAnswer ruling = iota
+	exists
+	absentFor
+	closedFor
+	fullFor
+)
+
+func newVerifier(k *Keeper, domain string) *verifier {
+	return &verifier{
+		keeper: k, domain: domain, questions: make(chan *question, maxQuestions), tokens: atOnce,
+		known: map[string]time.Time{}, absent: map[string]time.Time{}, open: map[string]*question{},
+	}
+}
+
+// find is nil for a recipient that exists, else the refusal.
+func (v *verifier) find(ctx context.Context, to address.Address) *smtpline.Reply {
+	r, q := v.begin(to)
+	if q != nil {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		select {
+		case <-q.done:
+			r = q.ruling
+		case <-ctx.Done():
+		}
+	}
+	switch r {
+	case exists:
+		return nil
+	case absentFor:
+		return unknown
+	case closedFor:
+		return closed
+	case fullFor:
+		return full
+	}
+	if v.existed(to) {
+		v.keeper.Counters.TakenUnsure.Inc()
+		return nil
+	}
+	return unsure
+}
+
+// begin answers from memory, or returns the question to wait for; neither where
+// it cannot be asked now.
+func (v *verifier) begin(to address.Address) (ruling, *question) {
+	now, key := v.keeper.cfg.Now(), to.Key()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.anything {
+		return exists, nil
+	}
+	if at, ok := v.known[key]; ok && now.Sub(at) < knownFresh {
+		v.keeper.Counters.Remembered.Inc()
+		return exists, nil
+	}
+	if at, ok := v.absent[key]; ok && now.Sub(at) < absentFresh {
+		v.keeper.Counters.Remembered.Inc()
+		return absentFor, nil
+	}
+	if q := v.open[key]; q != nil {
+		return noAnswer, q
+	}
+	if now.Before(v.rest) || !v.spendLocked(now) {
+		return noAnswer, nil
+	}
+	return noAnswer, v.putLocked(&question{to: to})
+}
+
+// putLocked has a question asked; nil if there is no room.
+func (v *verifier) putLocked(q *question) *question {
+	q.done = make(chan struct{})
+	select {
+	case v.questions <- q:
+	default:
+		v.keeper.Counters.Busy.Inc()
+		return nil
+	}
+	// One conversation serves for many questions; another is begun only when
+	// they pile up.
+	if v.calls == 0 || v.calls < maxCalls && len(v.questions) > 2*v.calls {
+		v.calls++
+		if !v.keeper.jobs.Go("recipient call", v.converse) {
+			v.calls--
+			return nil // stopping: nobody will ask
+		}
+	}
+	v.open[q.to.Key()] = q
+	return q
+}
+
+// spendLocked takes one token: so many questions may be asked in a second.
+func (v *verifier) spendLocked(now time.Time) bool {
+	if since := now.Sub(v.counted); since > 0 {
+		v.tokens = min(v.tokens+since.Seconds()*perSecond, atOnce)
+	}
+	v.counted = now
+	if v.tokens < 1 {
+		v.keeper.Counters.Busy.Inc()
+		return false
+	}
+	v.tokens--
+	return true
+}
+
+// existed reports a recipient that was there, if not lately.
+func (v *verifier) existed(to address.Address) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	at, ok := v.known[to.Key()]
+	return ok && v.keeper.cfg.Now().Sub(at) < knownLong
+}
+
+// settle gives a question its answer and remembers it.
+func (v *verifier) settle(q *question, r ruling) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.settleLocked(q, r)
+}
+
+func (v *verifier) settleLocked(q *question, r ruling) {
+	q.ruling = r
+	key, now := q.to.Key(), v.keeper.cfg.Now()
+	delete(v.open, key)
+	if !q.made {
+		switch r {
+		case exists:
+			delete(v.absent, key)
+			v.remember(v.known, key, now, maxKnown, knownLong)
+		case absentFor:
+			delete(v.known, key)
+			v.remember(v.absent, key, now, maxAbsent, absentFresh)
+		}
+	}
+	close(q.done)
+}
+
+// remember writes an answer down and makes room for it. Who asks for ever new
+// names fills the memory of the absent alone.
+func (v *verifier) remember(m map[string]time.Time, key string, now time.Time, most int, good time.Duration) {
+	if _, have := m[key]; !have && len(m) >= most {
+		v.sweep(m, now, most, good)
+	}
+	m[key] = now
+}
+
+// sweep drops what is no longer good; if that is not much, every tenth, in no
+// order.
+func (v *verifier) sweep(m map[string]time.Time, now time.Time, most int, good time.Duration) {
+	before := len(m)
+	for key, at := range m {
+		if now.Sub(at) >= good {
+			delete(m, key)
+		}
+	}
+	for key := range m {
+		if len(m) <= most-most/10 {
+			break
+		}
+		delete(m, key)
+	}
+	v.keeper.Counters.Forgotten.Add(uint64(before - len(m)))
+}
+
+func (v *verifier) standing() (State, int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case v.anything:
+		return Anything, 0
+	case v.faults > 0:
+		return Silent, len(v.known)
+	case v.heard:
+		return Fine, len(v.known)
+	}
+	return Unproven, len(v.known)
+}
+
+// judge reads the reply to RCPT. A refusal that is about us or the session, and
+// not about the recipient, says nothing: whoever configured the next hop wrong
+// would else lose all mail at once.
+func judge(a deliver.Answer) ruling {
+	switch {
+	case a.Code/100 == 2:
+		return exists
+	case a.Enhanced == "5.2.2", a.Enhanced == "4.2.2", a.Code == 552:
+		return fullFor
+	case a.Code != 550 && a.Code != 551 && a.Code != 553:
+		return noAnswer
+	case strings.HasPrefix(a.Enhanced, "5.7."):
+		return closedFor
+	}
+	return absentFor
+}
+
+// probeIfDue asks for a name made up by chance.
+func (v *verifier) probeIfDue() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := v.keeper.cfg.Now()
+	if v.probing || now.Before(v.probeAt) || now.Before(v.rest) {
+		return
+	}
+	var octets [10]byte
+	_, _ = rand.Read(octets[:]) // it never fails
+	to := address.Address{Local: "postern-" + hex.EncodeToString(octets[:]), Domain: v.domain}
+	q := v.putLocked(&question{to: to, made: true})
+	v.probeAt = now.Add(probeAgain)
+	if q == nil {
+		return
+	}
+	v.probing = true
+	if !v.keeper.jobs.Go("recipient probe", func(ctx context.Context) { v.probe(ctx, q) }) {
+		v.probing = false
+	}
+}
+
+// probe waits for the answer and takes it.
+func (v *verifier) probe(ctx context.Context, q *question) {
+	select {
+	case <-q.done:
+	case <-ctx.Done():
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.probing = false
+	if ctx.Err() != nil || q.ruling == noAnswer {
+		return
+	}
+	now, was, first := v.keeper.cfg.Now(), v.anything, !v.heard
+	v.heard, v.anything, v.probeAt = true, q.ruling == exists, now.Add(probeEvery)
+	log := v.keeper.cfg.Log
+	switch {
+	case v.anything && (first || !was):
+		clear(v.known) // learnt of a server that says yes to all
+		log.Error("recipients cannot be verified: the next hop takes a name made up by chance. Every recipient is taken until it refuses such names",
+			"domain", v.domain, "reason", "accepts-anything", "name", q.to.String())
+	case !v.anything && (first || was):
+		log.Info("recipients are verified with the next hop", "domain", v.domain)
+	}
+}
