@@ -1,6 +1,11 @@
 package lab_test
 
-import "postern/internal/lab"
+import (
+	"maps"
+	"strings"
+
+	"postern/internal/lab"
+)
 
 // The world of the tests below: we are Alpha, behind a Postern; Beta is the
 // other organisation, with Postfix.
@@ -135,15 +140,28 @@ ledger A   10.66.6.8
 // alphaPostern is Alpha's Postern in a tree.
 func alphaPostern(l *lab.Lab, in *lab.Internet) *lab.Postern {
 	l.T().Helper()
-	return l.Postern(lab.PosternConfig{
-		Config: alphaConfig,
-		Files: map[string]string{
-			"root.hints":                    in.HintsText(),
-			"zones/external/alpha.lab.zone": alphaExternal,
-			"zones/internal/alpha.lab.zone": alphaInternal,
-			"zones/internal/corp.lab.zone":  corpInternal,
-		},
-	})
+	return alphaPosternWith(l, in, nil)
+}
+
+// alphaPosternWith has other settings: pairs of what stands in the configuration
+// and what stands there instead.
+func alphaPosternWith(l *lab.Lab, in *lab.Internet, files map[string]string, instead ...string) *lab.Postern {
+	l.T().Helper()
+	config := alphaConfig
+	for i := 0; i < len(instead); i += 2 {
+		if !strings.Contains(config, instead[i]) {
+			l.T().Fatalf("no %q in the configuration", instead[i])
+		}
+		config = strings.Replace(config, instead[i], instead[i+1], 1)
+	}
+	all := map[string]string{
+		"root.hints":                    in.HintsText(),
+		"zones/external/alpha.lab.zone": alphaExternal,
+		"zones/internal/alpha.lab.zone": alphaInternal,
+		"zones/internal/corp.lab.zone":  corpInternal,
+	}
+	maps.Copy(all, files)
+	return l.Postern(lab.PosternConfig{Config: config, Files: all})
 }
 
 // tree holds Beta's zone with further records, and refers to us for ours.

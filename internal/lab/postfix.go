@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"io/fs"
+	"maps"
 	"math/big"
 	"os"
 	"os/user"
@@ -42,6 +43,7 @@ type Postfix struct {
 	Address string
 
 	l       *Lab
+	cfg     PostfixConfig
 	process *Process
 	dir     string
 }
@@ -49,15 +51,31 @@ type Postfix struct {
 // Postfix starts a Postfix with its own configuration and queue.
 func (l *Lab) Postfix(cfg PostfixConfig) *Postfix {
 	l.t.Helper()
-	master := l.program("master", "postfix")
-	p := &Postfix{Host: cfg.Host, Address: cfg.Address, l: l, dir: l.place(cfg.Host)}
+	cfg.Settings = maps.Clone(cfg.Settings)
+	if cfg.Settings == nil {
+		cfg.Settings = map[string]string{}
+	}
+	p := &Postfix{Host: cfg.Host, Address: cfg.Address, l: l, cfg: cfg, dir: l.place(cfg.Host)}
 	p.Mailbox = &Mailbox{l: l, owner: cfg.Host, dir: filepath.Join(p.dir, "mail", "all")}
 	p.makeQueue()
 	p.makeConfig(cfg)
-	p.process = l.Start(cfg.Host, master, "-c", p.dir+"/etc", "-s")
-	p.Log = p.process.Log
-	l.awaitGreeting(p.process, cfg.Address+":25")
+	p.Log = l.newLog(cfg.Host)
+	p.Start()
 	return p
+}
+
+// Start starts it, also again after Kill9.
+func (p *Postfix) Start() {
+	p.l.t.Helper()
+	p.process = p.l.again(p.Log, p.l.program("master", "postfix"), "-c", p.dir+"/etc", "-s")
+	p.l.awaitGreeting(p.process, p.Address+":25")
+}
+
+// Set changes lines of main.cf for the next Start.
+func (p *Postfix) Set(settings map[string]string) {
+	p.l.t.Helper()
+	maps.Copy(p.cfg.Settings, settings)
+	p.makeConfig(p.cfg)
 }
 
 // makeQueue makes the directories that "postfix check" would.
