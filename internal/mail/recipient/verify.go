@@ -193,13 +193,7 @@ func (v *verifier) existed(to address.Address) bool {
 	return ok && v.keeper.cfg.Now().Sub(at) < knownLong
 }
 
-// settle gives a question its answer and remembers it.
-func (v *verifier) settle(q *question, r ruling) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.settleLocked(q, r)
-}
-
+// settleLocked gives a question its answer and remembers it.
 func (v *verifier) settleLocked(q *question, r ruling) {
 	q.ruling = r
 	key, now := q.to.Key(), v.keeper.cfg.Now()

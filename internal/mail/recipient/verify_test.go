@@ -98,6 +98,12 @@ func (n *inner) times(name string) int {
 	return count
 }
 
+func (n *inner) called() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.calls
+}
+
 func people(names ...string) map[string]deliver.Answer {
 	m := map[string]deliver.Answer{}
 	for _, name := range names {
@@ -242,8 +248,8 @@ func TestOneCallForMany(t *testing.T) {
 		for i := range 30 {
 			find(t, k, fmt.Sprint("u", i), "")
 		}
-		if n.calls != 1 {
-			t.Errorf("%d calls for 30 questions", n.calls)
+		if n.called() != 1 {
+			t.Errorf("%d calls for 30 questions", n.called())
 		}
 		time.Sleep(callIdle + time.Second)
 		synctest.Wait()
@@ -253,8 +259,8 @@ func TestOneCallForMany(t *testing.T) {
 		for i := range 3 * callRefusals {
 			find(t, k, fmt.Sprint("x", i), "user-unknown")
 		}
-		if n.calls != 4 {
-			t.Errorf("%d calls, want 1 and 3 with %d refusals each", n.calls, callRefusals)
+		if n.called() != 4 {
+			t.Errorf("%d calls, want 1 and 3 with %d refusals each", n.called(), callRefusals)
 		}
 	})
 }
@@ -280,13 +286,13 @@ func TestNextHopDown(t *testing.T) {
 		find(t, k, "gone", "user-unknown")
 		time.Sleep(callIdle + time.Second)
 		n.set(func() { n.down = true })
-		before := n.calls
+		before := n.called()
 		for range 50 {
 			find(t, k, "ann", "")
 			find(t, k, "gone", "user-unknown") // still fresh
 			find(t, k, "bob", "user-unsure")
 		}
-		if got := n.calls - before; got != 1 {
+		if got := n.called() - before; got != 1 {
 			t.Errorf("called %d times at once", got)
 		}
 		if s := k.Standings()[0]; s.State != Silent {
@@ -295,12 +301,12 @@ func TestNextHopDown(t *testing.T) {
 		time.Sleep(knownFresh)
 		find(t, k, "ann", "") // not fresh, but known
 		find(t, k, "gone", "user-unsure")
-		before = n.calls
+		before = n.called()
 		for range 60 {
 			find(t, k, "bob", "user-unsure")
 			time.Sleep(time.Minute)
 		}
-		if got := n.calls - before; got > 130 { // ours and the made-up name's
+		if got := n.called() - before; got > 130 { // ours and the made-up name's
 			t.Errorf("called %d times in an hour", got)
 		}
 		if k.Counters.TakenUnsure.Value() == 0 {
