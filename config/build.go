@@ -198,10 +198,20 @@ func (b *builder) rest() {
 		Exempt:                b.clients(l, "exempt"),
 		Connections:           l.count("connections"),
 		ConnectionsPerAddress: l.count("connections_per_address"),
-		ConnectionsPerMinute:  l.count("connections_per_minute"),
-		ErrorsPerMinute:       l.count("errors_per_minute"),
+		ConnectionsPerNetwork: l.count("connections_per_network"),
+		ConnectionsPerAccount: l.count("connections_per_account"),
 		RecipientsPerMessage:  l.count("recipients_per_message"),
 		MessagesPerConnection: l.count("messages_per_connection"),
+		ChunksPerMessage:      l.count("chunks_per_message"),
+
+		ConnectionsPerMinute: l.count("connections_per_minute"), NetworkConnectionsPerMinute: l.count("network_connections_per_minute"),
+		ErrorsPerMinute: l.count("errors_per_minute"), NetworkErrorsPerMinute: l.count("network_errors_per_minute"),
+		UnknownPerHour: l.count("unknown_recipients_per_hour"), NetworkUnknownPerHour: l.count("network_unknown_recipients_per_hour"),
+		BytesPerHour: l.size("bytes_per_hour"), NetworkBytesPerHour: l.size("network_bytes_per_hour"),
+
+		AccountBytesPerDay: l.size("account_bytes_per_day"),
+		SessionTime:        l.duration("session_time"),
+		GreetingDelay:      l.duration("greeting_delay"),
 	}
 	b.tls()
 }

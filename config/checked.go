@@ -63,6 +63,7 @@ type Listen struct {
 	Transports []string       // dns: "udp", "tcp", "tls", "https", "quic"; submission: exactly one of "tls", "starttls"; else empty
 	Views      []string       // dns: only these; empty: all
 	Clients    []netip.Prefix // who may connect; empty: anyone
+	Proxy      bool           // mail: each connection begins with a PROXY block
 }
 
 // DNS is [dns].
@@ -223,6 +224,9 @@ type Inbound struct {
 	DMARC      bool
 	Enforce    bool   // dmarc = "enforce"; else "monitor"
 	Quarantine string // "hold", "tag"
+	Chunking   bool
+	// Whose PROXY block and whose XCLIENT is believed; empty: nobody's.
+	TrustedProxies, TrustedXClient []netip.Prefix
 }
 
 // Relay is one entry of [[mail.relay]].
@@ -263,10 +267,22 @@ type Limits struct {
 	Exempt                []netip.Prefix // outside what counts by address
 	Connections           int            // at once
 	ConnectionsPerAddress int            // at once
-	ConnectionsPerMinute  int            // new ones of one address
-	ErrorsPerMinute       int            // refused commands of one address
+	ConnectionsPerNetwork int            // at once, of a /24 or a /56
+	ConnectionsPerAccount int            // at once
 	RecipientsPerMessage  int
 	MessagesPerConnection int
+	ChunksPerMessage      int
+
+	// Of one address, and of one network: new connections, refused commands,
+	// recipients that there are not, octets of messages.
+	ConnectionsPerMinute, NetworkConnectionsPerMinute int
+	ErrorsPerMinute, NetworkErrorsPerMinute           int
+	UnknownPerHour, NetworkUnknownPerHour             int
+	BytesPerHour, NetworkBytesPerHour                 int64
+
+	AccountBytesPerDay int64
+	SessionTime        time.Duration
+	GreetingDelay      time.Duration
 }
 
 // TLS is [tls].

@@ -79,9 +79,10 @@ func wholeWanted(dir string) *Checked {
 		Listen: []Listen{
 			{Serve: ServeDNS, Addrs: []netip.AddrPort{a("192.0.2.1:53")}, Transports: []string{"udp", "tcp"}, Views: []string{"external"}},
 			{Serve: ServeDNS, Addrs: []netip.AddrPort{a("10.0.0.1:53")}, Transports: []string{"udp"}, Clients: []netip.Prefix{p("10.0.0.0/8"), p("10.1.1.1/32"), p("192.168.0.0/16")}},
-			{Serve: ServeSubmission, Addrs: []netip.AddrPort{a("192.0.2.1:465")}, Transports: []string{"tls"}},
+			{Serve: ServeSubmission, Addrs: []netip.AddrPort{a("192.0.2.1:465")}, Transports: []string{"tls"}, Proxy: true},
 			{Serve: ServeSubmission, Addrs: []netip.AddrPort{a("192.0.2.1:587")}, Transports: []string{"starttls"}},
 			{Serve: ServeRelay, Addrs: []netip.AddrPort{a("10.0.0.1:0")}},
+			{Serve: ServeMX, Addrs: []netip.AddrPort{a("192.0.2.1:25")}},
 		},
 		DNS: DNS{Apply: "manual", Serial: "date", Lint: "strict", MaxChange: 45, Updates: Rate{Count: 50, Window: time.Second}, Cookies: true, Source: []netip.Addr{netip.MustParseAddr("192.0.2.1")}},
 		Views: []View{
@@ -125,14 +126,19 @@ func wholeWanted(dir string) *Checked {
 					{Scheme: "lmtp", Path: "/run/lmtp"},
 				}, TLS: "required", Name: "mail.inner.test", CA: filepath.Join(dir, "ca.pem"), User: "edge", Recipients: "any"},
 			},
-			Inbound:  Inbound{MaxSize: 30 << 20, SPF: true, DKIM: true, Quarantine: "tag"},
+			Inbound:  Inbound{MaxSize: 30 << 20, SPF: true, DKIM: true, Quarantine: "tag", Chunking: true, TrustedProxies: []netip.Prefix{p("10.0.0.0/8"), p("10.1.1.1/32")}, TrustedXClient: []netip.Prefix{p("10.0.0.7/32"), p("fd00::7/128")}},
 			Relays:   []Relay{{Name: "inner", Clients: []netip.Prefix{p("10.0.0.5/32")}, Senders: []string{"@example.test", "<>", "Root@host.test"}, Recipients: []string{"a@b.test"}, ForeignFrom: "keep", Rate: Rate{100, time.Minute}}},
 			Outbound: Outbound{Mode: "hold", Source: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, PerAccountPerDay: 5},
 			DKIM:     DKIM{Algorithms: []string{"ed25519"}},
 		},
 		Accounts: Accounts{MinLength: 16, Lockout: Rate{5, time.Hour}},
-		Limits:   Limits{Exempt: []netip.Prefix{p("10.9.0.0/16")}, Connections: 7, ConnectionsPerAddress: 50, ConnectionsPerMinute: 60, ErrorsPerMinute: 60, RecipientsPerMessage: 1000, MessagesPerConnection: 1000},
-		TLS:      TLS{Issuer: "local", MinVersion: "1.3"},
+		Limits: Limits{
+			Exempt: []netip.Prefix{p("10.9.0.0/16")}, Connections: 7, ConnectionsPerAddress: 50, ConnectionsPerNetwork: 30, ConnectionsPerAccount: 3,
+			ConnectionsPerMinute: 60, NetworkConnectionsPerMinute: 40, ErrorsPerMinute: 60, NetworkErrorsPerMinute: 41,
+			UnknownPerHour: 42, NetworkUnknownPerHour: 43, BytesPerHour: 1e9, NetworkBytesPerHour: 2 << 30, AccountBytesPerDay: 3e6,
+			SessionTime: 30 * time.Minute, GreetingDelay: 100 * time.Millisecond, RecipientsPerMessage: 1000, MessagesPerConnection: 1000, ChunksPerMessage: 9,
+		},
+		TLS: TLS{Issuer: "local", MinVersion: "1.3"},
 	}
 }
 

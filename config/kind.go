@@ -107,6 +107,16 @@ func kindLifetime() kind {
 	}}
 }
 
+// kindSpan is a duration between two others.
+func kindSpan(low, high string) kind {
+	from, _ := parseDuration(low)
+	to, _ := parseDuration(high)
+	return kind{shape: isString, noun: "duration", like: fmt.Sprintf("%q to %q", low, high), check: func(s string) (string, bool) {
+		d, ok := parseDuration(s)
+		return "", ok && d >= from && d <= to
+	}}
+}
+
 func kindSize() kind {
 	return kind{shape: isString, noun: "size", like: `"25MB" or "1GiB"`, check: func(s string) (string, bool) {
 		_, ok := parseSize(s)

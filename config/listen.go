@@ -34,6 +34,10 @@ func (b *builder) listeners() {
 		if n := t.written("views"); n != nil && l.Serve != ServeDNS {
 			b.file.errorAt(n.key, fmt.Sprintf("views has no meaning for serve = %q", l.Serve), "")
 		}
+		if l.Proxy = t.flag("proxy"); l.Proxy && (l.Serve == ServeDNS || l.Serve == ServeAdmin) {
+			l.Proxy = false
+			b.file.errorAt(t.where("proxy"), fmt.Sprintf("proxy has no meaning for serve = %q", l.Serve), "")
+		}
 		b.checked.Listen = append(b.checked.Listen, l)
 	}
 }
@@ -155,6 +159,7 @@ func (b *builder) checkListeners() {
 			}
 		}
 	}
+	b.checkProxies(entries)
 	s := b.root.sub("server")
 	if (serves(ServeMX) || serves(ServeSubmission) || serves(ServeRelay)) && s.n.field("hostname") == nil {
 		b.file.errorAt(s.at, "mail needs server.hostname", `like hostname = "edge.example.net"`)
@@ -173,6 +178,26 @@ func (b *builder) checkListeners() {
 	}
 	if len(relays) > 0 && !serves(ServeRelay) {
 		b.file.warnAt(relays[0].at, "hosts may relay, but no listener serves them", `add [[listen]] with serve = "relay"`)
+	}
+}
+
+// checkProxies looks whether there is anybody whom a proxy's listener lets in,
+// and anything that those who are trusted could use.
+func (b *builder) checkProxies(entries []table) {
+	in, s := b.checked.Mail.Inbound, b.root.sub("mail").sub("inbound")
+	var proxied, mx bool
+	for i, l := range b.checked.Listen {
+		proxied = proxied || l.Proxy
+		mx = mx || l.Serve == ServeMX
+		if l.Proxy && len(in.TrustedProxies) == 0 {
+			b.file.errorAt(entries[i].where("proxy"), "a listener behind proxies, and none is trusted: nobody could connect", "name them in mail.inbound.trusted_proxies")
+		}
+	}
+	if len(in.TrustedProxies) > 0 && !proxied {
+		b.file.warnAt(s.where("trusted_proxies"), "proxies are trusted, but no listener is behind them", "add proxy = true to its [[listen]]")
+	}
+	if len(in.TrustedXClient) > 0 && !mx {
+		b.file.warnAt(s.where("trusted_xclient"), "XCLIENT is for mx listeners, and there is none", "")
 	}
 }
 

@@ -131,12 +131,26 @@ func (b *builder) inbound(s table) {
 		DMARC:      slices.Contains(checks, "dmarc"),
 		Enforce:    s.text("dmarc") == "enforce",
 		Quarantine: s.text("quarantine"),
+		Chunking:   s.flag("chunking"),
+
+		TrustedProxies: b.trusted(s, "trusted_proxies"),
+		TrustedXClient: b.trusted(s, "trusted_xclient"),
 	}
 	// RFC 9989: alignment rests on both; with one alone, good mail would fail.
 	if in.DMARC && !(in.SPF && in.DKIM) {
 		b.file.errorAt(s.where("checks"), "dmarc needs spf and dkim", `checks = ["spf", "dkim", "dmarc"]`)
 	}
 	b.checked.Mail.Inbound = in
+}
+
+// trusted reads a set of those who may say that they are somebody else, which
+// can never be everybody.
+func (b *builder) trusted(s table, name string) []netip.Prefix {
+	set := b.clients(s, name)
+	if wholeFamily(set) {
+		b.file.errorAt(s.where(name), fmt.Sprintf("mail.inbound.%s is everybody: whoever connects could choose an address", name), "name the hosts")
+	}
+	return set
 }
 
 func (b *builder) relays(s table) {

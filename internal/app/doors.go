@@ -156,11 +156,14 @@ func (a *App) doorsOf(cfg *config.Checked) map[doorKey]smtpd.Config {
 func (a *App) doorOf(cfg *config.Checked, l config.Listen) (smtpd.Config, bool) {
 	c := smtpd.Config{
 		Hostname: hostname(cfg), Mode: smtpd.STARTTLS, TLS: a.tlsConfig(cfg), MaxSize: cfg.Mail.Inbound.MaxSize,
-		DSN: true, Clients: l.Clients, Exempt: cfg.Limits.Exempt, Log: a.log,
+		DSN: true, Chunking: cfg.Mail.Inbound.Chunking, Clients: l.Clients, Exempt: cfg.Limits.Exempt, Log: a.log,
+		Proxy: l.Proxy, Proxies: cfg.Mail.Inbound.TrustedProxies,
 	}
 	switch l.Serve {
 	case config.ServeMX:
 		c.Name, c.Limits, c.NewSession = "mx", mx.Limits(), a.mxSession
+		c.XClient = cfg.Mail.Inbound.TrustedXClient
+		c.Limits.GreetWait = cfg.Limits.GreetingDelay
 	case config.ServeSubmission:
 		c.Name, c.Limits, c.NewSession = "submission", submission.Limits(), a.submissionSession
 		if contains(l.Transports, "tls") {
@@ -172,11 +175,20 @@ func (a *App) doorOf(cfg *config.Checked, l config.Listen) (smtpd.Config, bool) 
 	default:
 		return c, false
 	}
-	limit := cfg.Limits
-	c.Limits.Connections, c.Limits.ConnectionsPerAddr = limit.Connections, limit.ConnectionsPerAddress
-	c.Limits.ConnectRate, c.Limits.ErrorRate = limit.ConnectionsPerMinute, limit.ErrorsPerMinute
-	c.Limits.Recipients, c.Limits.Messages = limit.RecipientsPerMessage, limit.MessagesPerConnection
+	bound(&c.Limits, cfg.Limits)
 	return c, true
+}
+
+// bound takes over the limits that can be set.
+func bound(to *smtpd.Limits, l config.Limits) {
+	to.Connections, to.ConnectionsPerAddr = l.Connections, l.ConnectionsPerAddress
+	to.ConnectionsPerNetwork, to.ConnectionsPerAccount = l.ConnectionsPerNetwork, l.ConnectionsPerAccount
+	to.ConnectRate, to.NetworkConnectRate = l.ConnectionsPerMinute, l.NetworkConnectionsPerMinute
+	to.ErrorRate, to.NetworkErrorRate = l.ErrorsPerMinute, l.NetworkErrorsPerMinute
+	to.UnknownRate, to.NetworkUnknownRate = l.UnknownPerHour, l.NetworkUnknownPerHour
+	to.OctetRate, to.NetworkOctetRate = l.BytesPerHour, l.NetworkBytesPerHour
+	to.OctetsPerAccount, to.SessionTime = l.AccountBytesPerDay, l.SessionTime
+	to.Recipients, to.Messages, to.Chunks = l.RecipientsPerMessage, l.MessagesPerConnection, l.ChunksPerMessage
 }
 
 // The three doors. Each session follows the configuration in force when its

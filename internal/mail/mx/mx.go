@@ -95,9 +95,9 @@ func New(c Config) (*Door, error) {
 	return d, nil
 }
 
-// Limits are the engine's limits where strangers connect: a short silence is
-// asked for before the greeting, and long lines are taken as they are.
-func Limits() smtpd.Limits { return smtpd.Limits{GreetWait: 100 * time.Millisecond, DataLine: 1 << 16} }
+// Limits are the engine's limits where strangers connect: long lines are taken
+// as they are.
+func Limits() smtpd.Limits { return smtpd.Limits{DataLine: 1 << 16} }
 
 // Session is the engine's NewSession.
 func (d *Door) Session(ctx context.Context, c *smtpd.Conn) (smtpd.Session, *smtpline.Reply) {

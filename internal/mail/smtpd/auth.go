@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
+	"time"
 
 	"postern/internal/mail/sasl"
 	"postern/internal/mail/smtpline"
@@ -50,6 +51,10 @@ func (c *conn) auth(ctx context.Context, arg string) *smtpline.Reply {
 		return nil
 	}
 	if r.Positive() {
+		if !c.conf.guard.login(user, time.Now()) {
+			c.srv.Counters.RefusedAccount.Inc()
+			return accountBusy
+		}
 		c.srv.Counters.AuthOK.Inc()
 		c.info.User = user
 		return &smtpline.Reply{Code: 235, Enhanced: "2.7.0", Text: "logged in"}

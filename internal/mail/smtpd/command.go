@@ -2,7 +2,9 @@ package smtpd
 
 import (
 	"context"
+	"fmt"
 	"strconv"
+	"time"
 
 	"postern/internal/mail/smtpline"
 )
@@ -10,22 +12,38 @@ import (
 // command carries out one command line and returns its reply; nil when it has
 // been sent.
 func (c *conn) command(ctx context.Context, line []byte) *smtpline.Reply {
+	cmd, refusal := c.parse(line)
+	if refusal != nil {
+		return refusal
+	}
+	return c.dispatch(ctx, cmd)
+}
+
+// parse reads a command line and looks whether it may be said now.
+func (c *conn) parse(line []byte) (smtpline.Command, *smtpline.Reply) {
 	if c.commands++; c.commands > c.conf.Limits.Commands {
 		c.srv.Counters.Limited.Inc()
-		return tooManyCmds
+		return smtpline.Command{}, tooManyCmds
 	}
 	cmd, refusal := smtpline.ParseCommand(line)
 	c.doing = cmd
 	if refusal != nil {
-		return refusal
+		return cmd, refusal
 	}
 	if r := c.outOfTurn(cmd.Verb); r != nil {
 		c.srv.Counters.Pipelining.Inc()
-		return r
+		return cmd, r
 	}
 	if c.conf.RequireTLS && c.info.TLS == nil && !beforeTLS(cmd.Verb) {
-		return tlsFirst
+		if cmd.Verb == smtpline.Bdat { // the octets behind it would be taken for commands
+			return cmd, noChunks
+		}
+		return cmd, tlsFirst
 	}
+	return cmd, nil
+}
+
+func (c *conn) dispatch(ctx context.Context, cmd smtpline.Command) *smtpline.Reply {
 	switch cmd.Verb {
 	case smtpline.Ehlo, smtpline.Helo:
 		return c.hello(ctx, cmd)
@@ -39,6 +57,8 @@ func (c *conn) command(ctx context.Context, line []byte) *smtpline.Reply {
 		return c.rcpt(ctx, cmd.Arg)
 	case smtpline.Data:
 		return c.data(ctx)
+	case smtpline.Bdat:
+		return c.bdat(ctx, cmd.Arg)
 	case smtpline.Rset:
 		c.endTransaction()
 		return ok("forgotten")
@@ -50,6 +70,8 @@ func (c *conn) command(ctx context.Context, line []byte) *smtpline.Reply {
 		return &smtpline.Reply{Code: 214, Enhanced: "2.0.0", Text: "see RFC 5321"}
 	case smtpline.Quit:
 		return &smtpline.Reply{Code: 221, Enhanced: "2.0.0", Text: "bye", Close: true}
+	case smtpline.XClientVerb:
+		return c.xclient(ctx, cmd.Arg)
 	case smtpline.HTTP:
 		return notSMTP
 	}
@@ -60,14 +82,15 @@ func (c *conn) command(ctx context.Context, line []byte) *smtpline.Reply {
 // (RFC 2920, Section 3.1; RFC 3207, Section 4.2; RFC 4954, Section 4). What the
 // client sent on it meant for another reader than us.
 func (c *conn) outOfTurn(v smtpline.Verb) *smtpline.Reply {
-	if !c.pipe.pending() {
-		return nil
-	}
 	switch v {
 	case smtpline.StartTLS:
-		return injected
-	case smtpline.Helo, smtpline.Ehlo, smtpline.Data, smtpline.Auth:
-		return pipelining
+		if c.pipe.ahead() {
+			return injected
+		}
+	case smtpline.Helo, smtpline.Ehlo, smtpline.Data, smtpline.Auth, smtpline.XClientVerb:
+		if c.pipe.ahead() {
+			return pipelining
+		}
 	}
 	return nil
 }
@@ -89,10 +112,7 @@ func (c *conn) hello(ctx context.Context, cmd smtpline.Command) *smtpline.Reply 
 		return refusal
 	}
 	c.endTransaction()
-	c.info.Helo, c.info.ESMTP = name, cmd.Verb == smtpline.Ehlo
-	if g, ok := c.session.(Greeter); ok {
-		g.Hello(ctx, name)
-	}
+	c.sayHello(ctx, name, cmd.Verb == smtpline.Ehlo)
 	text := c.conf.Hostname
 	if c.info.ESMTP {
 		text += "\nPIPELINING\nSIZE " + strconv.FormatInt(c.conf.MaxSize, 10) +
@@ -100,15 +120,35 @@ func (c *conn) hello(ctx context.Context, cmd smtpline.Command) *smtpline.Reply 
 		if c.conf.DSN {
 			text += "\nDSN"
 		}
+		if c.conf.Chunking {
+			text += "\nCHUNKING"
+		}
 		if c.conf.Mode == STARTTLS && c.info.TLS == nil {
 			text += "\nSTARTTLS"
 		}
 		if c.offersAuth() {
 			text += "\nAUTH " + c.mechanisms()
 		}
-		text += "\nHELP"
+		if c.offersXClient() {
+			text += "\nXCLIENT " + smtpline.XClientWords
+		}
+		text += "\nLIMITS " + c.limits() + "\nHELP"
 	}
 	return &smtpline.Reply{Code: 250, Text: text}
+}
+
+func (c *conn) sayHello(ctx context.Context, name string, esmtp bool) {
+	c.info.Helo, c.info.ESMTP = name, esmtp
+	if g, ok := c.session.(Greeter); ok {
+		g.Hello(ctx, name)
+	}
+}
+
+// limits announces what a client would else learn from refusals (RFC 9422,
+// Section 4: numbers of at most six digits).
+func (c *conn) limits() string {
+	const most = 999_999
+	return fmt.Sprintf("MAILMAX=%d RCPTMAX=%d", min(c.conf.Limits.Messages, most), min(c.conf.Limits.Recipients, most))
 }
 
 func (c *conn) extensions() smtpline.Extensions {
@@ -135,6 +175,10 @@ func (c *conn) mail(ctx context.Context, arg string) *smtpline.Reply {
 	if params.Size > c.conf.MaxSize {
 		return largeMsg // RFC 1870, Section 6.1
 	}
+	if c.hasSentEnough(0) {
+		c.srv.Counters.OverOctets.Inc()
+		return overOctets
+	}
 	r := c.session.Mail(ctx, from, params)
 	if !r.Positive() {
 		return r
@@ -156,10 +200,35 @@ func (c *conn) rcpt(ctx context.Context, arg string) *smtpline.Reply {
 	}
 	if !refusal.Positive() {
 		c.rcptsRefused++
-		return refusal
+		return c.countUnknown(refusal)
 	}
 	c.rcpts++
 	return orElse(refusal, "2.1.5", "recipient ok")
+}
+
+// countUnknown counts a recipient that does not exist: who tries many of them is
+// after the names of those who do.
+func (c *conn) countUnknown(r *smtpline.Reply) *smtpline.Reply {
+	if r.Enhanced != "5.1.1" {
+		return r
+	}
+	c.srv.Counters.UnknownRcpts.Inc()
+	if !c.conf.guard.spend(c.info.Remote.Addr(), allowance{unknown: 1}, time.Now()) {
+		return r
+	}
+	c.srv.Counters.OverUnknown.Inc()
+	return tooManyUnknown
+}
+
+// hasSentEnough counts octets of a message, and reports whether address,
+// network or account may send no more for a while.
+func (c *conn) hasSentEnough(octets int64) bool {
+	now := time.Now()
+	over := c.conf.guard.spend(c.info.Remote.Addr(), allowance{octets: float64(octets)}, now)
+	if c.info.User != "" && !c.conf.guard.charge(c.info.User, octets, now) {
+		over = true
+	}
+	return over
 }
 
 // orElse is the usual success where the session gave no reply of its own.

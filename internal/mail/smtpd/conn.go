@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"postern/internal/mail/smtpline"
@@ -20,6 +21,8 @@ type conn struct {
 	raw     net.Conn
 	pipe    *pipe
 	info    Conn
+	origin  netip.AddrPort // the client before any XCLIENT
+	counted netip.Addr     // what the guard let in; invalid: nothing
 	log     *slog.Logger
 	session Session
 
@@ -41,7 +44,7 @@ type conn struct {
 func newConn(s *Server, conf *settled, raw net.Conn, info Conn) *conn {
 	end := time.Now().Add(conf.Limits.SessionTime)
 	return &conn{
-		srv: s, conf: conf, raw: raw, info: info, log: conf.logger(&info),
+		srv: s, conf: conf, raw: raw, info: info, origin: info.Remote, session: nothing{},
 		pipe: newPipe(raw, end, conf.Limits.Write),
 	}
 }
@@ -50,13 +53,17 @@ func newConn(s *Server, conf *settled, raw net.Conn, info Conn) *conn {
 func (c *conn) serve(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	c.log = c.conf.logger(&c.info)
+	if c.conf.Proxy && !c.hearProxy() {
+		return
+	}
 	if c.conf.Mode == ImplicitTLS && !c.handshake(ctx) {
 		return
 	}
+	defer func() { c.session.Close() }() // XCLIENT may have changed it
 	if !c.greet(ctx) {
 		return
 	}
-	defer c.session.Close()
 	for !c.broken {
 		line, err := c.pipe.line(c.conf.Limits.Command, false)
 		if err != nil {
@@ -72,7 +79,7 @@ func (c *conn) serve(ctx context.Context) {
 // part sends what is still to be said, and under TLS that this was all. The
 // client may be gone, so errors mean nothing any more.
 func (c *conn) part() {
-	_ = c.pipe.w.Flush()
+	_ = c.pipe.flush()
 	if c.secure != nil {
 		_ = c.secure.SetWriteDeadline(time.Now().Add(time.Second))
 		_ = c.secure.CloseWrite()
@@ -83,15 +90,10 @@ func (c *conn) part() {
 // asked for. A client that talks first is not one that speaks SMTP, or one
 // that does not listen.
 func (c *conn) greet(ctx context.Context) bool {
-	session, refusal := c.conf.NewSession(ctx, &c.info)
-	if refusal != nil {
-		c.srv.Counters.RefusedClient.Inc()
-		closed := *refusal
-		closed.Close = true
-		c.answer(&closed)
+	if refusal := c.openSession(ctx); refusal != nil {
+		c.answer(refusal)
 		return false
 	}
-	c.session = session
 	wait := c.conf.Limits.GreetWait
 	if c.conf.guard.isExempt(c.info.Remote.Addr()) {
 		wait = 0
@@ -104,11 +106,26 @@ func (c *conn) greet(ctx context.Context) bool {
 		c.srv.Counters.EarlyTalkers.Inc()
 		c.answer(earlyTalker)
 	default:
-		c.write(&smtpline.Reply{Code: 220, Text: c.conf.Hostname + " ESMTP"})
+		c.write(&smtpline.Reply{Code: 220, Text: c.banner()})
 		return true
 	}
-	c.session.Close()
 	return false
+}
+
+// banner says who we are and nothing of what we run.
+func (c *conn) banner() string { return c.conf.Hostname + " ESMTP" }
+
+// openSession makes a session for the client as it is known, or says why not.
+func (c *conn) openSession(ctx context.Context) *smtpline.Reply {
+	session, refusal := c.conf.NewSession(ctx, &c.info)
+	if refusal != nil {
+		c.srv.Counters.RefusedClient.Inc()
+		closed := *refusal
+		closed.Close = true
+		return &closed
+	}
+	c.session = session
+	return nil
 }
 
 // hangUp ends the connection over an error of reading, with a last word where
@@ -139,7 +156,7 @@ func (c *conn) hangUp(err error) {
 
 // write puts a reply into the gathering buffer.
 func (c *conn) write(r *smtpline.Reply) {
-	if _, err := c.pipe.w.Write(r.Append(c.pipe.w.AvailableBuffer())); err != nil {
+	if c.pipe.write(r) != nil {
 		c.broken = true
 	}
 }
@@ -193,7 +210,7 @@ func (c *conn) told() string {
 // whether it was one too many.
 func (c *conn) blame() bool {
 	c.errors++
-	over := c.conf.guard.blame(c.info.Remote.Addr(), time.Now())
+	over := c.conf.guard.spend(c.info.Remote.Addr(), allowance{errors: 1}, time.Now())
 	return over || c.errors >= c.conf.Limits.Errors
 }
 

@@ -65,25 +65,28 @@ func (d *dataReader) Read(p []byte) (int, error) {
 	return 0, nil
 }
 
-// fill waits until there is something to decode. A client must both send now
-// and then and keep up an average.
-func (d *dataReader) fill() error {
-	p := d.c.pipe
+func (d *dataReader) fill() error { return d.c.await(d.begun, d.size) }
+
+// await waits until there is something of a message to read. A client must both
+// send now and then and keep up an average.
+func (c *conn) await(begun time.Time, size int64) error {
+	p := c.pipe
 	if p.pending() {
 		return nil
 	}
-	if err := p.w.Flush(); err != nil {
+	if err := p.flush(); err != nil {
 		return ErrTruncated
 	}
-	l := &d.c.conf.Limits
-	late := d.begun.Add(l.DataGrace + time.Duration(d.size/l.DataRate)*time.Second)
+	p.in.borrow(&c.srv.blocks)
+	l := &c.conf.Limits
+	late := begun.Add(l.DataGrace + time.Duration(size/l.DataRate)*time.Second)
 	wait := min(l.Data, time.Until(late))
 	if wait <= 0 {
 		return ErrSlow
 	}
 	err := p.arm(wait, false)
 	if err == nil {
-		_, err = p.r.Peek(1)
+		err = p.in.more(blockRoom)
 	}
 	switch {
 	case err == nil:
@@ -96,9 +99,9 @@ func (d *dataReader) fill() error {
 
 // decode moves buffered input to p and returns how much it put there.
 func (d *dataReader) decode(p []byte) (n int, err error) {
-	in, _ := d.c.pipe.r.Peek(d.c.pipe.r.Buffered()) // what is buffered can be peeked at
+	in := d.c.pipe.in.held()
 	i := 0
-	defer func() { _, _ = d.c.pipe.r.Discard(i) }() // no more than was peeked at
+	defer func() { d.c.pipe.in.take(i) }()
 	for i < len(in) && n < len(p) && err == nil {
 		b := in[i]
 		switch d.at {
@@ -190,6 +193,19 @@ func (d *dataReader) drain() bool {
 // data runs DATA to its end. Whatever the session says, a message that did not
 // arrive whole is refused.
 func (c *conn) data(ctx context.Context) *smtpline.Reply {
+	if r := c.noMessage(); r != nil {
+		return r
+	}
+	d := &dataReader{c: c}
+	r := c.settle(d, c.session.Data(ctx, d))
+	c.pipe.in.giveBack(&c.srv.blocks)
+	c.hasSentEnough(d.size)
+	c.endMessage(r)
+	return r
+}
+
+// noMessage says why none can come now.
+func (c *conn) noMessage() *smtpline.Reply {
 	switch {
 	case !c.inMail:
 		return mailFirst
@@ -198,17 +214,19 @@ func (c *conn) data(ctx context.Context) *smtpline.Reply {
 	case c.rcpts == 0:
 		return rcptFirst
 	}
-	d := &dataReader{c: c}
-	r := c.settle(d, c.session.Data(ctx, d))
+	return nil
+}
+
+// endMessage ends the transaction and counts what came of it.
+func (c *conn) endMessage(r *smtpline.Reply) {
 	c.endTransaction()
-	if r.Positive() {
-		c.srv.Counters.Messages.Inc()
-		c.messages++
-		c.commands = 0
-	} else {
+	if c.broken || !r.Positive() {
 		c.srv.Counters.MessagesRefused.Inc()
+		return
 	}
-	return r
+	c.srv.Counters.Messages.Inc()
+	c.messages++
+	c.commands = 0
 }
 
 // settle makes the session's reply and the reader's state into the one answer.
@@ -233,15 +251,8 @@ func (c *conn) settle(d *dataReader, r *smtpline.Reply) *smtpline.Reply {
 		r = largeMsg
 	case errors.Is(d.err, ErrLongLine):
 		r = longLine
-	case errors.Is(d.err, ErrFraming):
-		c.srv.Counters.BadFraming.Inc()
-		r = badData
-	case errors.Is(d.err, ErrSlow):
-		c.srv.Counters.TimedOut.Inc()
-		r = slowData
-	default: // ErrTruncated: nobody is there to read a reply
-		c.broken = true
-		return closing(421, "4.4.2", "truncated", "connection lost")
+	default:
+		return c.cutShort(d.err)
 	}
 	if !d.ended && !r.Close { // the rest of the message must never be taken for commands
 		closed := *r

@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -26,6 +27,12 @@ func reader(in string, step int, max int64) *dataReader {
 	conf := &settled{Config: Config{MaxSize: max, Limits: Limits{DataLine: 20}.withDefaults()}}
 	conf.Limits.DataLine = 20
 	return &dataReader{c: &conn{srv: &Server{}, conf: conf, raw: raw, pipe: newPipe(raw, time.Now().Add(time.Hour), time.Minute)}}
+}
+
+// leftOf is what the commands that follow will see.
+func leftOf(d *dataReader) []byte {
+	rest, _ := io.ReadAll(d.c.raw)
+	return append(bytes.Clone(d.c.pipe.in.held()), rest...)
 }
 
 func TestDataFraming(t *testing.T) {
@@ -82,7 +89,7 @@ func TestDataFraming(t *testing.T) {
 			if _, again := d.Read(buf); !errors.Is(again, c.err) {
 				t.Errorf("%s: read again: %v", name, again)
 			}
-			rest, _ := io.ReadAll(d.c.pipe.r)
+			rest := leftOf(d)
 			if errors.Is(err, io.EOF) && string(rest) != c.rest {
 				t.Errorf("%s: left %q, want %q", name, rest, c.rest)
 			}
@@ -102,7 +109,7 @@ func TestDrainStopsAtTheEnd(t *testing.T) {
 			if err == nil || !d.drain() {
 				t.Fatalf("%v; drained: %v", err, d.err)
 			}
-			if rest, _ := io.ReadAll(d.c.pipe.r); string(rest) != "QUIT\r\n" {
+			if rest := leftOf(d); string(rest) != "QUIT\r\n" {
 				t.Fatalf("left %q", rest)
 			}
 		}

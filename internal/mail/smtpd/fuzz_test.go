@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
@@ -123,7 +122,6 @@ func FuzzServer(f *testing.F) {
 		}
 		raw := &scripted{pieces: pieces(in)}
 		c := newConn(s, s.conf.Load(), raw, Conn{Remote: netip.MustParseAddrPort("192.0.2.1:1")})
-		c.pipe.r.Reset(&greeted{scripted: raw})
 		c.serve(t.Context())
 		if !session.closed {
 			t.Error("the session was not closed")
@@ -145,18 +143,4 @@ func pieces(in []byte) [][]byte {
 		}
 	}
 	return out
-}
-
-// greeted times out once, which is the silence before the greeting.
-type greeted struct {
-	*scripted
-	waited bool
-}
-
-func (g *greeted) Read(p []byte) (int, error) {
-	if !g.waited {
-		g.waited = true
-		return 0, os.ErrDeadlineExceeded
-	}
-	return g.scripted.Read(p)
 }

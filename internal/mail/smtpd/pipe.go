@@ -1,13 +1,14 @@
 package smtpd
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"net"
 	"os"
 	"sync"
 	"time"
+
+	"postern/internal/mail/smtpline"
 )
 
 // Line limits (RFC 5321, Section 4.5.3.1.4, plus what our extensions add to
@@ -17,8 +18,11 @@ const (
 	maxAuthLine    = 12288
 )
 
+// keepReplies is the room for replies that a connection keeps while it waits.
+const keepReplies = 1 << 10
+
 var (
-	errBareLine = errors.New("line end other than CRLF")
+	errBareLine = errors.New("line end other than CRLF, or a NUL")
 	errLongLine = errors.New("command line too long")
 	errShutdown = errors.New("server is stopping")
 	errOverTime = errors.New("session time is over")
@@ -28,10 +32,12 @@ var (
 // gathered and go out together, when the next read would wait (RFC 2920,
 // Section 3.2).
 type pipe struct {
-	r       *bufio.Reader
-	w       *bufio.Writer
+	in      inbox
+	out     []byte
+	lost    error     // of a write; it stays
 	end     time.Time // of the session
 	writing time.Duration
+	raw     net.Conn // the socket, to look into
 
 	mu          sync.Mutex // guards what follows, against interrupt
 	conn        net.Conn   // the socket, or the TLS connection over it
@@ -40,7 +46,7 @@ type pipe struct {
 }
 
 func newPipe(conn net.Conn, end time.Time, writing time.Duration) *pipe {
-	p := &pipe{end: end, writing: writing}
+	p := &pipe{end: end, writing: writing, raw: conn}
 	p.use(conn)
 	return p
 }
@@ -50,21 +56,31 @@ func (p *pipe) use(conn net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.conn = conn
-	p.r = bufio.NewReaderSize(conn, maxAuthLine+2)
-	p.w = bufio.NewWriter(deadlineWriter{conn, p.writing})
+	p.in.reset(conn)
+	p.out = nil
 }
 
-// deadlineWriter gives each write its own deadline.
-type deadlineWriter struct {
-	net.Conn
-	limit time.Duration
-}
-
-func (w deadlineWriter) Write(b []byte) (int, error) {
-	if err := w.SetWriteDeadline(time.Now().Add(w.limit)); err != nil {
-		return 0, err
+// write gathers a reply. It goes out when the next read would wait, or when
+// there are many.
+func (p *pipe) write(r *smtpline.Reply) error {
+	if p.out = r.Append(p.out); len(p.out) < 4<<10 {
+		return p.lost
 	}
-	return w.Conn.Write(b)
+	return p.flush()
+}
+
+// flush sends what was gathered, under a deadline of its own.
+func (p *pipe) flush() error {
+	if p.lost != nil || len(p.out) == 0 {
+		return p.lost
+	}
+	if p.lost = p.conn.SetWriteDeadline(time.Now().Add(p.writing)); p.lost == nil {
+		_, p.lost = p.conn.Write(p.out)
+	}
+	if p.out = p.out[:0]; cap(p.out) > keepReplies {
+		p.out = nil
+	}
+	return p.lost
 }
 
 // arm sets the deadline of the reads that follow. Waiting for a command can be
@@ -117,23 +133,31 @@ func (p *pipe) why(err error) error {
 // line returns the next command line without its CRLF, valid until the next
 // read. The client has d for all of it.
 func (p *pipe) line(d time.Duration, auth bool) ([]byte, error) {
-	if !p.hasLine() {
-		if err := p.w.Flush(); err != nil {
+	end := bytes.IndexByte(p.in.held(), '\n')
+	if end < 0 {
+		if err := p.flush(); err != nil {
 			return nil, err
 		}
 	}
 	if err := p.arm(d, true); err != nil {
 		return nil, err
 	}
-	b, err := p.r.ReadSlice('\n')
-	if errors.Is(err, bufio.ErrBufferFull) {
-		return nil, errLongLine
+	for end < 0 {
+		have := len(p.in.held())
+		if have > maxCommandLine && !auth && !isAuth(p.in.held()) || have > maxAuthLine {
+			return nil, errLongLine
+		}
+		if err := p.in.more(lineRoom); err != nil {
+			return nil, p.why(err)
+		}
+		if end = bytes.IndexByte(p.in.held()[have:], '\n'); end >= 0 {
+			end += have
+		}
 	}
-	if err != nil {
-		return nil, p.why(err)
-	}
+	b := p.in.held()[:end+1]
+	p.in.take(end + 1)
 	body, found := bytes.CutSuffix(b, []byte("\r\n"))
-	if !found || bytes.IndexByte(body, '\r') >= 0 {
+	if !found || bytes.IndexByte(body, '\r') >= 0 || bytes.IndexByte(body, 0) >= 0 {
 		return nil, errBareLine
 	}
 	if len(b) > maxCommandLine && !auth && !isAuth(body) || len(b) > maxAuthLine {
@@ -144,21 +168,41 @@ func (p *pipe) line(d time.Duration, auth bool) ([]byte, error) {
 
 func isAuth(line []byte) bool { return len(line) > 5 && bytes.EqualFold(line[:5], []byte("AUTH ")) }
 
-func (p *pipe) hasLine() bool {
-	b, _ := p.r.Peek(p.r.Buffered()) // what is buffered can be peeked at
-	return bytes.IndexByte(b, '\n') >= 0
+// pending reports input that has been read and was not asked for yet.
+func (p *pipe) pending() bool { return len(p.in.held()) > 0 }
+
+// ahead reports input that has arrived although the client had to wait: read
+// already, behind the last record of TLS, or still in the socket.
+func (p *pipe) ahead() bool {
+	if p.pending() || waiting(p.raw) {
+		return true
+	}
+	p.mu.Lock()
+	conn := p.conn
+	p.mu.Unlock()
+	if conn == p.raw {
+		return false
+	}
+	// A deadline in the past: TLS gives what it holds and asks the socket for
+	// nothing. Every read that follows sets its own.
+	if conn.SetReadDeadline(time.Unix(1, 0)) != nil {
+		return false
+	}
+	return p.in.more(lineRoom) == nil
 }
 
-// pending reports input that has arrived and was not asked for yet.
-func (p *pipe) pending() bool { return p.r.Buffered() > 0 }
-
-// silent waits and reports whether the client kept quiet meanwhile.
+// silent reports whether the client has kept quiet so far, and does for d.
 func (p *pipe) silent(d time.Duration) (bool, error) {
-	// A deadline in the past would fail without looking.
-	if err := p.arm(max(d, time.Millisecond), true); err != nil {
+	if p.ahead() {
+		return false, nil
+	}
+	if d <= 0 {
+		return true, nil
+	}
+	if err := p.arm(d, true); err != nil {
 		return false, err
 	}
-	_, err := p.r.Peek(1)
+	err := p.in.more(lineRoom)
 	if err == nil {
 		return false, nil
 	}

@@ -4,12 +4,16 @@ import "postern/internal/mail/smtpline"
 
 // The engine's own replies. They say what to do and nothing about us.
 var (
-	notAClient = closing(554, "5.7.1", "not-a-client", "no SMTP service for you here")
-	tooBusy    = closing(421, "4.3.2", "busy", "too busy, try again later")
-	tooMany    = closing(421, "4.7.0", "rate", "too many connections or errors from your address, try again later")
-	shutdown   = closing(421, "4.3.2", "shutdown", "service is closing, try again later")
-	timedOut   = closing(421, "4.4.2", "timeout", "timed out waiting for you")
-	overTime   = closing(421, "4.4.2", "session-time", "the session took too long, connect again")
+	notAClient     = closing(554, "5.7.1", "not-a-client", "no SMTP service for you here")
+	tooBusy        = closing(421, "4.3.2", "busy", "too busy, try again later")
+	tooMany        = closing(421, "4.7.0", "rate", "too many connections or errors from your address, try again later")
+	tooManyNear    = closing(421, "4.7.0", "network-rate", "too many connections or errors from your network, try again later")
+	tooManyUnknown = closing(421, "4.7.0", "unknown-recipients", "too many recipients that do not exist, try again later")
+	overOctets     = closing(421, "4.7.0", "octets", "you have sent as much as you may for now, try again later")
+	accountBusy    = closing(421, "4.7.0", "account-connections", "too many connections of your account, try again later")
+	shutdown       = closing(421, "4.3.2", "shutdown", "service is closing, try again later")
+	timedOut       = closing(421, "4.4.2", "timeout", "timed out waiting for you")
+	overTime       = closing(421, "4.4.2", "session-time", "the session took too long, connect again")
 
 	earlyTalker = closing(554, "5.5.0", "early-talker", "you spoke before your turn")
 	pipelining  = closing(503, "5.5.0", "pipelining", "you sent on where you had to wait for a reply")

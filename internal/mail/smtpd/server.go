@@ -26,8 +26,16 @@ type Counters struct {
 	Connections     metrics.Counter // let in
 	RefusedBusy     metrics.Counter // by the bound on all connections
 	RefusedPerAddr  metrics.Counter // by the bound on one address's
+	RefusedNetwork  metrics.Counter // by the bound on those of one network
 	RefusedRate     metrics.Counter // by a rate of one address
+	RefusedNetRate  metrics.Counter // by a rate of one network
+	RefusedAccount  metrics.Counter // logins beyond the connections of one account
 	RefusedClient   metrics.Counter // not among the clients, or refused by the session
+	RefusedProxy    metrics.Counter // no trusted proxy, or no PROXY block from one
+	Proxied         metrics.Counter // let in for the client that a PROXY block names
+	ProxyChecks     metrics.Counter // proxies that spoke for themselves (LOCAL)
+	XClient         metrics.Counter // sessions begun anew by XCLIENT
+	XClientRefused  metrics.Counter
 	AcceptErrors    metrics.Counter
 	EarlyTalkers    metrics.Counter // spoke before the greeting
 	Pipelining      metrics.Counter // sent on where they had to wait
@@ -39,7 +47,10 @@ type Counters struct {
 	Messages        metrics.Counter // accepted
 	MessagesRefused metrics.Counter // refused at the end of DATA
 	CommandsRefused metrics.Counter
+	UnknownRcpts    metrics.Counter // recipients refused with 5.1.1
 	Limited         metrics.Counter // connections ended by one of their own limits
+	OverUnknown     metrics.Counter // connections ended because their address tried too many recipients
+	OverOctets      metrics.Counter // messages not begun because address, network or account had sent enough
 	TimedOut        metrics.Counter
 	Panics          metrics.Counter
 }
@@ -54,6 +65,7 @@ type Server struct {
 	ln     net.Listener
 	work   lifecycle.Workers
 	accept sync.WaitGroup
+	blocks sync.Pool // of *[]byte: room for messages on their way in
 
 	mu       sync.Mutex // guards what follows
 	conns    map[*conn]struct{}
@@ -92,6 +104,9 @@ func settle(c Config) (*settled, error) {
 	c.Limits = c.Limits.withDefaults()
 	if c.TLS != nil {
 		c.TLS = withoutTickets(c.TLS, c.Mode)
+	}
+	if c.Proxy && len(c.Proxies) == 0 {
+		return nil, fmt.Errorf("smtp %s: no proxy is trusted", c.Name)
 	}
 	return &settled{c, newGuard(c.Limits, c.Exempt)}, nil
 }
@@ -153,9 +168,8 @@ func (s *Server) Reconfigure(c Config) error {
 		return err
 	}
 	old := s.conf.Load()
-	// Connections that are open leave through the guard they came in by, so
-	// the bounds on what is open at once start anew.
-	ready.Addr, ready.Listener = old.Addr, old.Listener
+	ready.Addr, ready.Listener, ready.guard = old.Addr, old.Listener, old.guard
+	ready.guard.follow(ready.Limits, ready.Exempt)
 	s.conf.Store(ready)
 	return nil
 }
@@ -219,34 +233,31 @@ func (s *Server) acceptLoop() {
 }
 
 // admit applies the limits that need no word from the client and starts the
-// connection's goroutine.
+// connection's goroutine. Whom a proxy brings is looked at there.
 func (s *Server) admit(raw net.Conn) {
 	conf := s.conf.Load()
 	remote, local := addrPort(raw.RemoteAddr()), addrPort(raw.LocalAddr())
-	if len(conf.Clients) > 0 && !within(conf.Clients, remote.Addr()) {
-		s.Counters.RefusedClient.Inc()
+	if conf.Proxy && !within(conf.Proxies, remote.Addr()) {
+		s.Counters.RefusedProxy.Inc()
 		turnAway(raw, conf.Mode, notAClient)
 		return
 	}
-	switch conf.guard.enter(remote.Addr(), time.Now()) {
-	case busyTotal:
+	if !conf.guard.reserve() {
 		s.Counters.RefusedBusy.Inc()
 		turnAway(raw, conf.Mode, tooBusy)
 		return
-	case busyAddr:
-		s.Counters.RefusedPerAddr.Inc()
-		turnAway(raw, conf.Mode, tooMany)
-		return
-	case tooFast:
-		s.Counters.RefusedRate.Inc()
-		turnAway(raw, conf.Mode, tooMany)
-		return
 	}
-	s.Counters.Connections.Inc()
 	c := newConn(s, conf, raw, Conn{ID: newID(), Remote: remote, Local: local})
+	if !conf.Proxy {
+		if r := c.enter(remote.Addr()); r != nil {
+			conf.guard.release()
+			turnAway(raw, conf.Mode, r)
+			return
+		}
+	}
 	if !s.track(c) {
 		turnAway(raw, conf.Mode, shutdown)
-		conf.guard.leave(remote.Addr())
+		c.leave()
 	}
 }
 
@@ -268,7 +279,7 @@ func (s *Server) run(ctx context.Context, c *conn) {
 			c.log.Error("panic in a connection", "panic", p, "stack", string(debug.Stack()))
 		}
 		_ = c.raw.Close() // nothing was promised over it
-		c.conf.guard.leave(c.info.Remote.Addr())
+		c.leave()
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()
@@ -302,5 +313,9 @@ func newID() string {
 }
 
 func (s *settled) logger(info *Conn) *slog.Logger {
-	return s.Log.With("listener", s.Name, "conn", info.ID, "client", info.Remote.Addr().String())
+	log := s.Log.With("listener", s.Name, "conn", info.ID, "client", info.Remote.Addr().String())
+	if info.Proxy.IsValid() {
+		log = log.With("proxy", info.Proxy.Addr().String())
+	}
+	return log
 }

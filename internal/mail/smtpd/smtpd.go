@@ -5,8 +5,10 @@
 //
 // Supported: RFC 5321, PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC
 // 6152), SMTPUTF8 (RFC 6531), ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC
-// 3207), implicit TLS (RFC 8314), AUTH (RFC 4954), DSN (RFC 3461) where
-// switched on. Not here: CHUNKING, EXPN, TURN, and any memory of messages.
+// 3207), implicit TLS (RFC 8314), AUTH (RFC 4954), LIMITS (RFC 9422), DSN (RFC
+// 3461) and CHUNKING (RFC 3030) where switched on; PROXY of version 2 and
+// XCLIENT for those whom the configuration trusts. Not here: BINARYMIME, EXPN,
+// TURN, and any memory of messages.
 //
 // Only CRLF ends a line and only CRLF.CRLF ends a message. Whatever could be
 // read in two ways (a bare CR, a bare LF, a NUL, input where the client had to
@@ -56,7 +58,11 @@ type Config struct {
 	MaxSize    int64          // of a message, in octets; 0: 25 MB
 	RequireTLS bool           // refuse all but EHLO, STARTTLS, NOOP and QUIT until TLS is up
 	DSN        bool           // announce DSN
+	Chunking   bool           // announce CHUNKING, and take BDAT
 	Clients    []netip.Prefix // who may connect at all; empty: anyone
+	Proxy      bool           // every connection begins with a PROXY block of version 2
+	Proxies    []netip.Prefix // whose blocks are believed; required with Proxy, and nobody else then gets in
+	XClient    []netip.Prefix // who may say XCLIENT
 	Exempt     []netip.Prefix // addresses outside the per-address rates and the early-talker wait
 	Limits     Limits
 
@@ -68,9 +74,10 @@ type Config struct {
 // goes on; a Session may read it during its calls and must copy what other
 // goroutines need.
 type Conn struct {
-	ID     string // for log lines
-	Remote netip.AddrPort
+	ID     string         // for log lines
+	Remote netip.AddrPort // the client: of the socket, of a PROXY block, or of XCLIENT
 	Local  netip.AddrPort
+	Proxy  netip.AddrPort       // that brought it by a PROXY block; invalid: none
 	TLS    *tls.ConnectionState // nil in the clear
 	Helo   string               // "" until said
 	ESMTP  bool                 // it was EHLO
@@ -142,16 +149,24 @@ var (
 // Limits bound what a connection, an address and all together may use. Zero is
 // the default named in the comment.
 type Limits struct {
-	Connections        int // at once; 1000
-	ConnectionsPerAddr int // at once from one address, an IPv6 one counted by its /64; 50
-	ConnectRate        int // new ones a minute from one address; 60
-	ErrorRate          int // refused commands a minute from one address; 60
-	TrackedAddrs       int // addresses remembered for the two rates; 65536
+	Connections           int // at once; 1000
+	ConnectionsPerAddr    int // at once from one address, an IPv6 one counted by its /64; 50
+	ConnectionsPerNetwork int // at once from one /24, or /56 of IPv6; 200
+	ConnectionsPerAccount int // at once with one login; 20
+
+	// What a client may do in a time, by address, and by network.
+	ConnectRate, NetworkConnectRate int   // new connections a minute; 60, 300
+	ErrorRate, NetworkErrorRate     int   // refused commands a minute; 60, 300
+	UnknownRate, NetworkUnknownRate int   // recipients an hour that there are not; 1000, 4000
+	OctetRate, NetworkOctetRate     int64 // of messages, an hour; 20 GB, 100 GB
+	OctetsPerAccount                int64 // of messages, a day; 10 GB
+	TrackedAddrs                    int   // addresses, networks and accounts remembered for these; 65536
 
 	Errors     int // refused commands in a connection; 20
 	Commands   int // commands between two accepted messages; 2000
 	Recipients int // of one message; 1000
 	Messages   int // of one connection; 1000
+	Chunks     int // of one message; 1000
 	AuthFails  int // in a connection; 3
 	DataLine   int // longest line of a message, without CRLF; 65536
 
@@ -161,6 +176,7 @@ type Limits struct {
 	DataGrace   time.Duration // before DataRate applies; 1m
 	DataRate    int64         // octets a second that a message must average; 512
 	Handshake   time.Duration // of TLS; 30s
+	Proxy       time.Duration // waiting for a PROXY block; 10s
 	Write       time.Duration // of a reply; 1m
 	SessionTime time.Duration // of a connection in all; 1h
 }
@@ -176,25 +192,39 @@ func (l Limits) withDefaults() Limits {
 			*v = def
 		}
 	}
+	orInt64 := func(v *int64, def int64) {
+		if *v == 0 {
+			*v = def
+		}
+	}
 	orInt(&l.Connections, 1000)
 	orInt(&l.ConnectionsPerAddr, 50)
+	orInt(&l.ConnectionsPerNetwork, 200)
+	orInt(&l.ConnectionsPerAccount, 20)
 	orInt(&l.ConnectRate, 60)
+	orInt(&l.NetworkConnectRate, 300)
 	orInt(&l.ErrorRate, 60)
+	orInt(&l.NetworkErrorRate, 300)
+	orInt(&l.UnknownRate, 1000)
+	orInt(&l.NetworkUnknownRate, 4000)
+	orInt64(&l.OctetRate, 20e9)
+	orInt64(&l.NetworkOctetRate, 100e9)
+	orInt64(&l.OctetsPerAccount, 10e9)
 	orInt(&l.TrackedAddrs, 1<<16)
 	orInt(&l.Errors, 20)
 	orInt(&l.Commands, 2000)
 	orInt(&l.Recipients, 1000)
 	orInt(&l.Messages, 1000)
+	orInt(&l.Chunks, 1000)
 	orInt(&l.AuthFails, 3)
 	orInt(&l.DataLine, 1<<16)
 	orTime(&l.Command, 5*time.Minute)
 	orTime(&l.Data, 3*time.Minute)
 	orTime(&l.DataGrace, time.Minute)
 	orTime(&l.Handshake, 30*time.Second)
+	orTime(&l.Proxy, 10*time.Second)
 	orTime(&l.Write, time.Minute)
 	orTime(&l.SessionTime, time.Hour)
-	if l.DataRate == 0 {
-		l.DataRate = 512
-	}
+	orInt64(&l.DataRate, 512)
 	return l
 }

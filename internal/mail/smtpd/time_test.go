@@ -53,9 +53,14 @@ func (l *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 // no goroutine is left.
 func bubbled(t *testing.T, d *desk, limits Limits, f func(t *testing.T, s *Server, dial func() *peer)) {
 	t.Helper()
+	bubbledWith(t, d, func(c *Config) { c.Limits = limits }, f)
+}
+
+func bubbledWith(t *testing.T, d *desk, edit func(*Config), f func(t *testing.T, s *Server, dial func() *peer)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		l := newPipes()
-		s := started(t, d, func(c *Config) { c.Listener, c.Limits = l, limits })
+		s := started(t, d, func(c *Config) { edit(c); c.Listener = l })
 		f(t, s, func() *peer {
 			ours, theirs := net.Pipe()
 			l.conns <- theirs

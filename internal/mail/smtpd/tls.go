@@ -18,7 +18,7 @@ func (c *conn) startTLS(ctx context.Context) *smtpline.Reply {
 		return notImplemented
 	}
 	c.write(&smtpline.Reply{Code: 220, Enhanced: "2.0.0", Text: "go ahead"})
-	if err := c.pipe.w.Flush(); err != nil {
+	if err := c.pipe.flush(); err != nil {
 		c.broken = true
 		return nil
 	}

@@ -54,6 +54,13 @@ type sitting struct {
 	conn *Conn
 }
 
+func seated(d *desk, conn *Conn) sitting {
+	d.note("from %s to %s", conn.Remote, conn.Local)
+	return sitting{d, conn}
+}
+
+func textLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+
 func (s sitting) Hello(_ context.Context, name string) { s.note("hello %s", name) }
 
 func (s sitting) Mail(_ context.Context, from address.Address, p MailParams) *smtpline.Reply {
@@ -111,7 +118,7 @@ func started(t *testing.T, d *desk, edit func(*Config)) *Server {
 	c := Config{
 		Name: "test", Hostname: "edge.example.test", Addr: netip.MustParseAddrPort("127.0.0.1:0"), Mode: Plain,
 		MaxSize: 1000, Log: slog.New(slog.DiscardHandler), Limits: Limits{GreetWait: time.Nanosecond},
-		NewSession: func(_ context.Context, conn *Conn) (Session, *smtpline.Reply) { return sitting{d, conn}, nil },
+		NewSession: func(_ context.Context, conn *Conn) (Session, *smtpline.Reply) { return seated(d, conn), nil },
 	}
 	if edit != nil {
 		edit(&c)
@@ -141,7 +148,7 @@ func secured(t *testing.T, d *desk, m Mode) func(*Config) {
 		c.Mode = m
 		c.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 		c.NewSession = func(_ context.Context, conn *Conn) (Session, *smtpline.Reply) {
-			return withLogin{sitting{d, conn}}, nil
+			return withLogin{seated(d, conn)}, nil
 		}
 	}
 }

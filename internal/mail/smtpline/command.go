@@ -26,6 +26,8 @@ const (
 	Help
 	StartTLS
 	Auth
+	XClientVerb
+	Bdat
 	HTTP
 )
 
@@ -33,6 +35,7 @@ const (
 var verbs = map[string]Verb{
 	"HELO": Helo, "EHLO": Ehlo, "MAIL": Mail, "RCPT": Rcpt, "DATA": Data, "RSET": Rset,
 	"NOOP": Noop, "QUIT": Quit, "VRFY": Vrfy, "HELP": Help, "STARTTLS": StartTLS, "AUTH": Auth,
+	"XCLIENT": XClientVerb, "BDAT": Bdat,
 	"GET": HTTP, "HEAD": HTTP, "POST": HTTP, "PUT": HTTP, "DELETE": HTTP, "CONNECT": HTTP,
 	"OPTIONS": HTTP, "TRACE": HTTP, "PATCH": HTTP, "PRI": HTTP, "HOST:": HTTP,
 }
