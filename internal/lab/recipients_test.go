@@ -91,3 +91,43 @@ func TestVerifiedRecipients(t *testing.T) {
 		})
 	})
 }
+
+// TestNoBackscatter: the inner server refuses what was taken already. Beta's SPF
+// passes, so Beta is told; of a sender that anybody could have written nobody
+// outside hears, and postmaster decides.
+func TestNoBackscatter(t *testing.T) {
+	t.Parallel()
+	lab.In(t, func(l *lab.Lab) {
+		in := tree(l, "")
+		beta := betaPostfix(l)
+		inner := l.Postfix(lab.PostfixConfig{
+			Host: "inner.alpha.lab", Address: alphaInner, Domains: []string{"alpha.lab"},
+			Settings: map[string]string{"smtpd_data_restrictions": "check_recipient_access inline:{{strict@alpha.lab=550 5.7.1 not this}}"},
+		})
+		edge := alphaPosternWith(l, in, nil)
+
+		l.Swaks(rcpts("from beta", "strict@alpha.lab")...).Want(0)
+		m := beta.Receive("bob@beta.lab")
+		if m.Header("Return-Path") != "<>" || !strings.Contains(m.Raw, "strict@alpha.lab") {
+			l.T().Errorf("no DSN:\n%s", m.Raw)
+		}
+		if strings.Contains(m.Raw, "inner.alpha.lab") || strings.Contains(m.Raw, "not this") {
+			l.T().Errorf("tells of the inside:\n%s", m.Raw)
+		}
+
+		mark := edge.Log.Mark()
+		l.Swaks("--server", alphaMX, "--local-interface", stranger, "--ehlo", "pc.other.lab",
+			"--from", "bob@nothing.beta.lab", "--to", "strict@alpha.lab", "--header", "From: x@other.lab", "--header", "Subject: spoofed").Want(0)
+		edge.Log.Wait(mark, "sender-unvouched", "held")
+		notice := inner.Receive("postmaster@alpha.lab")
+		if !strings.Contains(notice.Raw, "bob@nothing.beta.lab") || !strings.Contains(notice.Raw, "not this") {
+			l.T().Errorf("notice:\n%s", notice.Raw)
+		}
+		edge.Run("queue", "list").Want(0, "held")
+		if n := beta.Len(); n != 1 {
+			l.T().Errorf("%d messages at Beta", n)
+		}
+		edge.Run("queue", "drop", "--all").Want(0)
+		edge.Run("queue", "list").Want(0, "the queue is empty")
+	})
+}

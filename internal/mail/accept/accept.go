@@ -81,7 +81,7 @@ type Counters struct {
 	Deferred    metrics.Counter // refused for now
 	Held        metrics.Counter // quarantined to the hold
 	Tagged      metrics.Counter // quarantined by a mark
-	Suspect     metrics.Counter // accepted, but a failure is told to nobody: the sender is probably forged
+	Suspect     metrics.Counter // accepted, but nothing vouches for the sender: it would not be told of a failure
 	Forged      metrics.Counter // fields removed that claimed to be ours
 	Signed      metrics.Counter // messages signed
 	Unsigned    metrics.Counter // messages of our domains for which no key was published

@@ -78,7 +78,7 @@ func (a *Acceptor) inbound(ctx context.Context, draft *spool.Draft, env envelope
 	if err != nil {
 		return a.refuse(draft, &env, h, a.fault(err), found...)
 	}
-	env.NoBounce = forged(facts)
+	env.NoBounce = !vouched(env.From, facts)
 	held := ""
 	if d.Action == verdict.Quarantine && a.cfg.Quarantine == Hold {
 		held = d.Reason
@@ -124,23 +124,23 @@ func (a *Acceptor) decide(f verdict.Facts) verdict.Decision {
 	return d
 }
 
-// forged tells whether MAIL FROM is probably not who sent the message, by what
-// its own domain says: SPF fails, or nothing vouches for MAIL FROM and DMARC
-// fails. Should the inner server refuse the message later, telling this address
-// would make us a source of backscatter. It departs from RFC 5321, Section 6.1,
-// as Section 6.2 allows and RFC 3834, Section 2, asks of automatic answers. A
-// mailing list breaks its author's DMARC but not its own SPF, and is told; so is
-// a sender whose message was forwarded, if its domain's signature is whole.
-func forged(f verdict.Facts) bool {
-	if f.From.Identity != spf.MailFrom { // the null sender, whom nobody tells, or not checked
-		return false
+// vouched tells whether MAIL FROM is who sent the message, by what its own domain
+// says: SPF passes, or a signature of the domain, or of one above it, does. Only
+// such a sender is told should the inner server refuse the message later; telling
+// others would make us a source of backscatter (RFC 3834, Section 2; RFC 5321,
+// Section 6.2). A mailing list breaks its author's DMARC but not its own SPF, and
+// is told; so is a sender whose message was forwarded, if its domain's signature
+// is whole.
+func vouched(from address.Address, f verdict.Facts) bool {
+	if from.IsZero() { // whom nobody tells
+		return true
 	}
-	if slices.ContainsFunc(f.DKIM, func(s dkim.Signature) bool {
-		return s.Status == dkim.Pass && (f.From.Domain == s.Domain || strings.HasSuffix(f.From.Domain, "."+s.Domain))
-	}) {
-		return false
+	if f.From.Identity == spf.MailFrom && f.From.Status == spf.Pass {
+		return true
 	}
-	return f.From.Status == spf.Fail || f.From.Status != spf.Pass && f.DMARC.Status == dmarc.Fail
+	return slices.ContainsFunc(f.DKIM, func(s dkim.Signature) bool {
+		return s.Status == dkim.Pass && (from.Domain == s.Domain || strings.HasSuffix(from.Domain, "."+s.Domain))
+	})
 }
 
 // annotate writes the header as it goes on: our results on top of our trace

@@ -100,7 +100,7 @@ type Envelope struct {
 	Account  string            `json:"account,omitempty"` // who logged in, or the relay's name
 	Origin   Origin            `json:"origin"`
 	TLS      bool              `json:"tls,omitempty"`       // it reached us over TLS
-	NoBounce bool              `json:"no_bounce,omitempty"` // From is probably forged: nobody is told of a failure
+	NoBounce bool              `json:"no_bounce,omitempty"` // nothing vouches for From: it is not told of a failure
 	UTF8     bool              `json:"utf8,omitempty"`      // sent with SMTPUTF8 (RFC 6531)
 	Body8Bit bool              `json:"body8bit,omitempty"`  // sent with BODY=8BITMIME (RFC 6152)
 	Ret      string            `json:"ret,omitempty"`       // RET: "", "FULL" or "HDRS" (RFC 3461, Section 4.3)

@@ -209,6 +209,7 @@ func (q *Queue) Release(ids ...envelope.ID) error {
 			return
 		}
 		it.hold = false
+		q.reopen(it.id)
 		q.record(spool.State{ID: it.id, Rcpt: spool.Whole, Status: spool.Released, At: q.cfg.Now()})
 		if it.phase == held {
 			q.wait(it, q.cfg.Now())

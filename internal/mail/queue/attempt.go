@@ -29,6 +29,7 @@ type fate struct {
 	state  spool.State
 	result deliver.Result
 	gaveUp bool
+	kept   bool // it failed, and waits for an operator
 }
 
 // attempt tries one job, tells the sender where it must, and writes the states
@@ -192,11 +193,10 @@ func (q *Queue) bounce(j job, m *spool.Message, failed []*fate) error {
 		return nil
 	}
 	if env.NoBounce {
-		// Departs from RFC 5321, Section 6.1, as Section 6.2 allows: the sender
-		// named did not send this, by all that its own domain says, and a
-		// notification would only molest it (RFC 3834, Section 2).
-		q.Counters.Untold.Inc()
-		q.cfg.Log.Warn("failure of a message with a forged sender: nobody is told", "queue_id", env.ID, "from", env.From.String(), "reason", "forged-sender", "rcpts", len(failed))
+		if !q.keep(j, failed) {
+			q.Counters.Untold.Inc()
+			q.cfg.Log.Warn("failure of a message for whose sender nothing vouches: too many are held, nobody is told", "queue_id", env.ID, "from", env.From.String(), "reason", ReasonUnvouched, "rcpts", len(failed))
+		}
 		return nil
 	}
 	report := q.report(env, m.Header())
@@ -283,6 +283,11 @@ func (q *Queue) tell(j job, fates []fate) {
 			"enhanced", st.Enhanced, "reply", st.Text, "host", strings.TrimSpace(st.Host + " " + f.result.Addr), "tls", st.TLS, "tries", st.Tries,
 		}
 		word := "delivered"
+		if f.kept {
+			q.Counters.Failed.Inc()
+			q.cfg.Log.Log(j.ctx, slog.LevelWarn, "failed", append(attrs, "held", true)...)
+			continue
+		}
 		switch st.Status {
 		case spool.Delivered:
 			q.Counters.Delivered.Inc()

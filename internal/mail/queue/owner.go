@@ -98,12 +98,16 @@ func (q *Queue) recover() error {
 	for _, id := range ids {
 		it := &item{id: id, next: now.Add(time.Duration(q.cfg.Chance() * float64(spread)))}
 		q.items[id] = it
-		if q.isHeld(id) {
+		if isHeld, why := heldIn(q.cfg.Spool.Journal().States(id)); isHeld {
 			it.phase, it.hold = held, true
+			if why == ReasonUnvouched {
+				q.kept.room(id)
+			}
 			continue
 		}
 		heap.Push(&q.due, it)
 	}
+	q.kept.recovered()
 	q.count.Store(int64(len(q.items)))
 	if len(ids) > 0 {
 		q.cfg.Log.Info("queue taken up", "messages", len(ids))
@@ -315,7 +319,7 @@ func (q *Queue) readEnvelope(it *item, now time.Time) bool {
 func (q *Queue) dueRecipients(it *item, now time.Time) map[string][]int {
 	groups := make(map[string][]int)
 	for i, st := range q.recipients(it) {
-		if st.Status.Final() || st.Next.After(now) && !it.force {
+		if st.Status.Final() || st.Status == spool.Held || st.Next.After(now) && !it.force {
 			continue
 		}
 		domain := it.env.To[i].Domain
@@ -416,12 +420,16 @@ func (q *Queue) rest(it *item) {
 		q.remove(it)
 		return
 	}
-	open, outside, next := 0, 0, time.Time{}
+	open, outside, kept, next := 0, 0, 0, time.Time{}
 	for i, st := range states {
 		if st.Status.Final() {
 			continue
 		}
 		open++
+		if st.Status == spool.Held {
+			kept++
+			continue
+		}
 		if q.hold && !q.cfg.Router.Static(it.env.To[i].Domain) {
 			outside++
 			continue
@@ -435,7 +443,9 @@ func (q *Queue) rest(it *item) {
 		q.remove(it)
 	case it.hold:
 		it.phase, it.env = held, nil
-	case open == outside:
+	case open == kept:
+		q.restKept(it)
+	case open == outside+kept:
 		it.phase, it.env = parked, nil
 	default:
 		it.env = nil
@@ -470,6 +480,7 @@ func (q *Queue) remove(it *item) {
 
 func (q *Queue) forget(it *item) {
 	delete(q.items, it.id)
+	q.kept.forget(it.id)
 	q.count.Store(int64(len(q.items)))
 }
 

@@ -1,8 +1,9 @@
 // Package queue decides who is tried when. It owns every message between its
 // commit to the spool and its last recipient: it makes attempts, waits between
 // them, gives up after five days, and sees to it that the sender is told before
-// a recipient is written off. It tells nobody whose address the door found to be
-// forged (departs from RFC 5321, Section 6.1, as Section 6.2 allows; RFC 3834).
+// a recipient is written off. A sender for whom nothing vouches is not told: its
+// message is held, and postmaster is told (departs from RFC 5321, Section 6.1, as
+// Section 6.2 allows; RFC 3834).
 //
 // One goroutine, the owner, holds what changes: which messages there are, when
 // each is due, which are being worked on. Others send it functions to run. A
@@ -12,7 +13,7 @@
 // A message is
 //
 //	waiting -> active -> waiting ...  until all its recipients are final
-//	held    by an operator, until released
+//	held    by an operator, or since it failed and nobody was told, until released
 //	parked  in mode hold, while all its open recipients lie outside
 //
 // Only active messages have their envelope in memory, and their number is
@@ -115,7 +116,9 @@ type Counters struct {
 	Bounced       metrics.Counter // notifications made
 	BounceFaults  metrics.Counter // notifications that could not be made durable
 	DoubleBounces metrics.Counter // failures that nobody could be told of
-	Untold        metrics.Counter // failures not told to a sender that is probably forged
+	Kept          metrics.Counter // messages held after a failure, since nothing vouches for their sender
+	Notices       metrics.Counter // to postmaster, of those
+	Untold        metrics.Counter // of those, written off: too many were held
 	Busy          metrics.Counter // times a due message had to wait for room
 	SitesRefused  metrics.Counter // silent hosts that could not be remembered
 	JournalFaults metrics.Counter // states not written; a restart may repeat deliveries
@@ -127,6 +130,7 @@ type Queue struct {
 
 	cfg   Config
 	sites sites
+	kept  keeping
 	jobs  lifecycle.Workers // attempts
 	own   lifecycle.Workers // owner and journal writer
 
@@ -154,6 +158,7 @@ func New(cfg Config) (*Queue, error) {
 	}
 	q := &Queue{cfg: cfg, ops: make(chan func()), quit: make(chan struct{}), dirty: make(chan struct{}, 1)}
 	q.sites.dead = make(map[netip.AddrPort]site)
+	q.kept.ids = make(map[envelope.ID]bool)
 	q.state = newState(cfg.Hold)
 	return q, nil
 }

@@ -18,13 +18,14 @@ import (
 // Status is where one recipient stands. The zero value is not yet tried.
 type Status uint8
 
-// The states of a recipient; Held and Released belong to a whole message.
+// The states of a recipient. Released belongs to a whole message; so does Held,
+// but for recipients that failed and of which nobody was told.
 const (
 	Waiting   Status = iota // not tried, or to be tried again
 	Delivered               // the next hop took responsibility
 	Failed                  // refused for good or given up; the sender was told, or is not to be
 	Dropped                 // by an operator
-	Held                    // the message waits for an operator
+	Held                    // the message waits for an operator, or the recipient does
 	Released                // it no longer does
 )
 
