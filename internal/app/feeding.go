@@ -119,13 +119,11 @@ func (a *App) have(zone name.Name, view string) (xfr.Held, bool) {
 	return xfr.Held{SOA: h.SOA, Expires: h.Expires}, ok
 }
 
-// left is how long a zone that comes from primaries is still good.
+// left is how long a zone is still good that comes from primaries, or is made of
+// one that does.
 func (a *App) left(zone name.Name, view string) (time.Duration, bool) {
-	h, ok := a.authority.Held(zone, view)
-	if h.Expires.IsZero() {
-		return 0, false // a catalog that we make
-	}
-	return h.Expires.Sub(a.now()), ok
+	until, ok := a.authority.Good(zone, view)
+	return until.Sub(a.now()), ok
 }
 
 func (a *App) take(ctx context.Context, in xfr.Inbound, brought xfr.Incoming) error {

@@ -18,9 +18,11 @@ import (
 type transfers struct {
 	served func(place) bool
 
-	mu      sync.Mutex // guards what follows
-	peering *peering
-	zones   map[place]bool // those that came; those that went are dropped with the next that comes
+	mu       sync.Mutex // guards what follows
+	peering  *peering
+	zones    map[place]bool // those that came; those that went are dropped with the next that comes
+	expected map[place]bool // those that primaries feed: they have rules before they come
+	rebuilt  int            // how often the rules were made, for tests
 
 	made atomic.Pointer[xfr.Rules] // of both; nil: to be made
 }
@@ -37,6 +39,20 @@ func (t *transfers) follow(p *peering) {
 	t.made.Store(nil)
 }
 
+// expect takes the zones that primaries feed. Their rules do not wait for them,
+// or thousands that come one after the other would have the rules of all made
+// thousands of times.
+func (t *transfers) expect(all []xfr.Inbound) {
+	expected := make(map[place]bool, len(all))
+	for _, in := range all {
+		expected[place{in.Zone, in.View}] = true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expected = expected
+	t.made.Store(nil)
+}
+
 // came hears of a zone that is served with another serial, and says whether it
 // was not served before. It does not wait.
 func (t *transfers) came(at place) bool {
@@ -46,8 +62,15 @@ func (t *transfers) came(at place) bool {
 		return false
 	}
 	t.zones[at] = true
-	t.made.Store(nil)
+	t.changedLocked(at)
 	return true
+}
+
+// changedLocked has the rules made anew where those of a zone came or went.
+func (t *transfers) changedLocked(at place) {
+	if !t.expected[at] && len(t.peering.of(at)) > 0 {
+		t.made.Store(nil)
+	}
 }
 
 // went hears of a zone that is not served any more. It does not wait.
@@ -55,7 +78,7 @@ func (t *transfers) went(at place) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.zones, at)
-	t.made.Store(nil)
+	t.changedLocked(at)
 }
 
 // rules is who may have what, now.
@@ -65,9 +88,12 @@ func (t *transfers) rules() *xfr.Rules {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.rebuilt++
 	maps.DeleteFunc(t.zones, func(at place, _ bool) bool { return !t.served(at) })
+	all := maps.Clone(t.zones)
+	maps.Copy(all, t.expected)
 	var rules []xfr.Rule
-	for _, at := range slices.SortedFunc(maps.Keys(t.zones), place.compare) {
+	for _, at := range slices.SortedFunc(maps.Keys(all), place.compare) {
 		if peers := t.peering.of(at); len(peers) > 0 {
 			rules = append(rules, xfr.Rule{Zone: at.zone, View: at.view, Peers: peers})
 		}

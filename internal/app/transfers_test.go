@@ -2,6 +2,7 @@ package app
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 
 	"postern/internal/dns/listen"
+	"postern/internal/dns/name"
 	"postern/internal/dns/xfr"
 )
 
@@ -186,3 +188,54 @@ func TestRulesFollowZones(t *testing.T) {
 }
 
 func loopbacks() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")} }
+
+// TestRulesDoNotWaitForZones: thousands of secondary zones that come one after
+// the other have the rules made once, with all of them.
+func TestRulesDoNotWaitForZones(t *testing.T) {
+	t.Parallel()
+	served := map[place]bool{}
+	tr := newTransfers(func(at place) bool { return served[at] })
+	peer := &xfr.Peer{Name: "isp", ByAddress: true, From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
+	tr.follow(&peering{rest: map[string][]*xfr.Peer{"out": {peer}}})
+	var all []xfr.Inbound
+	for i := range 5_000 {
+		n, err := name.Parse(fmt.Sprintf("z%d.example", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, xfr.Inbound{Zone: n, View: "out"})
+	}
+	tr.expect(all)
+	who := xfr.Asker{From: netip.MustParseAddr("192.0.2.1")}
+	for _, in := range all {
+		at := place{in.Zone, in.View}
+		served[at] = true
+		if !tr.came(at) || tr.came(at) {
+			t.Fatalf("%s comes twice, or never", in.Zone)
+		}
+		tr.came(place{in.Zone, "within"}) // a view without secondaries
+		if _, ok := tr.rules().Find(in.Zone, who); !ok {
+			t.Fatalf("%s is for nobody", in.Zone)
+		}
+	}
+	if tr.rebuilt != 1 {
+		t.Errorf("the rules were made %d times", tr.rebuilt)
+	}
+	own, err := name.Parse("own.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served[place{own, "out"}] = true
+	tr.came(place{own, "out"})
+	if _, ok := tr.rules().Find(own, who); !ok || tr.rebuilt != 2 {
+		t.Errorf("a zone of our own came: %t, %d", ok, tr.rebuilt)
+	}
+	tr.went(place{all[0].Zone, "out"})
+	if _, ok := tr.rules().Find(all[0].Zone, who); !ok || tr.rebuilt != 2 {
+		t.Error("a zone that is to come again has no rules")
+	}
+	tr.expect(all[1:])
+	if _, ok := tr.rules().Find(all[0].Zone, who); ok {
+		t.Error("what is followed no more has rules")
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 
-	"postern/internal/dns/answer"
 	"postern/internal/dns/journal"
 	"postern/internal/dns/name"
 	"postern/internal/dns/signer"
@@ -71,66 +70,6 @@ func (o *owner) build() {
 	_ = o.commit(o.prepare(nil).made, false) // each failure is in its zone's status
 	o.advanceAll(now)                        // what is served now may be all that was waited for
 	o.tabulate()
-}
-
-// tabulate publishes what is served, view by view, each after the one it
-// overlays.
-func (o *owner) tabulate() {
-	compiled, expired := map[string]map[name.Name]*answer.Zone{}, map[string]map[name.Name]bool{}
-	private := map[string]map[name.Name]*answer.Zone{}
-	zones, deltas := map[key]*zone.Zone{}, map[key][]zone.Delta{}
-	for _, i := range o.plan.order {
-		v := &o.plan.views[i]
-		base := compiled[v.Overlay]
-		here := maps.Clone(base)
-		if here == nil {
-			here = map[name.Name]*answer.Zone{}
-		}
-		gone := map[name.Name]bool{}
-		for n := range base {
-			k := key{n, v.Name}
-			gone[n] = expired[v.Overlay][n]
-			if z := zones[key{n, v.Overlay}]; z != nil {
-				zones[k] = z
-				if !o.hadOwn(k) {
-					deltas[k] = deltas[key{n, v.Overlay}]
-				}
-			}
-		}
-		for k, st := range o.served {
-			if k.view != v.Name || st.unborn() {
-				continue
-			}
-			delete(zones, k)
-			delete(deltas, k)
-			if v.private[k.zone] {
-				o.tabulatePrivate(st, private, zones, deltas)
-				continue
-			}
-			here[k.zone] = st.compiled
-			// What lies over a zone that expired is made of it.
-			if gone[k.zone] = st.expired || gone[k.zone] && !v.full[k.zone]; gone[k.zone] {
-				here[k.zone] = nil
-			} else if st.content != nil {
-				zones[k], deltas[k] = st.out, st.deltas
-			}
-		}
-		maps.DeleteFunc(gone, func(_ name.Name, is bool) bool { return !is })
-		compiled[v.Name], expired[v.Name] = here, gone
-	}
-	o.publish(compiled, private, expired, zones, deltas)
-}
-
-// tabulatePrivate publishes a zone for those who may transfer it. Views above do
-// not have it.
-func (o *owner) tabulatePrivate(st *served, private map[string]map[name.Name]*answer.Zone, zones map[key]*zone.Zone, deltas map[key][]zone.Delta) {
-	if private[st.view] == nil {
-		private[st.view] = map[name.Name]*answer.Zone{}
-	}
-	if private[st.view][st.zone] = nil; st.content != nil && !st.expired {
-		private[st.view][st.zone] = st.compiled
-		zones[st.key], deltas[st.key] = st.out, st.deltas
-	}
 }
 
 // zonesOf returns the zones that exist in the view, in order: those with a

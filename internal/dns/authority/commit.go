@@ -10,7 +10,6 @@ import (
 	"postern/internal/dns/answer"
 	"postern/internal/dns/journal"
 	"postern/internal/dns/name"
-	"postern/internal/dns/view"
 	"postern/internal/dns/zone"
 	"postern/internal/dns/zonefile"
 )
@@ -26,11 +25,16 @@ func (o *owner) commit(made []*candidate, operator bool) error {
 	if err != nil {
 		return err
 	}
-	var snapshots []journal.Snapshot
+	var snapshots, ours []journal.Snapshot
 	for _, c := range changed {
-		snapshots = append(snapshots, o.snapshot(c, now))
+		snap := o.snapshot(c, now)
+		if snapshots = append(snapshots, snap); !passing(&snap) {
+			ours = append(ours, snap)
+		} else {
+			o.store.Raise(snap.Zone, snap.View, snap.Content.Serial())
+		}
 	}
-	failed := o.store.Reserve(snapshots)
+	failed := o.store.Reserve(ours)
 	for _, group := range together(changed, operator) {
 		err := failed
 		if err == nil {
@@ -407,7 +411,7 @@ func oneLine(rr dns.RR) string {
 
 // reportTrouble ends a report with what stands in the way of a zone or view.
 func (o *owner) reportTrouble() {
-	for _, s := range o.a.state.Load().status {
+	for _, s := range o.a.state.Load().statuses() {
 		if s.Reason != "" {
 			o.report.Changes = append(o.report.Changes, Change{
 				Zone: s.Zone, View: s.View, OldSerial: s.ServedSerial, NewSerial: s.ServedSerial, Reason: s.Reason, Problems: s.Problems,
@@ -419,28 +423,6 @@ func (o *owner) reportTrouble() {
 			o.report.Changes = append(o.report.Changes, Change{View: f.View, Reason: f.Problem.Code, Problems: []zonefile.Problem{f.Problem}})
 		}
 	}
-}
-
-// publish makes the table and the status what readers see.
-func (o *owner) publish(zonesOf, private map[string]map[name.Name]*answer.Zone, expired map[string]map[name.Name]bool, zones map[key]*zone.Zone, deltas map[key][]zone.Delta) {
-	var views []view.View
-	for _, v := range o.plan.views {
-		views = append(views, view.View{Name: v.Name, Clients: v.Clients, Keys: v.Keys, Recursion: v.Recursion, Zones: zonesOf[v.Name], Expired: expired[v.Name], Private: private[v.Name]})
-	}
-	p := &published{table: view.NewTable(views), zones: zones, deltas: deltas, faults: o.allFaults()}
-	for _, st := range o.served {
-		p.status = append(p.status, o.status(st))
-	}
-	slices.SortFunc(p.status, func(a, b Status) int {
-		x, _ := name.Parse(a.Zone) // it came from a Name
-		y, _ := name.Parse(b.Zone)
-		return key{x, a.View}.compare(key{y, b.View})
-	})
-	before := o.a.state.Swap(p)
-	o.tellChanged(before, p)
-	const large = 5_000
-	o.untidy = o.untidy || o.loaded >= large
-	o.loaded = 0
 }
 
 func (o *owner) status(st *served) Status {

@@ -53,13 +53,15 @@ func (o *owner) takeTransfer(k key, t Transfer, whole *zone.Zone) error {
 	o.judgeFed(c)
 	if blocks(c.problems, false) {
 		o.refuse(k, reasonLint, c.problems)
-		o.tabulate()
+		o.replace(k)
 		first := slices.IndexFunc(c.problems, zonefile.Problem.Blocks)
 		return &Unfit{Reason: reasonLint, Detail: c.problems[first].String()}
 	}
-	o.taken = c
-	o.build()
-	o.taken = nil
+	if !o.takeAlone(c) {
+		o.taken = c
+		o.build()
+		o.taken = nil
+	}
 	st := o.served[k]
 	if st.fed == nil || st.reason != "" && !slices.Contains(st.held, st.reason) {
 		return &Unfit{Reason: st.reason, Detail: first(st.problems)}
@@ -198,8 +200,7 @@ func (o *owner) expire(k key) {
 		o.a.Counters.Expired.Inc()
 	}
 	o.expired(st)
-	o.dirtyAbove(k)
-	o.build()
+	o.rebuild(k)
 }
 
 // expired marks a state that is not to be served.
@@ -226,17 +227,21 @@ func (o *owner) revive(k key, until time.Time) {
 	o.a.held.set(k, Held{SOA: st.ofPrimary().SOA(), Expires: until, At: now})
 	o.a.held.stamp(k, until, now)
 	o.log.Info("zone is served again", "zone", k.zone, "view", k.view, "serial", st.content.Serial())
-	o.dirtyAbove(k)
-	o.build()
+	o.rebuild(k)
 }
 
-// dirtyAbove has what lies over k, or shows it, built again.
-func (o *owner) dirtyAbove(k key) {
+// rebuild publishes k, and has what lies over it, or shows it, built again.
+func (o *owner) rebuild(k key) {
+	if _, alone := o.alone(k); alone {
+		o.replace(k)
+		return
+	}
 	for _, v := range o.plan.views {
 		if v.Overlay != "" {
 			o.dirty[key{k.zone, v.Name}] = true
 		}
 	}
+	o.build()
 }
 
 // holdFed takes a state from the journal that came by a transfer: with what is

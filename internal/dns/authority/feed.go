@@ -81,6 +81,22 @@ func (a *Authority) Held(zone name.Name, view string) (Held, bool) {
 	return h, ok
 }
 
+// Good returns until when what is served of the zone in that view is good, where
+// it comes from primaries: also where the view shows it as the one below has it,
+// or lies over that. false: it is our own.
+func (a *Authority) Good(zone name.Name, view string) (time.Time, bool) {
+	r := a.state.Load().rows[key{zone, view}]
+	if r == nil {
+		return time.Time{}, false
+	}
+	from := r.is.Load().source
+	if from == (key{}) {
+		return time.Time{}, false
+	}
+	h, ok := a.Held(from.zone, from.view)
+	return h.Expires, ok
+}
+
 func (h *held) set(k key, now Held) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -40,7 +40,7 @@ func TestFeedChangesWhatIsFed(t *testing.T) {
 	b.want("internal", "www.example.test", "192.0.2.80")
 
 	feed(nil, it)
-	if b.a.Table().Named("external").Zones[exampleTest] != nil || len(b.a.Zones()) != 0 {
+	if b.a.Table().Named("external").Has(exampleTest) || len(b.a.Zones()) != 0 {
 		t.Errorf("it is there still: %+v", b.a.Zones())
 	}
 	if _, held := b.a.Held(exampleTest, "external"); held {

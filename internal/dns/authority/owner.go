@@ -44,6 +44,7 @@ type owner struct {
 	report     *Report // where a call wants to hear of changes
 	loaded     int     // records published since the last table
 	untidy     bool    // many records were published: see tidy
+	laid       int     // rows of tables that were made, for tests
 
 	leave   func() // ends the room that loading takes; nil: none is taken
 	reading int64  // octets of the files that were read since it was last left

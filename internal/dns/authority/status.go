@@ -12,7 +12,6 @@ import (
 
 	"postern/internal/dns/name"
 	"postern/internal/dns/rollover"
-	"postern/internal/dns/view"
 	"postern/internal/dns/zone"
 	"postern/internal/dns/zonefile"
 )
@@ -97,18 +96,6 @@ func (r Report) Failed() []Change {
 	return failed
 }
 
-// published is what readers see: it is never changed.
-type published struct {
-	table  *view.Table
-	zones  map[key]*zone.Zone
-	deltas map[key][]zone.Delta // of zones that have some
-	status []Status
-	faults []Fault
-}
-
-// Zones returns how every (zone, view) stands, by zone and view.
-func (a *Authority) Zones() []Status { return slices.Clone(a.state.Load().status) }
-
 // What Export cannot do.
 var (
 	ErrNoZone    = errors.New("no such zone")
@@ -125,8 +112,8 @@ func (a *Authority) Export(zoneName, viewName string) (*zone.Zone, error) {
 	p := a.state.Load()
 	var views []string
 	var found *zone.Zone
-	for k, z := range p.zones {
-		if k.zone == n && (viewName == "" || k.view == viewName) {
+	for k, r := range p.rows {
+		if z := r.is.Load().zone; z != nil && k.zone == n && (viewName == "" || k.view == viewName) {
 			views, found = append(views, k.view), z
 		}
 	}

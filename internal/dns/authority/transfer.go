@@ -20,9 +20,11 @@ const (
 // and what it changed by of late, oldest first: each begins where the one
 // before ends, the last ends at the content. It never waits.
 func (a *Authority) Content(n name.Name, view string) (*zone.Zone, []zone.Delta) {
-	p := a.state.Load()
-	k := key{n, view}
-	return p.zones[k], p.deltas[k]
+	if r := a.state.Load().rows[key{n, view}]; r != nil {
+		is := r.is.Load()
+		return is.zone, is.deltas
+	}
+	return nil, nil
 }
 
 // Since returns what the zone changed by since it had that serial, in one
@@ -83,23 +85,4 @@ func (st *served) remember(d *zone.Delta, records int) {
 		}
 	}
 	st.deltas = slices.Clone(all[from:])
-}
-
-// tellChanged tells whoever wants to know which zones others can fetch anew.
-func (o *owner) tellChanged(before, now *published) {
-	if o.a.cfg.Gone != nil {
-		for k := range before.zones {
-			if now.zones[k] == nil {
-				o.a.cfg.Gone(k.zone, k.view)
-			}
-		}
-	}
-	if o.a.cfg.Changed == nil {
-		return
-	}
-	for k, z := range now.zones {
-		if old := before.zones[k]; old == nil || old.Serial() != z.Serial() {
-			o.a.cfg.Changed(k.zone, k.view, z.Serial())
-		}
-	}
 }

@@ -152,7 +152,7 @@ func (o *owner) updated(u Update) (key, *Outcome) {
 	if o.plan.fed(key{n, u.View}) { // RFC 2136, Section 6: nothing is forwarded to its primary
 		return key{}, &Outcome{Rcode: update.NotAuth, Reason: ReasonFed, View: u.View}
 	}
-	if p.zones[key{n, u.View}] != nil {
+	if p.zone(key{n, u.View}) != nil {
 		return key{}, &Outcome{Rcode: update.Refused, Reason: update.ReasonRule, View: u.View}
 	}
 	return key{}, &Outcome{Rcode: update.NotAuth, Reason: ReasonNoZone}

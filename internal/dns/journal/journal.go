@@ -241,19 +241,25 @@ func (s *Store) Raise(zone, view string, serial uint32) { s.raise(stem(zone, vie
 // before a round of Save: a serial noted but never served does no harm, one
 // served but not noted could come twice.
 func (s *Store) Reserve(snapshots []Snapshot) error {
-	old := make(map[string]uint32, len(s.high))
-	for k, v := range s.high {
-		old[k] = v
-	}
-	raised := false
+	undo := map[string]func(){}
 	for _, snap := range snapshots {
-		raised = s.raise(stem(snap.Zone, snap.View), snap.Content.Serial()) || raised
+		key := stem(snap.Zone, snap.View)
+		old, had := s.high[key]
+		if s.raise(key, snap.Content.Serial()) && undo[key] == nil {
+			undo[key] = func() {
+				if delete(s.high, key); had {
+					s.high[key] = old
+				}
+			}
+		}
 	}
-	if !raised {
+	if len(undo) == 0 {
 		return nil
 	}
 	if err := s.saveJSON(serialsFile, s.high); err != nil {
-		s.high = old
+		for _, f := range undo {
+			f()
+		}
 		return err
 	}
 	if err := s.makeSpare(); err != nil {

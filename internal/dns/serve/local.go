@@ -34,7 +34,7 @@ func Local(table func() *view.Table) func(viewName string, q name.Name, qtype ui
 // isTop reports whether the name is the apex of a zone of the view with no
 // other above it: its DS is with somebody else (RFC 4035, Section 3.1.4.1).
 func isTop(sel *view.Selected, n name.Name) bool {
-	if _, apex := sel.Zones[n]; !apex || n == name.Root {
+	if !sel.Has(n) || n == name.Root {
 		return false
 	}
 	_, above := sel.Zone(n.Parent(), dns.TypeSOA)

@@ -61,10 +61,7 @@ func (h *handler) signedNotice(q *wire.Query) bool {
 // than the request, and a primary of many zones tells of them all at once.
 func (h *handler) heard(r *listen.Request, q *wire.Query, dst []byte, n xfr.Notice, sel *view.Selected, key name.Name) []byte {
 	h.weigh(r, q, sel)
-	seen := false
-	if sel != nil {
-		_, seen = sel.Zones[n.Zone]
-	}
+	seen := sel != nil && sel.Has(n.Zone)
 	rcode, flags := h.config.Refresher.Heard(n, h.asker(r, key), seen), wire.AA
 	if rcode != wire.NoError {
 		if h.bounded && h.rule(gate.Error, nil) != gate.Pass {

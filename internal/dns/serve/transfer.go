@@ -61,14 +61,10 @@ func (h *handler) polled(r *listen.Request, q *wire.Query, table *view.Table, se
 	if !ok {
 		return sel
 	}
-	of := table.ForPeers(g.View)
-	if of == nil {
-		return sel
+	if of := table.ForPeers(g.View); of != nil && of.Has(g.Zone) {
+		return of
 	}
-	if _, served := of.Zones[g.Zone]; !served {
-		return sel
-	}
-	return of
+	return sel
 }
 
 // transfer answers AXFR and IXFR. Who is no secondary of the zone hears the

@@ -2,15 +2,16 @@
 // of the view's zones answers a name, and how an internal zone is made from
 // the external one and a file that holds only the differences (the overlay).
 //
-// It is pure: tables are built, never changed, and an overlay is merged when
-// zones are built, never while a question is answered. RFC 1034, Section
-// 4.3.2, step 2; RFC 4035, Section 3.1.4.1; RFC 4592.
+// It is pure: tables are built, an overlay is merged when zones are built, never
+// while a question is answered, and which zones there are never changes in a
+// table; only the state of one can be replaced, at once. RFC 1034, Section 4.3.2,
+// step 2; RFC 4035, Section 3.1.4.1; RFC 4592.
 package view
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 
 	"github.com/miekg/dns"
 
@@ -39,38 +40,82 @@ type View struct {
 	// tell which zones there are (RFC 9432, Section 7). Nobody else's question
 	// finds them, nor does a chain; see ForPeers.
 	Private map[name.Name]*answer.Zone
+
+	// Lapsed is Expired for those that are private.
+	Lapsed map[name.Name]bool
 }
 
-// Table is an immutable set of views in their order of precedence.
+// Table is a set of views in their order of precedence. Which zones they have
+// does not change; Replace has one answered from another state.
 type Table struct {
 	views  []Selected
 	peers  []Selected // the same, with what is private
 	ranges ranges
 }
 
-// Selected is the view a request belongs to.
+// Selected is the view a request belongs to. Of its View the zones are left out:
+// Zone and Has know them.
 type Selected struct {
 	View
+	slots  map[name.Name]*slot
 	levels []level // the zones, by the number of labels of their names
 }
 
-// NewTable returns the table of these views. The caller gives up the maps.
+// slot is where a zone of a view stands: a table of thousands need not be made
+// anew because one of them changed.
+type slot struct {
+	zone    atomic.Pointer[answer.Zone]
+	expired atomic.Bool // while there is no zone
+}
+
+func newSlot(z *answer.Zone, expired bool) *slot {
+	s := new(slot)
+	s.set(z, expired)
+	return s
+}
+
+func (s *slot) set(z *answer.Zone, expired bool) {
+	s.expired.Store(expired) // first: it is asked where there is no zone
+	s.zone.Store(z)
+}
+
+// NewTable returns the table of these views.
 func NewTable(views []View) *Table {
 	t := &Table{views: make([]Selected, len(views)), peers: make([]Selected, len(views))}
 	for i, v := range views {
-		t.views[i].View = v
-		t.views[i].levels = newLevels(v.Zones)
+		slots := make(map[name.Name]*slot, len(v.Zones))
+		for n, z := range v.Zones {
+			slots[n] = newSlot(z, v.Expired[n])
+		}
+		own := v
+		own.Zones, own.Expired, own.Private, own.Lapsed = nil, nil, nil, nil
+		t.views[i] = Selected{View: own, slots: slots, levels: newLevels(slots)}
 		if t.peers[i] = t.views[i]; len(v.Private) > 0 {
-			all := maps.Clone(v.Zones)
-			if all == nil {
-				all = map[name.Name]*answer.Zone{}
+			all := make(map[name.Name]*slot, len(slots)+len(v.Private))
+			for n, s := range slots {
+				all[n] = s // the same
 			}
-			maps.Copy(all, v.Private)
-			t.peers[i].Zones, t.peers[i].levels = all, newLevels(all)
+			for n, z := range v.Private {
+				all[n] = newSlot(z, v.Lapsed[n])
+			}
+			t.peers[i].slots, t.peers[i].levels = all, newLevels(all)
 		}
 	}
 	t.ranges = newRanges(t.views)
 	return t
+}
+
+// Replace has a view answer from another state of a zone that it has, private
+// ones among them; nil is one without a good state, and expired says why. Whoever
+// asks meanwhile gets the one or the other. It reports false where the view has
+// no such zone.
+func (t *Table) Replace(view string, n name.Name, z *answer.Zone, expired bool) bool {
+	peers := t.ForPeers(view)
+	if peers == nil || peers.slots[n] == nil {
+		return false
+	}
+	peers.slots[n].set(z, expired)
+	return true
 }
 
 // Select returns the first view among listenerViews (none named: all) whose
@@ -150,18 +195,19 @@ func (s *Selected) Zone(q name.Name, qtype uint16) (*answer.Zone, bool) {
 	return z, ok
 }
 
+// Has reports whether a zone of that name is one of the view's, be it without a
+// good state.
+func (s *Selected) Has(origin name.Name) bool { return s.slots[origin] != nil }
+
 // HasExpired tells of a question for which Zone has a zone without a good state
 // whether that is because it expired.
 func (s *Selected) HasExpired(q name.Name, qtype uint16) bool {
-	if len(s.Expired) == 0 {
-		return false
-	}
-	if _, apex := s.Zones[q]; apex && qtype == dns.TypeDS && q != name.Root {
+	if qtype == dns.TypeDS && q != name.Root && s.Has(q) {
 		q = q.Parent() // see Zone
 	}
 	for ; ; q = q.Parent() {
-		if z, ours := s.Zones[q]; ours {
-			return z == nil && s.Expired[q]
+		if slot := s.slots[q]; slot != nil {
+			return slot.zone.Load() == nil && slot.expired.Load()
 		}
 		if q == name.Root {
 			return false
@@ -180,10 +226,10 @@ func (s *Selected) ZoneOf(q *wire.Query) (*answer.Zone, bool) {
 		switch l := &s.levels[depth]; {
 		case l.zones != nil:
 			if z, ok := l.zones[above]; ok {
-				return z, true
+				return z.zone.Load(), true
 			}
 		case l.origin == above:
-			return l.zone, true
+			return l.zone.zone.Load(), true
 		}
 	}
 	return nil, false
@@ -199,12 +245,12 @@ func (s *Selected) Find(q name.Name, qtype uint16) *answer.Zone {
 // level is the zones whose names have one number of labels.
 type level struct {
 	origin name.Name // where there is but one; "" for none
-	zone   *answer.Zone
-	zones  map[name.Name]*answer.Zone // where there are several
+	zone   *slot
+	zones  map[name.Name]*slot // where there are several
 }
 
 // newLevels sorts zones by the number of labels.
-func newLevels(zones map[name.Name]*answer.Zone) []level {
+func newLevels(zones map[name.Name]*slot) []level {
 	var levels []level
 	for origin, z := range zones {
 		n := origin.Labels()
@@ -217,7 +263,7 @@ func newLevels(zones map[name.Name]*answer.Zone) []level {
 		case l.origin == "":
 			l.origin, l.zone = origin, z
 		default:
-			l.zones = map[name.Name]*answer.Zone{l.origin: l.zone, origin: z}
+			l.zones = map[name.Name]*slot{l.origin: l.zone, origin: z}
 		}
 	}
 	return levels
@@ -238,10 +284,10 @@ func (s *Selected) find(q name.Name) (z *answer.Zone, length int, ok bool) {
 		switch l := &s.levels[labels]; {
 		case l.zones != nil:
 			if z, ok := l.zones[q]; ok {
-				return z, len(q), true
+				return z.zone.Load(), len(q), true
 			}
 		case l.origin == q:
-			return l.zone, len(q), true
+			return l.zone.zone.Load(), len(q), true
 		}
 		if labels == 0 {
 			break

@@ -385,3 +385,39 @@ func TestSelectDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations a query", n)
 	}
 }
+
+// TestReplace: a zone of the view answers from another state, private ones for
+// peers alone, and a zone that is not there does not come by it.
+func TestReplace(t *testing.T) {
+	t.Parallel()
+	one, other := new(answer.Zone), new(answer.Zone)
+	z, secret, none := name.Name("\x01z\x00"), name.Name("\x01s\x00"), name.Name("\x01n\x00")
+	table := NewTable([]View{{Name: "v", Zones: map[name.Name]*answer.Zone{z: one}, Private: map[name.Name]*answer.Zone{secret: one}}, {Name: "w", Zones: map[name.Name]*answer.Zone{z: one}}})
+	for _, c := range []struct {
+		view    string
+		n       name.Name
+		to      *answer.Zone
+		expired bool
+		has     bool
+	}{
+		{"v", none, other, false, false}, {"x", z, other, false, false}, {"w", secret, other, false, false},
+		{"v", z, other, false, true}, {"v", secret, other, false, true}, {"v", z, nil, true, true}, {"v", z, nil, false, true}, {"v", z, one, true, true},
+	} {
+		if got := table.Replace(c.view, c.n, c.to, c.expired); got != c.has {
+			t.Errorf("%+v: %t", c, got)
+		}
+		if !c.has {
+			continue
+		}
+		peers, all := table.ForPeers(c.view), table.Named(c.view)
+		if got, _ := peers.Zone(c.n, dns.TypeA); got != c.to || peers.HasExpired(c.n, dns.TypeA) != (c.to == nil && c.expired) {
+			t.Errorf("%+v: peers get %p", c, got)
+		}
+		if got, ok := all.Zone(c.n, dns.TypeA); ok != (c.n == z) || ok && got != c.to {
+			t.Errorf("%+v: all get %p, %t", c, got, ok)
+		}
+	}
+	if got, _ := table.Named("w").Zone(z, dns.TypeA); got != one {
+		t.Error("another view changed with it")
+	}
+}
