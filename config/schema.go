@@ -62,7 +62,7 @@ func namesSchema() []section {
 			{name: "apply", kind: kindWord(), def: "auto", words: []string{"auto", "manual"}, doc: "auto: an edited zone is published as soon as it is sound; manual: only by postern zone apply"},
 			{name: "serial", kind: kindWord(), def: "keep", words: []string{"keep", "counter", "unixtime", "date"}, doc: "keep: the file's if it is ahead, else the last one + 1"},
 			{name: "lint", kind: kindWord(), def: "serve", words: []string{"serve", "strict"}, doc: "serve: only what makes a zone unservable blocks it; strict: every ERR blocks"},
-			{name: "max_change", kind: kindPercent(), def: "30%", doc: "larger changes of zones from 10 records on wait for postern zone apply --accept, as does losing apex NS, MX or address"},
+			{name: "max_change", kind: kindPercent(), def: "30%", doc: "larger changes of zones from 10 records on wait for postern zone apply --accept, as does losing apex NS, MX or address, and a followed catalog that loses more of its zones"},
 			{name: "rrl", kind: kindLimit(), def: "50/s", doc: "equal answers by UDP to one /24 or /56 outside, where no cookie shows that the client is there"},
 			{name: "rrl_total", kind: kindLimit(), def: "200/s", doc: "all answers there together, where rrl is not off: the many names of a large zone make many different ones"},
 			{name: "updates", kind: kindLimit(), def: "50/s", doc: "updates that one TSIG key may send; for a moment four seconds of these"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/miekg/dns"
 
@@ -108,7 +109,7 @@ func (a *App) catalogPlan() roster.Plan {
 		a.log.Error("catalogs of the configuration", "err", err) // config has told
 		l = &listing{}
 	}
-	p := roster.Plan{Own: a.ownZones(l), Members: a.candidatesOf(l)}
+	p := roster.Plan{Own: a.ownZones(l), Members: a.candidatesOf(l), MostLost: a.cfg.DNS.MaxChange}
 	for at, is := range l.follow {
 		if is {
 			p.Follow = append(p.Follow, roster.Place{Zone: at.zone, View: at.view})
@@ -122,25 +123,32 @@ func (a *App) catalogPlan() roster.Plan {
 
 // ownZones knows the zones that are here whatever catalogs say.
 func (a *App) ownZones(l *listing) func(roster.Place) bool {
-	own := map[place]bool{}
-	for _, z := range a.authority.Zones() {
-		if n, err := name.Parse(z.Zone); err == nil && !z.Secondary && !z.Made && !z.Left {
-			own[place{n, z.View}] = true
+	own := sync.OnceValue(func() map[place]bool {
+		own := map[place]bool{}
+		for _, z := range a.authority.Zones() {
+			if n, err := name.Parse(z.Zone); err == nil && !z.Secondary && !z.Made && !z.Left {
+				own[place{n, z.View}] = true
+			}
 		}
-	}
+		return own
+	})
 	return func(at roster.Place) bool {
 		is := place{at.Zone, at.View}
-		return own[is] || l.bound[is]
+		return l.bound[is] || own()[is]
 	}
 }
 
 // candidatesOf knows the zones that catalogs are to list: all that exist in the
-// view, those among them that it shows as the view below has them.
+// view, those among them that it shows as the view below has them. Without a
+// catalog nobody looks at the zones.
 func (a *App) candidatesOf(l *listing) func(roster.Place) ([]roster.Candidate, bool) {
-	rows := map[string][]authority.Status{}
-	for _, z := range a.authority.Zones() {
-		rows[z.View] = append(rows[z.View], z)
-	}
+	rows := sync.OnceValue(func() map[string][]authority.Status {
+		rows := map[string][]authority.Status{}
+		for _, z := range a.authority.Zones() {
+			rows[z.View] = append(rows[z.View], z)
+		}
+		return rows
+	})
 	blind := map[string]bool{}
 	for _, f := range a.authority.Faults() {
 		blind[f.View] = blind[f.View] || f.Problem.Code == authority.ReasonDirectory
@@ -154,7 +162,7 @@ func (a *App) candidatesOf(l *listing) func(roster.Place) ([]roster.Candidate, b
 		whole = true
 		for view := at.View; view != ""; view = below[view] {
 			whole = whole && !blind[view]
-			for _, z := range rows[view] {
+			for _, z := range rows()[view] {
 				n, err := name.Parse(z.Zone)
 				own := place{n, view}
 				if err != nil || seen[n] || z.Made || l.made[own] || l.follow[own] {
@@ -257,6 +265,7 @@ func (a *App) feedAll(dropped []roster.Place) {
 		}
 	}
 	a.feeding.Store(&all)
+	a.transfers.expect(all)
 	for _, at := range dropped {
 		a.refresher.Forget(at.Zone, at.View)
 	}
@@ -274,9 +283,26 @@ func (c catalogs) Catalogs() map[[2]string]manage.Catalog {
 		for _, r := range s.Refused {
 			row.Refused = append(row.Refused, roster.Text(r))
 		}
+		for _, n := range s.Held {
+			row.Held = append(row.Held, n.String())
+		}
 		all[[2]string{s.Zone.String(), s.View}] = row
 	}
 	return all
+}
+
+// Accept implements manage.Catalogs.
+func (c catalogs) Accept(ctx context.Context, zone, view string) ([]string, error) {
+	n, err := name.Parse(zone)
+	if err != nil {
+		return nil, fmt.Errorf("catalog %q: %w", zone, err)
+	}
+	held, err := c.Roster.Accept(ctx, roster.Place{Zone: n, View: view})
+	var texts []string
+	for _, n := range held {
+		texts = append(texts, n.String())
+	}
+	return texts, err
 }
 
 // CatalogOf implements manage.Catalogs.
@@ -288,14 +314,23 @@ func (c catalogs) CatalogOf(view string) map[string]string {
 	return all
 }
 
-// faulty counts the catalogs of others that are broken, or list what is not
-// theirs.
+// faulty counts the catalogs of others that are broken, list what is not theirs,
+// or lose too much at once.
 func (c catalogs) faulty() float64 {
 	n := 0
 	for _, s := range c.Standing() {
-		if s.Broken != "" || len(s.Refused) > 0 {
+		if s.Broken != "" || len(s.Refused)+len(s.Held) > 0 {
 			n++
 		}
+	}
+	return float64(n)
+}
+
+// held counts the zones that catalogs list no more, and that stay.
+func (c catalogs) held() float64 {
+	n := 0
+	for _, s := range c.Standing() {
+		n += len(s.Held)
 	}
 	return float64(n)
 }

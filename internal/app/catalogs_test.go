@@ -1,6 +1,7 @@
 package app
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -254,4 +255,65 @@ func TestBrokenCatalogChangesNothing(t *testing.T) {
 	if h := ask[[]manage.ZoneVersion](s, manage.VerbZoneHistory, manage.ZoneRef{Zone: "city.example", View: "outside"}); len(h) != 1 {
 		t.Errorf("what was known of it before: %+v", h)
 	}
+}
+
+// TestCatalogThatEmptiesIsHeld: what it lists no more stays, and is told of,
+// until an operator accepts it with a reason; a restart changes nothing of that.
+func TestCatalogThatEmptiesIsHeld(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	one, two := f.address(), f.address()
+	keys := map[string]string{"out.key": keyFile(oldSecret)}
+	theirs := strings.NewReplacer("catalog     = \"cat.example\"\n", "", "catalog = \"none\"\n", "secondaries = []\n").Replace(catalogPrimary(one, two))
+	p, s := f.house(theirs, keys), f.house(catalogSecondary(two, one), keys)
+	p.write("zones/city.example.zone", houseZone)
+	p.write("zones/town.example.zone", zoneNamed("town.example", "192.0.2.3"))
+	cat := func(serial, more string) {
+		p.write("zones/cat.example.zone", "@ 0 SOA invalid. invalid. "+serial+" 3600 600 2147483646 0\n@ 0 NS invalid.\nversion 0 TXT 2\n"+more)
+	}
+	cat("1", "a.zones 0 PTR city.example.\nb.zones 0 PTR town.example.\n")
+	f.start(p)
+	f.start(s)
+	serve := func(result string) {
+		t.Helper()
+		until(t, two, "127.0.0.1", "www.city.example.", result+map[string]string{"NOERROR": " 192.0.2.2"}[result])
+		until(t, two, "127.0.0.1", "www.town.example.", result+map[string]string{"NOERROR": " 192.0.2.3"}[result])
+	}
+	serve("NOERROR")
+
+	cat("2", "")
+	f.tell(10 * time.Second)
+	held := func(z manage.Zone) bool { return z.Lists != nil && len(z.Lists.Held) == 2 }
+	if c := s.row("cat.example.", held); c.Lists.Members != 2 || c.Serial != 2 || !slices.Equal(c.Lists.Held, []string{"city.example.", "town.example."}) {
+		t.Errorf("%+v", c.Lists)
+	}
+	for _, m := range []string{"postern_dns_catalog_held 2", "postern_dns_catalogs_faulty 1", "postern_dns_roster_held_total 1"} {
+		if !s.metric(m) {
+			t.Errorf("no %s", m)
+		}
+	}
+	s.down()
+	f.start(s)
+	s.row("cat.example.", held)
+	serve("NOERROR")
+
+	plan := ask[manage.ZonePlans](s, manage.VerbZonePlan, manage.PlanArgs{Zone: "CAT.example"})
+	if len(plan.Zones) != 1 || plan.Zones[0].Removed != 2 || !plan.Zones[0].Catalog || !slices.Equal(plan.Zones[0].Needs, []string{"loses-zones"}) {
+		t.Errorf("%+v", plan)
+	}
+	for _, a := range []manage.ApplyArgs{{Zones: []string{"cat.example"}}, {Zones: []string{"cat.example"}, Accept: []string{"loses-zones"}}} {
+		raw, _ := json.Marshal(a) // it is a plain struct
+		if _, err := s.app.desk.Do(t.Context(), manage.Caller{}, manage.VerbZoneApply, raw); err == nil {
+			t.Errorf("%+v is done", a)
+		}
+	}
+	ask[manage.ZonePlans](s, manage.VerbZoneApply, manage.ApplyArgs{All: true}) // all that can be applied: this cannot
+	serve("NOERROR")
+	done := ask[manage.ZonePlans](s, manage.VerbZoneApply, manage.ApplyArgs{Zones: []string{"cat.example"}, Accept: []string{"loses-zones"}, Reason: "all sold"})
+	if len(done.Zones) != 1 || done.Zones[0].Removed != 2 {
+		t.Errorf("%+v", done)
+	}
+	serve("REFUSED 20")
+	s.row("city.example.", gone)
+	s.row("cat.example.", lists(0))
 }

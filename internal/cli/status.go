@@ -41,7 +41,7 @@ func (e *env) status() *cobra.Command {
 func allGood(zones []manage.Zone) bool {
 	return !slices.ContainsFunc(zones, func(z manage.Zone) bool {
 		return z.State != "ok" && z.Reason != "planned" && z.Reason != "pinned" || z.Upstream != nil && z.Upstream.State != manage.UpstreamFresh ||
-			z.Lists != nil && (z.Lists.Broken != "" || len(z.Lists.Refused) > 0)
+			z.Lists != nil && (z.Lists.Broken != "" || len(z.Lists.Refused)+len(z.Lists.Held) > 0)
 	})
 }
 
@@ -169,6 +169,8 @@ func printCatalogs(w io.Writer, zones []manage.Zone) {
 				state = "broken: " + c.Broken
 			case !c.Known:
 				state = "not known: what followed from it stays"
+			case len(c.Held) > 0:
+				state = fmt.Sprintf("%d zones go only when that is accepted", len(c.Held))
 			case len(c.Refused) > 0:
 				state = fmt.Sprintf("%d zones refused", len(c.Refused))
 			}
@@ -177,6 +179,13 @@ func printCatalogs(w io.Writer, zones []manage.Zone) {
 	})
 	const few = 5
 	for _, z := range zones {
+		if held := z.Lists.Held; len(held) > 0 {
+			fmt.Fprintf(w, "  catalog %s lists no more, or with another label: %s", z.Zone, strings.Join(held[:min(few, len(held))], " "))
+			if more := len(held) - few; more > 0 {
+				fmt.Fprintf(w, " and %d more", more)
+			}
+			fmt.Fprintf(w, " (if it is meant: postern zone apply %s --accept loses-zones --reason TEXT)\n", z.Zone)
+		}
 		for _, r := range z.Lists.Refused[:min(few, len(z.Lists.Refused))] {
 			fmt.Fprintf(w, "  catalog %s: %s\n", z.Zone, r)
 		}

@@ -31,7 +31,11 @@ func (e *env) zonePlan() *cobra.Command {
 				}
 				printPlans(w, plans)
 				if slices.ContainsFunc(plans.Zones, func(p manage.ZonePlan) bool { return p.Reason == "" }) {
-					fmt.Fprintf(w, "\n%s does exactly this\n", e.again("zone apply "+toApply(args)+accepting(plans)+" --plan "+plans.Plan))
+					exactly := ""
+					if plans.Plan != "" {
+						exactly = " --plan " + plans.Plan
+					}
+					fmt.Fprintf(w, "\n%s does exactly this\n", e.again("zone apply "+toApply(args)+accepting(plans)+exactly))
 				}
 			})
 			for _, p := range plans.Zones {
@@ -74,9 +78,12 @@ func (e *env) again(command string) string {
 
 func printPlans(w io.Writer, plans manage.ZonePlans) {
 	for _, p := range plans.Zones {
-		if p.Reason != "" {
+		switch {
+		case p.Reason != "":
 			fmt.Fprintf(w, "zone %s view %s: cannot be applied (%s)\n", p.Zone, p.View, p.Reason)
-		} else {
+		case p.Catalog:
+			fmt.Fprintf(w, "catalog %s view %s: %d of %d zones go\n", p.Zone, p.View, p.Removed, p.OldRecords)
+		default:
 			fmt.Fprintf(w, "zone %s view %s: serial %d -> %d, %d removed, %d added", p.Zone, p.View, p.OldSerial, p.NewSerial, p.Removed, p.Added)
 			if p.OldSerial == 0 && p.OldRecords == 0 {
 				fmt.Fprint(w, ", a new zone")
@@ -154,6 +161,10 @@ func printDone(w io.Writer, done manage.ZonePlans, nothing string) {
 			for _, problem := range p.Problems {
 				fmt.Fprintf(w, "  %s\n", problem)
 			}
+			continue
+		}
+		if p.Catalog {
+			fmt.Fprintf(w, "catalog %s view %s: %d of %d zones gone\n", p.Zone, p.View, p.Removed, p.OldRecords)
 			continue
 		}
 		fmt.Fprintf(w, "zone %s view %s: serial %d is published, %d removed, %d added\n", p.Zone, p.View, p.NewSerial, p.Removed, p.Added)

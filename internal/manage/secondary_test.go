@@ -1,6 +1,8 @@
 package manage
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +80,8 @@ func TestStatusShowsSecondaries(t *testing.T) {
 func (p *peers) Catalogs() map[[2]string]Catalog {
 	return map[[2]string]Catalog{{"cat.example.", "out"}: {Made: true, Known: true, Members: 1}}
 }
+
+func (p *peers) Accept(context.Context, string, string) ([]string, error) { return nil, errors.New("none") }
 
 func (p *peers) CatalogOf(view string) map[string]string {
 	if view != "out" {

@@ -12,6 +12,7 @@ import (
 
 	"postern/internal/dns/authority"
 	"postern/internal/dns/name"
+	"postern/internal/dns/roster"
 )
 
 // PlanArgs names a zone; "" stands for all.
@@ -50,6 +51,7 @@ type ZonePlan struct {
 	File       string   `json:"file,omitempty"`
 	FileHash   string   `json:"file_hash,omitempty"`
 	Follows    bool     `json:"follows,omitempty"` // it changes because the view below does
+	Catalog    bool     `json:"catalog,omitempty"` // of others, and loses zones; records stands for zones then
 	Waits      []string `json:"waits,omitempty"`   // why it did not go out by itself
 	Needs      []string `json:"needs,omitempty"`   // codes to accept
 	OldSerial  uint32   `json:"old_serial,omitempty"`
@@ -89,8 +91,14 @@ func (d *Desk) zonePlan(ctx context.Context, a PlanArgs) (ZonePlans, error) {
 			return ZonePlans{}, err
 		}
 	}
+	waits := d.catalogPlans(a.Zone)
+	if a.Zone != "" && len(waits) > 0 {
+		return ZonePlans{Zones: waits}, nil // the rest of it is what its primaries have
+	}
 	plans, err := d.cfg.Authority.Plan(ctx, a.Zone)
-	return zonePlans(plans), zoneError(err)
+	all := zonePlans(plans)
+	all.Zones = append(all.Zones, waits...)
+	return all, zoneError(err)
 }
 
 func (d *Desk) zoneApply(ctx context.Context, a ApplyArgs) (ZonePlans, error) {
@@ -103,12 +111,25 @@ func (d *Desk) zoneApply(ctx context.Context, a ApplyArgs) (ZonePlans, error) {
 		}
 	}
 	for _, code := range a.Accept {
-		if !slices.Contains(authority.Dangers(), code) {
-			return ZonePlans{}, &Error{Reason: ReasonUsage, Text: fmt.Sprintf("%q is no danger that can be accepted", code), Hint: "these are: " + strings.Join(authority.Dangers(), ", ")}
+		if all := append(authority.Dangers(), roster.LosesZones); !slices.Contains(all, code) {
+			return ZonePlans{}, &Error{Reason: ReasonUsage, Text: fmt.Sprintf("%q is no danger that can be accepted", code), Hint: "these are: " + strings.Join(all, ", ")}
 		}
 	}
-	plans, err := d.cfg.Authority.Apply(ctx, authority.Apply{Zones: a.Zones, Plan: a.Plan, Accept: a.Accept, Who: who(ctx), Why: a.Reason})
-	return zonePlans(plans), zoneError(err)
+	catalogs, left, err := d.waitingCatalogs(a)
+	if err != nil {
+		return ZonePlans{}, err
+	}
+	all := ZonePlans{Zones: []ZonePlan{}}
+	if len(left) > 0 || a.All {
+		plans, err := d.cfg.Authority.Apply(ctx, authority.Apply{Zones: left, Plan: a.Plan, Accept: a.Accept, Who: who(ctx), Why: a.Reason})
+		if err != nil {
+			return ZonePlans{}, zoneError(err)
+		}
+		all = zonePlans(plans)
+	}
+	catalogs, err = d.acceptCatalogs(ctx, catalogs)
+	all.Zones = append(all.Zones, catalogs...)
+	return all, err
 }
 
 func (d *Desk) zoneHistory(ctx context.Context, r ZoneRef) ([]ZoneVersion, error) {

@@ -10,7 +10,7 @@
 // them have another label than before. The order is: the zones first, then the
 // file.
 //
-// Start begins with a turn, then one goroutine makes the next ones, whenever
+// Start begins with a turn, then one goroutine makes the next ones, soon after
 // Look is called and each minute. Stop ends it.
 package roster
 
@@ -56,6 +56,9 @@ type Plan struct {
 	// Members are the zones that a catalog of our own is to list. whole is false
 	// where not all zones are known: then nothing is taken off the list.
 	Members func(at Place) (all []Candidate, whole bool)
+	// MostLost is how many of the zones that follow from a catalog may go at once,
+	// in percent; more wait for Accept. 0: any number.
+	MostLost int
 }
 
 // Candidate is a zone that is to be listed.
@@ -98,6 +101,7 @@ type Counters struct {
 	Moved     metrics.Counter // zones that went from one catalog to another
 	Removed   metrics.Counter // zones that went with a catalog
 	Refused   metrics.Counter // zones that a catalog lists, and that are somebody else's
+	Held      metrics.Counter // catalogs that would lose too many zones at once, each time that this is seen anew
 	Broken    metrics.Counter // catalogs that mean nothing, each time that this is seen anew
 	Published metrics.Counter // versions of catalogs of our own
 	Failed    metrics.Counter // turns in which something could not be done
@@ -112,10 +116,11 @@ type Roster struct {
 	wake    chan struct{}
 
 	// Only a turn touches these.
-	members map[string][]catalog.Assigned // by view
-	made    []Place
-	told    map[Place]string // what was said of a catalog last
-	dirty   bool             // the file is to be written
+	members  map[string][]catalog.Assigned // by view
+	accepted map[Place]map[name.Name]bool  // what catalogs may lose
+	made     []Place
+	told     map[Place]string // what was said of a catalog last
+	dirty    bool             // the file is to be written
 
 	mu       sync.Mutex // guards what follows: what others see
 	follows  map[Place]bool
@@ -132,6 +137,7 @@ type Standing struct {
 	Known   bool // what it lists is known
 	Broken  string
 	Refused []catalog.Refused
+	Held    []name.Name // that it lists no more, or with another label, and that stay until Accept
 }
 
 // New returns a Roster with what the file holds. A file that cannot be read is
@@ -147,7 +153,7 @@ func New(c Config) (*Roster, error) {
 	if c.Lock == nil {
 		c.Lock = &sync.Mutex{}
 	}
-	r := &Roster{config: c, wake: make(chan struct{}, 1), told: map[Place]string{}}
+	r := &Roster{config: c, wake: make(chan struct{}, 1), told: map[Place]string{}, accepted: map[Place]map[name.Name]bool{}}
 	if err := r.load(); err != nil {
 		return nil, err
 	}
@@ -161,28 +167,46 @@ const every = time.Minute
 // again is how soon after a turn that failed.
 const again = 10 * time.Second
 
+// rest is how much longer than a turn it is waited for the next: a turn looks at
+// all zones, and while thousands come one after the other, one look serves many.
+const rest = 10
+
 // Start makes the first turn. What fails is tried again.
 func (r *Roster) Start(ctx context.Context) error {
-	failed := r.turn(ctx) != nil
+	failed, took := r.timed(ctx)
 	r.workers.Go("roster", func(ctx context.Context) {
 		for {
 			wait := every
 			if failed {
 				wait = again
 			}
-			timer := time.NewTimer(wait)
-			select {
-			case <-ctx.Done():
-				timer.Stop()
+			if !sleep(ctx, min(rest*took, time.Second), nil) || !sleep(ctx, wait, r.wake) {
 				return
-			case <-r.wake:
-			case <-timer.C:
 			}
-			timer.Stop()
-			failed = r.turn(ctx) != nil
+			failed, took = r.timed(ctx)
 		}
 	})
 	return nil
+}
+
+// timed makes a turn, and says how long it took.
+func (r *Roster) timed(ctx context.Context) (failed bool, took time.Duration) {
+	began := time.Now()
+	failed = r.turn(ctx) != nil
+	return failed, time.Since(began)
+}
+
+// sleep waits so long, or until it is woken; false: until ctx ends.
+func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-wake:
+	case <-timer.C:
+	}
+	return true
 }
 
 // Stop waits for the turn in hand.

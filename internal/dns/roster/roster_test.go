@@ -39,6 +39,7 @@ type world struct {
 	inWay   []name.Name
 	dropped []Place
 	now     time.Time
+	most    int // percent
 }
 
 func newWorld(t *testing.T) *world {
@@ -79,7 +80,7 @@ func parse(t *testing.T, s string) name.Name {
 func (w *world) plan() Plan {
 	p := Plan{
 		Own:     func(at Place) bool { return w.own != "" && at.Zone == parse(w.t, w.own) },
-		Members: func(Place) ([]Candidate, bool) { return w.want, !w.partial },
+		Members: func(Place) ([]Candidate, bool) { return w.want, !w.partial }, MostLost: w.most,
 	}
 	for _, s := range w.follow {
 		p.Follow = append(p.Follow, Place{parse(w.t, s), "v"})

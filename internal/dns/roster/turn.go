@@ -71,6 +71,7 @@ func (t *pass) follow(ctx context.Context, view string) error {
 	if err != nil {
 		return err
 	}
+	maps.DeleteFunc(t.accepted, func(at Place, _ map[name.Name]bool) bool { return at.View == view }) // done
 	for _, n := range inTheWay {
 		i := slices.IndexFunc(a.Zones, func(z catalog.Assigned) bool { return z.Zone == n })
 		if i >= 0 {
@@ -100,6 +101,7 @@ func (t *pass) read(at Place) catalog.Source {
 			st.Broken = err.Error()
 		} else {
 			s.Members, s.Known, st.Known = members, true, true
+			t.hold(at, &s, &st)
 		}
 	}
 	t.standing = append(t.standing, st)
@@ -137,16 +139,24 @@ func (t *pass) carryOut(ctx context.Context, view string, a catalog.Assignment) 
 	c.Reset.Add(uint64(len(a.Reset)))
 	c.Moved.Add(uint64(len(a.Moved)))
 	c.Removed.Add(uint64(len(a.Removed)))
-	t.config.Log.Info("zones follow from catalogs", "view", view, "added", few(a.Added), "reset", few(a.Reset), "moved", few(a.Moved), "removed", few(a.Removed), "zones", len(a.Zones))
+	t.config.Log.Info("zones follow from catalogs", "view", view, "added", few(zonesIn(a.Added)), "reset", few(zonesIn(a.Reset)), "moved", few(zonesIn(a.Moved)), "removed", few(zonesIn(a.Removed)), "zones", len(a.Zones))
 	return inTheWay, nil
 }
 
+func zonesIn(all []catalog.Assigned) []name.Name {
+	var zones []name.Name
+	for _, z := range all {
+		zones = append(zones, z.Zone)
+	}
+	return zones
+}
+
 // few names the first of them.
-func few(all []catalog.Assigned) []string {
+func few(all []name.Name) []string {
 	const most = 10
 	var names []string
-	for _, z := range all[:min(most, len(all))] {
-		names = append(names, z.Zone.String())
+	for _, n := range all[:min(most, len(all))] {
+		names = append(names, n.String())
 	}
 	if more := len(all) - most; more > 0 {
 		names = append(names, fmt.Sprintf("and %d more", more))
@@ -173,6 +183,7 @@ func (t *pass) tellAll(view string, a catalog.Assignment) {
 				text += "\n" + Text(refused)
 			}
 		}
+		text += fmt.Sprint(st.Held)
 		if text == t.told[st.Place] {
 			continue
 		}
@@ -180,6 +191,11 @@ func (t *pass) tellAll(view string, a catalog.Assignment) {
 		if st.Broken != "" {
 			t.Counters.Broken.Inc()
 			t.config.Log.Error("catalog is broken; what followed from it before stays", "catalog", st.Zone, "view", view, "err", st.Broken)
+		}
+		if len(st.Held) > 0 {
+			t.Counters.Held.Inc()
+			t.config.Log.Error("catalog loses too many zones at once; they stay until somebody accepts it", "catalog", st.Zone, "view", view,
+				"reason", LosesZones, "zones", few(st.Held), "lost", len(st.Held), "listed", st.Members)
 		}
 		t.Counters.Refused.Add(uint64(len(st.Refused)))
 		const most = 10
