@@ -192,7 +192,10 @@ func (b *builder) rest() {
 	d := b.root.sub("derived")
 	b.checked.Derived.DKIM = slices.Contains(d.texts("publish"), "dkim")
 	a := b.root.sub("accounts")
-	b.checked.Accounts = Accounts{MinLength: a.count("min_length"), Lockout: a.rate("lockout")}
+	b.checked.Accounts = Accounts{MinLength: a.count("min_length"), Lockout: a.rate("lockout"), Reuse: a.count("reuse")}
+	if age := a.text("max_age"); age != "off" {
+		b.checked.Accounts.MaxAge, _ = parseDuration(age)
+	}
 	l := b.root.sub("limits")
 	b.checked.Limits = Limits{
 		Exempt:                b.clients(l, "exempt"),

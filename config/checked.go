@@ -260,6 +260,8 @@ type Derived struct {
 type Accounts struct {
 	MinLength int
 	Lockout   Rate
+	Reuse     int           // the last passwords that a new one must not be; 0: any may be
+	MaxAge    time.Duration // of a password; 0: any
 }
 
 // Limits is [limits]: of each mail listener.

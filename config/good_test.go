@@ -131,7 +131,7 @@ func wholeWanted(dir string) *Checked {
 			Outbound: Outbound{Mode: "hold", Source: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, PerAccountPerDay: 5},
 			DKIM:     DKIM{Algorithms: []string{"ed25519"}},
 		},
-		Accounts: Accounts{MinLength: 16, Lockout: Rate{5, time.Hour}},
+		Accounts: Accounts{MinLength: 16, Lockout: Rate{5, time.Hour}, Reuse: 5, MaxAge: 90 * 24 * time.Hour},
 		Limits: Limits{
 			Exempt: []netip.Prefix{p("10.9.0.0/16")}, Connections: 7, ConnectionsPerAddress: 50, ConnectionsPerNetwork: 30, ConnectionsPerAccount: 3,
 			ConnectionsPerMinute: 60, NetworkConnectionsPerMinute: 40, ErrorsPerMinute: 60, NetworkErrorsPerMinute: 41,
@@ -152,7 +152,7 @@ func TestNothingWritten(t *testing.T) {
 	if !c.Mail.Inbound.DMARC || !c.Mail.Inbound.Enforce || c.Mail.Inbound.MaxSize != 25e6 {
 		t.Errorf("mail checks are not on by default: %+v", c.Mail.Inbound)
 	}
-	if want := (Rate{10, 10 * time.Minute}); c.Accounts.Lockout != want || c.Accounts.MinLength != 12 {
+	if want := (Rate{10, 10 * time.Minute}); c.Accounts.Lockout != want || c.Accounts.MinLength != 12 || c.Accounts.Reuse != 3 || c.Accounts.MaxAge != 0 {
 		t.Errorf("accounts: %+v", c.Accounts)
 	}
 	if !c.Derived.DKIM || len(c.Mail.DKIM.Algorithms) != 2 || c.TLS.Issuer != "local" || c.Mail.Outbound.Mode != "deliver" {

@@ -117,6 +117,14 @@ func kindSpan(low, high string) kind {
 	}}
 }
 
+// kindAge is how old a password may grow: there must be time to warn of its end.
+func kindAge() kind {
+	return kind{shape: isString, noun: "age", like: `"off", or "7d" or more`, check: func(s string) (string, bool) {
+		d, ok := parseDuration(s)
+		return "", s == "off" || ok && d >= 7*24*time.Hour
+	}}
+}
+
 func kindSize() kind {
 	return kind{shape: isString, noun: "size", like: `"25MB" or "1GiB"`, check: func(s string) (string, bool) {
 		_, ok := parseSize(s)

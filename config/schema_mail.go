@@ -60,8 +60,8 @@ func restSchema() []section {
 		{path: "accounts", doc: "Users of the submission listener.", keys: []key{
 			{name: "min_length", kind: kindCount(), def: 12, min: 8, max: 128, doc: "of a password"},
 			{name: "lockout", kind: kindRate(), def: "10/10m", doc: "so many wrong passwords in that time, and a login waits"},
-			{name: "max_age", kind: kindDuration(), soon: true, doc: "of a password"},
-			{name: "reuse", kind: kindCount(), soon: true, doc: "old passwords that are refused"},
+			{name: "reuse", kind: kindCount(), def: 3, max: 24, doc: "a new password must be none of the last so many, the current one among them; 0: any"},
+			{name: "max_age", kind: kindAge(), def: "off", doc: "an older password is refused, after warnings by mail; those of programs never grow old"},
 		}},
 		{path: "limits", doc: "Bounds of each mail listener.", keys: []key{
 			{name: "exempt", kind: kindClient(), list: true, def: []string{}, doc: "addresses outside the limits that count by address (monitoring, load tests)"},

@@ -43,6 +43,9 @@ var (
 	ErrExists     = errors.New("account exists already")
 	ErrNotFound   = errors.New("no such account")
 	ErrShort      = errors.New("password too short")
+	ErrCommon     = errors.New("password is one that is guessed first")
+	ErrReused     = errors.New("password was used before")
+	ErrExpired    = errors.New("password is too old") // it was right
 	ErrLong       = errors.New("password too long")
 	ErrDenied     = errors.New("wrong login or password")      // also for unknown and disabled accounts
 	ErrLocked     = errors.New("too many failed logins")       // from this network, or for this login

@@ -17,7 +17,7 @@ func (k *Keeper) Create(ctx context.Context, login, password string, senders []s
 	if senders, err = normaliseSenders(name, senders); err != nil {
 		return Account{}, err
 	}
-	if err := k.checkPassword(password); err != nil {
+	if err := k.checkPassword(name, password); err != nil {
 		return Account{}, err
 	}
 	hash, err := k.hash.hash(ctx, password)
@@ -59,17 +59,42 @@ func putSenders(ctx context.Context, tx *sql.Tx, id int64, senders []string) err
 	return nil
 }
 
-// Passwd sets a new password and ends the account's live sessions.
+// Passwd sets a new password and ends the account's live sessions. It must not
+// be one of the last, where Config.Reuse says so.
 func (k *Keeper) Passwd(ctx context.Context, login, password string) error {
-	if err := k.checkPassword(password); err != nil {
+	name, err := Normalise(login)
+	if err != nil {
 		return err
+	}
+	if err := k.checkPassword(name, password); err != nil {
+		return err
+	}
+	if err := k.checkReuse(ctx, name, password); err != nil {
+		return fmt.Errorf("set password of %s: %w", name, err)
 	}
 	hash, err := k.hash.hash(ctx, password)
 	if err != nil {
-		return fmt.Errorf("set password of %s: %w", login, err)
+		return fmt.Errorf("set password of %s: %w", name, err)
 	}
-	return k.update(ctx, "set password of", login,
-		"UPDATE accounts SET hash = ?, changed = ?, generation = generation + 1 WHERE login = ?", hash, k.c.Now().Unix())
+	return k.change(ctx, "set password of "+name, func(tx *sql.Tx) error {
+		id, err := idOf(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		for _, stmt := range []struct {
+			text string
+			args []any
+		}{
+			{"INSERT INTO old_passwords (account, hash) SELECT id, hash FROM accounts WHERE id = ?", []any{id}},
+			{"UPDATE accounts SET hash = ?, changed = ?, warned = 0, generation = generation + 1 WHERE id = ?", []any{hash, k.c.Now().Unix(), id}},
+			{"DELETE FROM old_passwords WHERE account = ? AND id NOT IN (SELECT id FROM old_passwords WHERE account = ? ORDER BY id DESC LIMIT ?)", []any{id, id, max(0, k.c.Reuse-1)}},
+		} {
+			if _, err := tx.ExecContext(ctx, stmt.text, stmt.args...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // Disable stops logins and ends live sessions.
@@ -86,6 +111,9 @@ func (k *Keeper) Enable(ctx context.Context, login string) error {
 func (k *Keeper) Remove(ctx context.Context, login string) error {
 	if err := k.update(ctx, "remove", login, "DELETE FROM accounts WHERE login = ?"); err != nil {
 		return err
+	}
+	if name, err := Normalise(login); err == nil {
+		k.locks.forget(name) // who has the login next is known nowhere
 	}
 	return k.countApps(ctx)
 }

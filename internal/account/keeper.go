@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"runtime"
 	"time"
-	"unicode/utf8"
 
 	"postern/internal/metrics"
 	"postern/internal/store"
@@ -23,6 +22,8 @@ type Config struct {
 	Log   *slog.Logger // required
 
 	MinLength       int              // of a password, in characters; 12
+	Reuse           int              // how many of the last passwords a new one must not be, the current one among them; 0: any
+	MaxAge          time.Duration    // of an account's own password; 0: any
 	LockoutFailures int              // failures of a login from one host before it is locked there; 10
 	LockoutWindow   time.Duration    // how long failures count; 10m
 	LockoutTracked  int              // counts kept at once; 65536
@@ -42,6 +43,7 @@ type Counters struct {
 	LoginOK     metrics.Counter
 	LoginFailed metrics.Counter
 	LoginLocked metrics.Counter // not tried, after too many failures
+	LoginOld    metrics.Counter // the right password, and too old
 	LoginBusy   metrics.Counter // no slot for hashing came free
 	Forgotten   metrics.Counter // lockout entries thrown out by their bound
 }
@@ -55,6 +57,7 @@ type Keeper struct {
 	hash  *hasher
 	locks *lockout
 	apps  apps
+	diary diary
 }
 
 // New returns a Keeper over an open store.
@@ -70,7 +73,8 @@ func New(c Config) (*Keeper, error) {
 	k := &Keeper{c: c, db: c.Store.DB(), hash: h}
 	k.locks = newLockout(c.LockoutFailures, c.LockoutWindow, c.LockoutTracked, &k.Counters.Forgotten)
 	// Background: a few rows of a database that has just been opened.
-	if err := k.openApps(context.Background()); err != nil {
+	ctx := context.Background()
+	if err := errors.Join(k.openApps(ctx), k.openNetworks(ctx)); err != nil {
 		return nil, fmt.Errorf("accounts: %w", err)
 	}
 	return k, nil
@@ -143,9 +147,11 @@ func (k *Keeper) Verify(ctx context.Context, login, password string, from netip.
 		return Account{}, err
 	}
 	if !right && app == 0 || !known || acc.Disabled {
-		k.Counters.LoginFailed.Inc()
-		k.locks.failed(name, from, now)
-		return Account{}, ErrDenied
+		return Account{}, k.denied(ctx, acc, name, from, now)
+	}
+	if app == 0 && k.expired(acc, now) {
+		k.Counters.LoginOld.Inc()
+		return Account{}, ErrExpired
 	}
 	acc.App = app
 	k.loggedIn(ctx, acc, from, now)
@@ -155,10 +161,25 @@ func (k *Keeper) Verify(ctx context.Context, login, password string, from netip.
 // loggedIn writes down a login that worked. A disk that is full keeps nobody out.
 func (k *Keeper) loggedIn(ctx context.Context, acc Account, from netip.Addr, now time.Time) {
 	k.Counters.LoginOK.Inc()
-	k.locks.worked(acc.Login, from, now)
-	if err := k.usedApp(ctx, acc.App, now); err != nil {
+	if err := errors.Join(k.usedApp(ctx, acc.App, now), k.noteLogin(ctx, acc, from, now)); err != nil {
 		k.c.Log.Error("login is not written down", "account", acc.Login, "err", err)
 	}
+}
+
+// denied writes down a login that failed, and returns what is said about it. acc
+// is zero for a login that there is not.
+func (k *Keeper) denied(ctx context.Context, acc Account, name string, from netip.Addr, now time.Time) error {
+	k.Counters.LoginFailed.Inc()
+	if k.locks.failed(name, from, now) {
+		k.c.Log.Warn("many failed logins", "account", name[:min(len(name), 320)], "client", from.String(), "reason", "guessing",
+			"known_network", !k.locks.locked(name, from, now))
+	}
+	if acc.ID != 0 {
+		if err := k.noteFailure(ctx, acc.ID, from, now); err != nil {
+			k.c.Log.Error("failed login is not written down", "account", name, "err", err)
+		}
+	}
+	return ErrDenied
 }
 
 func bounded(password string) string { return password[:min(len(password), maxPassword)] }
@@ -183,17 +204,4 @@ func (k *Keeper) Unlock(login string) error {
 		k.locks.unlock(name)
 	}
 	return err
-}
-
-// checkPassword applies the rules for a new one.
-func (k *Keeper) checkPassword(password string) error {
-	switch {
-	case len(password) > maxPassword:
-		return fmt.Errorf("%w: at most %d octets", ErrLong, maxPassword)
-	case !utf8.ValidString(password):
-		return errNoPassword
-	case utf8.RuneCountInString(password) < k.c.MinLength:
-		return fmt.Errorf("%w: at least %d characters", ErrShort, k.c.MinLength)
-	}
-	return nil
 }

@@ -8,10 +8,12 @@ import (
 	"postern/internal/metrics"
 )
 
-// lockout counts failed logins by who failed from where. Three counts run at
-// once: the login from one host, any login from one network, and the login from
-// anywhere. A host from which the login has worked before is outside the last
-// two: nobody can lock a user out of the user's own network.
+// lockout counts failed logins by who failed from where. Four counts run at
+// once: the login from one host, any login from one host, any from one network,
+// and the login from anywhere. A network from which the login has worked before
+// is outside all of them: nobody can lock a user out of a network that is known
+// to be the user's. What is left against guesses from there is the engine's: so
+// many failures in a connection, so many refused commands of an address a minute.
 type lockout struct {
 	limit  int
 	window time.Duration
@@ -35,11 +37,12 @@ type tally struct {
 
 // How many times the limit the wider counts allow.
 const (
+	hostFactor     = 2
 	networkFactor  = 3
 	anywhereFactor = 10
 )
 
-// knownFor is how long a host counts as the user's own after a login.
+// knownFor is how long a network counts as the user's own after a login.
 const knownFor = 30 * 24 * time.Hour
 
 func newLockout(limit int, window time.Duration, bound int, lost *metrics.Counter) *lockout {
@@ -69,14 +72,12 @@ func prefix(a netip.Addr, four, six int) netip.Prefix {
 func (l *lockout) locked(login string, from netip.Addr, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	mine := lockKey{login, host(from)}
-	if l.countLocked(mine, now) >= l.limit {
-		return true
-	}
-	if at, ok := l.known[mine]; ok && now.Sub(at) < knownFor {
+	if at, ok := l.known[lockKey{login, network(from)}]; ok && now.Sub(at) < knownFor {
 		return false
 	}
-	return l.countLocked(lockKey{from: network(from)}, now) >= networkFactor*l.limit ||
+	return l.countLocked(lockKey{login, host(from)}, now) >= l.limit ||
+		l.countLocked(lockKey{from: host(from)}, now) >= hostFactor*l.limit ||
+		l.countLocked(lockKey{from: network(from)}, now) >= networkFactor*l.limit ||
 		l.countLocked(lockKey{login: login}, now) >= anywhereFactor*l.limit
 }
 
@@ -92,29 +93,68 @@ func (l *lockout) countLocked(k lockKey, now time.Time) int {
 	return t.n
 }
 
-func (l *lockout) failed(login string, from netip.Addr, now time.Time) {
+// failed counts, and reports whether this failure was the one that reached a
+// limit of the login itself.
+func (l *lockout) failed(login string, from netip.Addr, now time.Time) (reached bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, k := range []lockKey{{login, host(from)}, {from: network(from)}, {login: login}} {
+	for _, k := range []lockKey{{login, host(from)}, {from: host(from)}, {from: network(from)}, {login: login}} {
 		if l.countLocked(k, now) == 0 {
 			makeRoom(l.fails, l.bound, l.lost)
 			l.fails[k] = &tally{since: now}
 		}
 		l.fails[k].n++
+		if login != "" && k.login == login {
+			limit := l.limit
+			if k.from == (netip.Prefix{}) {
+				limit *= anywhereFactor
+			}
+			reached = reached || l.fails[k].n == limit
+		}
 	}
+	return reached
 }
 
-// worked forgives the login's own failures from there. Those of the network
-// stay: an attacker's own account must not wash the others clean.
-func (l *lockout) worked(login string, from netip.Addr, now time.Time) {
+// worked forgives the login's own failures from there, and reports whether the
+// network is to be written down as known: it is new, or a day has passed. The
+// failures of the network stay: an attacker's own account must not wash the
+// others clean.
+func (l *lockout) worked(login string, from netip.Addr, now time.Time) (note bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	mine := lockKey{login, host(from)}
-	delete(l.fails, mine)
-	if _, ok := l.known[mine]; !ok {
+	delete(l.fails, lockKey{login, host(from)})
+	mine := lockKey{login, network(from)}
+	at, ok := l.known[mine]
+	if ok && now.Sub(at) < 24*time.Hour {
+		return false
+	}
+	l.knowLocked(mine, now)
+	return true
+}
+
+// know takes a network that was written down.
+func (l *lockout) know(login string, network netip.Prefix, seen time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.knowLocked(lockKey{login, network}, seen)
+}
+
+func (l *lockout) knowLocked(k lockKey, at time.Time) {
+	if _, ok := l.known[k]; !ok {
 		makeRoom(l.known, l.bound, l.lost)
 	}
-	l.known[mine] = now
+	l.known[k] = at
+}
+
+// forget takes away what was known of a login that is gone.
+func (l *lockout) forget(login string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k := range l.known {
+		if k.login == login {
+			delete(l.known, k)
+		}
+	}
 }
 
 // unlock forgets the failures of a login, from wherever.

@@ -63,7 +63,5 @@ func (k *Keeper) Prove(ctx context.Context, p *Proof, which int, from netip.Addr
 			return Account{}, err
 		}
 	}
-	k.Counters.LoginFailed.Inc()
-	k.locks.failed(p.name, from, now)
-	return Account{}, ErrDenied
+	return Account{}, k.denied(ctx, acc, p.name, from, now)
 }

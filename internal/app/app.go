@@ -142,6 +142,7 @@ func (a *App) start(ctx context.Context) error {
 		{"mail checks", a.inspector, stopShort},
 		{"queue", a.queue, stopLong},
 		{"recipients", a.recipients, stopShort},
+		{"accounts", a.buildUsers(), stopShort}, // before the doors: it ends after them
 		{"DNS listeners", a.names, stopShort},
 		// After its listeners, so that it ends before them: what still waits
 		// for the world is answered, and nothing holds the sockets open.

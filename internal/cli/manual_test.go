@@ -49,7 +49,7 @@ func TestManualNamesOnlyWhatExists(t *testing.T) {
 				t.Errorf("%s names the flag %s, which does not exist", page, flag[1])
 			}
 		}
-		for _, m := range regexp.MustCompile("(?m)(?:^|`|\\./cmd/|\\./)postern ([a-z]+)(?: ([a-z]+))?").FindAllStringSubmatch(text, -1) {
+		for _, m := range regexp.MustCompile("(?m)(?:^|`|\\./cmd/|\\./)postern ([a-z]+)(?: ([a-z]+(?:-[a-z]+)?))?").FindAllStringSubmatch(text, -1) {
 			one, two := m[1], m[1]+" "+m[2]
 			isGroup := slices.ContainsFunc(commands, func(c string) bool { return strings.HasPrefix(c, one+" ") })
 			if !slices.Contains(commands, one) || isGroup && m[2] != "" && !slices.Contains(commands, two) {

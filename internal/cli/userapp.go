@@ -71,6 +71,10 @@ func printUser(w io.Writer, u manage.UserDetail) {
 	}
 	fmt.Fprintf(w, "login      %s\nstate      %s\nsenders    %s\ncreated    %s\npassword   since %s\n",
 		u.Login, state, strings.Join(u.Senders, " "), u.Created.Format(time.DateOnly), u.Password.Format(time.DateOnly))
+	fmt.Fprintf(w, "login at   %s\nfailures   %s\n", whenFrom(u.LastLogin, u.LoginFrom), failures(u))
+	if len(u.Networks) > 0 {
+		fmt.Fprintf(w, "known from %s\n", strings.Join(u.Networks, " "))
+	}
 	for _, a := range u.Apps {
 		used := "never used"
 		if !a.Used.IsZero() {
@@ -78,4 +82,18 @@ func printUser(w io.Writer, u manage.UserDetail) {
 		}
 		fmt.Fprintf(w, "app        %s, since %s, %s\n", a.Name, a.Created.Format(time.DateOnly), used)
 	}
+}
+
+func whenFrom(at time.Time, from string) string {
+	if at.IsZero() {
+		return "never"
+	}
+	return at.Format(time.DateTime) + " from " + from
+}
+
+func failures(u manage.UserDetail) string {
+	if u.Failures == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%d in all, the last at %s", u.Failures, whenFrom(u.LastFailed, u.FailedFrom))
 }

@@ -164,6 +164,13 @@ type UserDetail struct {
 	User
 	Password time.Time `json:"password"` // since when it has its own
 	Apps     []App     `json:"app_passwords"`
+
+	LastLogin  time.Time `json:"last_login,omitzero"`
+	LoginFrom  string    `json:"login_from,omitempty"`
+	Failures   int64     `json:"failed_logins"` // in all
+	LastFailed time.Time `json:"last_failed_login,omitzero"`
+	FailedFrom string    `json:"failed_from,omitempty"`
+	Networks   []string  `json:"known_networks"` // where it is never locked out, newest first
 }
 
 // App is an app password without its secrets.

@@ -113,7 +113,17 @@ func (d *Desk) userShow(ctx context.Context, a UserArgs) (UserDetail, error) {
 	if err != nil {
 		return UserDetail{}, userError(a.Login, err)
 	}
-	u := UserDetail{User: userOf(acc), Password: acc.Changed, Apps: []App{}}
+	l, err := k.Logins(ctx, acc)
+	if err != nil {
+		return UserDetail{}, userError(a.Login, err)
+	}
+	u := UserDetail{
+		User: userOf(acc), Password: acc.Changed, Apps: []App{}, Networks: []string{}, LastLogin: l.Last, LoginFrom: l.From,
+		Failures: l.Failures, LastFailed: l.LastFailed, FailedFrom: l.FailedFrom,
+	}
+	for _, n := range l.Networks {
+		u.Networks = append(u.Networks, n.Prefix.String())
+	}
 	for _, app := range apps {
 		u.Apps = append(u.Apps, App{Name: app.Name, Created: app.Created, Used: app.Used})
 	}
@@ -180,6 +190,10 @@ func userError(login string, err error) error {
 		e.Reason = ReasonUsage
 	case errors.Is(err, account.ErrAppUnknown), errors.Is(err, account.ErrAppExists), errors.Is(err, account.ErrAppMany):
 		e.Hint = "postern user show lists the app passwords"
+	case errors.Is(err, account.ErrReused):
+		e.Hint = "accounts.reuse says how many of the last are refused"
+	case errors.Is(err, account.ErrCommon):
+		e.Hint = "a few words that belong together nowhere else make a good one"
 	case errors.Is(err, account.ErrShort):
 		e.Hint = "accounts.min_length sets the least"
 	}

@@ -46,6 +46,25 @@ CREATE TABLE secrets (
 	name  TEXT PRIMARY KEY,
 	value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;`},
+	{"logins and old passwords", `
+ALTER TABLE accounts ADD COLUMN login_at   INTEGER NOT NULL DEFAULT 0;  -- Unix seconds, 0: never
+ALTER TABLE accounts ADD COLUMN login_from TEXT    NOT NULL DEFAULT '';
+ALTER TABLE accounts ADD COLUMN failures   INTEGER NOT NULL DEFAULT 0;  -- in all
+ALTER TABLE accounts ADD COLUMN failed_at  INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN failed_from TEXT   NOT NULL DEFAULT '';
+ALTER TABLE accounts ADD COLUMN warned     INTEGER NOT NULL DEFAULT 0;  -- that the password grows old
+CREATE TABLE account_networks (
+	account INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+	network TEXT    NOT NULL,                     -- a prefix from which it has logged in
+	seen    INTEGER NOT NULL,                     -- Unix seconds, to the day
+	PRIMARY KEY (account, network)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE old_passwords (
+	id      INTEGER PRIMARY KEY AUTOINCREMENT,
+	account INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+	hash    TEXT    NOT NULL
+) STRICT;
+CREATE INDEX old_passwords_account ON old_passwords (account, id);`},
 }
 
 // migrate applies the steps that the file has not seen, all in one

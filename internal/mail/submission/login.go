@@ -55,6 +55,8 @@ func (s *session) loginRefused(identity string, err error) *smtpline.Reply {
 	case errors.Is(err, account.ErrDenied):
 	case errors.Is(err, account.ErrLocked):
 		r = *locked
+	case errors.Is(err, account.ErrExpired):
+		r = *expired
 	case errors.Is(err, account.ErrBusy):
 		r = *busy
 	default:

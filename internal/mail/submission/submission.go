@@ -99,6 +99,7 @@ var (
 	signedOut  = smtpline.Reply{Code: 421, Enhanced: "4.7.0", Reason: "signed-out", Text: "your account has changed, log in again", Close: true}
 	denied     = smtpline.Refuse(535, "5.7.8", "bad-login", "wrong login or password")
 	locked     = smtpline.Refuse(454, "4.7.0", "locked-out", "too many failed logins, try again later")
+	expired    = smtpline.Refuse(535, "5.7.8", "password-expired", "your password is too old to be taken any longer: have a new one set")
 	busy       = smtpline.Refuse(454, "4.7.0", "login-busy", "too many logins at this time, try again later")
 	badRcpt    = smtpline.Refuse(553, "5.1.3", "ambiguous-recipient", "recipients with such characters are not taken")
 	noDomain   = smtpline.Refuse(550, "5.1.2", "no-domain", "give the recipient's domain")
@@ -129,15 +130,8 @@ func (s *session) Mail(ctx context.Context, from address.Address, p smtpd.MailPa
 	if !s.in {
 		return loginFirst
 	}
-	if err := s.door.c.Accounts.Active(ctx, s.acc); err != nil {
-		r := signedOut
-		if errors.Is(err, account.ErrSignedOut) {
-			s.door.Counters.SignedOut.Inc()
-		} else {
-			r = closed
-		}
-		r.Cause = err
-		return &r
+	if r := s.still(ctx); r != nil {
+		return r
 	}
 	// The null reverse-path passes: receipts are sent with it (RFC 8098,
 	// Section 3), and the header's From is held against the account anyway.
@@ -147,6 +141,22 @@ func (s *session) Mail(ctx context.Context, from address.Address, p smtpd.MailPa
 	}
 	s.tx.Begin(from, p)
 	return nil
+}
+
+// still asks whether the login holds.
+func (s *session) still(ctx context.Context) *smtpline.Reply {
+	err := s.door.c.Accounts.Active(ctx, s.acc)
+	if err == nil {
+		return nil
+	}
+	r := signedOut
+	if errors.Is(err, account.ErrSignedOut) {
+		s.door.Counters.SignedOut.Inc()
+	} else {
+		r = closed
+	}
+	r.Cause = err
+	return &r
 }
 
 // own lists the account's senders for its owner, who alone reads it.
@@ -200,6 +210,9 @@ func (s *session) data(ctx context.Context, r io.Reader, now time.Time) *smtplin
 		return refusal
 	}
 	defer draft.Abort()
+	if r := s.still(ctx); r != nil { // a message can take long to send
+		return r
+	}
 	env := s.tx.Envelope(s.conn, envelope.Submission, s.acc.Login, now)
 	return s.door.c.Accept(ctx, s.conn, draft, env, s.acc)
 }

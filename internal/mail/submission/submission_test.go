@@ -318,6 +318,45 @@ func TestDisablingEndsLiveSessions(t *testing.T) {
 	}
 }
 
+// What was being sent when the account was stopped is not taken either.
+func TestDisablingEndsAMessageUnderWay(t *testing.T) {
+	t.Parallel()
+	o := open(t, smtpd.ImplicitTLS, nil)
+	c := o.loggedIn(t)
+	if err := errors.Join(c.Mail(login, nil), c.Rcpt("bob@other.test", nil)); err != nil {
+		t.Fatal(err)
+	}
+	w, err := c.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(w, letter); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.users.Disable(t.Context(), login); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := code(w.Close()); n != 421 || o.taken() != 0 {
+		t.Errorf("%d, %d taken", n, o.taken())
+	}
+}
+
+func TestPasswordExpired(t *testing.T) {
+	t.Parallel()
+	o := open(t, smtpd.ImplicitTLS, func(c *Config) { c.Accounts = aged{c.Accounts} })
+	err := o.client(t).Auth(sasl.NewPlainClient("", login, password))
+	if n, e := code(err); n != 535 || e != (smtp.EnhancedCode{5, 7, 8}) || !strings.Contains(err.Error(), "too old") {
+		t.Errorf("%v", err)
+	}
+}
+
+// aged is a database whose passwords have all grown old.
+type aged struct{ Accounts }
+
+func (aged) Verify(context.Context, string, string, netip.Addr) (account.Account, error) {
+	return account.Account{}, account.ErrExpired
+}
+
 func TestDailyLimit(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
