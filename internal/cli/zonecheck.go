@@ -36,7 +36,7 @@ with that of --over. Works without a running server. The codes: postern help lin
 					return err
 				}
 				problems = append(problems, found...)
-				verdicts = append(verdicts, verdict(file, found))
+				verdicts = append(verdicts, judgement(file, found))
 			}
 			err := e.print(problems, func(w io.Writer) {
 				for _, p := range problems {
@@ -70,9 +70,9 @@ func count(problems []zonefile.Problem, is func(zonefile.Problem) bool) int {
 	return n
 }
 
-// verdict says what becomes of a zone with these problems, and of its clients
+// judgement says what becomes of a zone with these problems, and of its clients
 // meanwhile.
-func verdict(file string, problems []zonefile.Problem) string {
+func judgement(file string, problems []zonefile.Problem) string {
 	errs, block := count(problems, isERR), count(problems, zonefile.Problem.Blocks)
 	switch {
 	case block > 0:
