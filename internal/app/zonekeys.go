@@ -27,23 +27,30 @@ func (a *App) openZoneKeys() error {
 	return nil
 }
 
-// parentOf is what the resolver finds about a zone at its parent.
+// parentOf is what the resolver finds about a zone at its parent. Of a name that
+// the world's root leads nobody to, with a DS, nobody need be asked: such a zone
+// is signed at once also where there is no network. With another trust anchor
+// there may be another root.
 func (a *App) parentOf(ctx context.Context, zone name.Name) (authority.Parent, error) {
+	if len(a.inForce().Resolver.TrustAnchors) == 0 && resolver.Nowhere(zone) {
+		return authority.Parent{At: a.now(), Security: rollover.Insecure}, nil
+	}
 	return parentFrom(a.resolver.Delegation(ctx, zone))
 }
 
 // parentFrom words a delegation as the owner of zones wants it.
 func parentFrom(d resolver.Delegation, err error) (authority.Parent, error) {
 	p := authority.Parent{At: d.At}
-	if errors.Is(err, resolver.ErrRootZone) || d.Reason == validate.NoAnchor || d.Reason == validate.NegativeAnchor {
-		// Nobody who trusts what we trust could tell it from a zone without a DS.
-		p.Security = rollover.Insecure
+	if errors.Is(err, resolver.ErrRootZone) {
+		p.Security = rollover.Insecure // it has none anywhere
 		return p, nil
 	}
 	if err != nil {
 		return p, err
 	}
 	switch {
+	case d.Reason == validate.NoAnchor || d.Reason == validate.NegativeAnchor:
+		// We trust nobody who could tell; others may, and find a DS.
 	case d.Security == validate.Bogus:
 		p.Security = rollover.Bogus
 	case d.Security == validate.Secure && len(d.DS) > 0:

@@ -32,8 +32,8 @@ func TestParentFrom(t *testing.T) {
 		"DS":                   {resolver.Delegation{Security: validate.Secure, Standing: validate.Signed, DS: []*dns.DS{aged}, TTL: 3600}, nil, rollover.Secure, 1, false},
 		"proof of none":        {resolver.Delegation{Security: validate.Secure, Standing: validate.Unsigned}, nil, rollover.Insecure, 0, false},
 		"parent is not signed": {resolver.Delegation{Security: validate.Insecure, Reason: validate.NoDS}, nil, rollover.Insecure, 0, false},
-		"no anchor":            {resolver.Delegation{Security: validate.Unknown, Reason: validate.NoAnchor}, nil, rollover.Insecure, 0, false},
-		"negative anchor":      {resolver.Delegation{Security: validate.Unknown, Reason: validate.NegativeAnchor}, nil, rollover.Insecure, 0, false},
+		"no anchor":            {resolver.Delegation{Security: validate.Unknown, Reason: validate.NoAnchor}, nil, rollover.Unknown, 0, false},
+		"negative anchor":      {resolver.Delegation{Security: validate.Insecure, Reason: validate.NegativeAnchor}, nil, rollover.Unknown, 0, false},
 		"the root":             {resolver.Delegation{}, resolver.ErrRootZone, rollover.Insecure, 0, false},
 	} {
 		c.d.At = at

@@ -343,6 +343,20 @@ func TestLookup(t *testing.T) {
 	}
 }
 
+func TestNowhere(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		".": false, "com.": false, "example.com.": false, "arpa.": false, "in-addr.arpa.": false, "2.0.192.in-addr.arpa.": false, "resolver.arpa.": false,
+		"contest.": false, "example.org.": false, "my.internal.example.net.": false, "15.172.in-addr.arpa.": false,
+		"test.": true, "example.test.": true, "A.B.Example.": true, "corp.internal.": true, "x.home.arpa.": true, "3.10.in-addr.arpa.": true, "16.172.in-addr.arpa.": true,
+		"localhost.": true, "0.0.d.f.ip6.arpa.": true,
+	} {
+		if n, err := name.Parse(text); err != nil || Nowhere(n) != want {
+			t.Errorf("%s: %t, %v", text, !want, err)
+		}
+	}
+}
+
 func TestSpecialUseNames(t *testing.T) {
 	t.Parallel()
 	w := plainWorld(t)

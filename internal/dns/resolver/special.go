@@ -3,6 +3,7 @@ package resolver
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/miekg/dns"
 
@@ -37,6 +38,31 @@ var emptyZones = []string{
 	"d.f.ip6.arpa", "8.e.f.ip6.arpa", "9.e.f.ip6.arpa", "a.e.f.ip6.arpa", "b.e.f.ip6.arpa",
 	"8.b.d.0.1.0.0.2.ip6.arpa",
 }
+
+// Nowhere reports whether the root that all the world uses leads nobody to the
+// name by way of a DS: what is reserved is not delegated, or without one, and
+// the root's signatures prove it.
+func Nowhere(n name.Name) bool {
+	reserved := specialNames()
+	for zone := n; zone != name.Root; zone = zone.Parent() {
+		if _, ok := reserved[zone]; ok {
+			return !slices.Contains(delegated, zone.String())
+		}
+		if zone.Parent() == name.Root && slices.Contains(unused, zone.String()) {
+			return true
+		}
+	}
+	return false
+}
+
+// unused are top-level names that are reserved, though a resolver treats them
+// like any other: the first by RFC 6761, Section 6.5, the second by ICANN for
+// names that stay inside.
+var unused = []string{"example.", "internal."}
+
+// delegated are special names that may lead somewhere with a DS: those of RFC
+// 9462 and 9665, and address space for documentation.
+var delegated = []string{"resolver.arpa.", "service.arpa.", "2.0.192.in-addr.arpa.", "100.51.198.in-addr.arpa.", "113.0.203.in-addr.arpa.", "8.b.d.0.1.0.0.2.ip6.arpa."}
 
 func specialNames() map[name.Name]special {
 	out := make(map[name.Name]special)

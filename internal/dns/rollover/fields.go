@@ -15,7 +15,7 @@ func (s *State) Fields(i int) []Field {
 	k := &s.Keys[i]
 	all := []Field{
 		{"in-dnskey-set", k.Set.text()}, {"signs-keys", k.Keys.text()}, {"signs-zone", k.Data.text()},
-		{"ds-wanted", k.Want.text()}, {"ds-seen", k.DS.text()}, {"retires", k.Retire.text()},
+		{"ds-wanted", k.Want.text()}, {"ds-seen", k.DS.text()}, {"retires", k.Retire.text()}, {"stands-by", word(k.Spare)},
 		{"zone-goes-insecure", word(s.Insecure)},
 		{"zone-ttl-keys", s.KeyTTL.text()}, {"zone-ttl-data", s.DataTTL.text()}, {"zone-ttl-ds", s.DSTTL.text()},
 	}
@@ -31,7 +31,7 @@ func (s *State) Fields(i int) []Field {
 // Own reports whether a field is one of Fields.
 func Own(name string) bool {
 	switch name {
-	case "in-dnskey-set", "signs-keys", "signs-zone", "ds-wanted", "ds-seen", "retires",
+	case "in-dnskey-set", "signs-keys", "signs-zone", "ds-wanted", "ds-seen", "retires", "stands-by",
 		"zone-goes-insecure", "zone-ttl-keys", "zone-ttl-data", "zone-ttl-ds":
 		return true
 	}
@@ -72,6 +72,8 @@ func (s *State) read(k *Key, f Field) (err error) {
 		k.DS = Sight{t.On, t.Since}
 	case "retires":
 		k.Retire, err = parseRetire(f.Value)
+	case "stands-by":
+		k.Spare = f.Value == word(true)
 	case "zone-goes-insecure":
 		s.Insecure = s.Insecure || f.Value == word(true)
 	case "zone-ttl-keys":

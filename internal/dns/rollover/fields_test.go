@@ -30,7 +30,7 @@ func TestFields(t *testing.T) {
 	s := State{Insecure: true, KeyTTL: Mark{TTL: hour}, DataTTL: Mark{TTL: day, Served: hour, Less: Turn{On: true, Since: up, Until: up.Add(day)}}}
 	s.Keys = []Key{
 		{Tag: 1, Role: KSK, Alg: 13, Made: begin(), Set: Turn{On: true, Since: at, Until: at.Add(hour), served: map[string]version{"a": {}}},
-			Keys: Turn{On: true}, Want: Turn{Since: at}, DS: Sight{true, at}, Retire: Compromised},
+			Keys: Turn{On: true}, Want: Turn{Since: at}, DS: Sight{true, at}, Retire: Compromised, Spare: true},
 		{Tag: 2, Role: ZSK, Alg: 13, Made: begin()},
 	}
 	var got State

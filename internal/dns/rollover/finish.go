@@ -11,6 +11,10 @@ import (
 // waited for, if nobody tells of them, and the parent at the soonest.
 const lookAgain = 10 * time.Minute
 
+// lookSoon is the same for the parent of a zone that waits for its first
+// signature.
+const lookSoon = 30 * time.Second
+
 // slow is how long a parent may take to do what it was asked for before somebody
 // is told.
 const slow = 3 * 24 * time.Hour
@@ -120,7 +124,11 @@ func (m *machine) wake() {
 	} else {
 		m.askBy(at.Add(m.every()))
 		// A look that told nothing is not repeated at once.
-		if again := at.Add(lookAgain); m.plan.Ask.Before(again) {
+		again := at.Add(lookAgain)
+		if m.eager {
+			again = at.Add(lookSoon)
+		}
+		if m.plan.Ask.Before(again) {
 			m.plan.Ask = again
 		}
 	}

@@ -21,6 +21,7 @@ type machine struct {
 	plan  Plan
 	// frozen: no step is taken.
 	frozen bool
+	eager  bool // the zone is not signed before the parent was asked
 	waits  []wait
 }
 
@@ -44,6 +45,7 @@ func Advance(p Policy, s State, seen Seen, now time.Time) (State, Plan) {
 	m.takeServed()
 	if !m.frozen {
 		m.age()
+		m.spare()
 		m.makeKeys()
 		if len(m.plan.Make) == 0 {
 			m.steps()
@@ -174,6 +176,21 @@ func (m *machine) age() {
 		}
 		k.Retire = Retires
 		m.plan.Steps = append(m.plan.Steps, fmt.Sprintf("key %s has come to its age", k))
+	}
+}
+
+// spare marks the keys that stand by, and lets them go where the policy has no
+// such keys any more. Others that stand by, such as those of another server that
+// were taken over, stay until somebody rolls them.
+func (m *machine) spare() {
+	for i := range m.s.Keys {
+		k := &m.s.Keys[i]
+		by := k.Retire == Stays && m.s.standsBy(k)
+		if k.Spare && by && !m.p.Standby && !m.s.Insecure {
+			k.Retire = Retires
+			m.plan.Steps = append(m.plan.Steps, fmt.Sprintf("key %s stands by no longer", k))
+		}
+		k.Spare = by && (m.p.Standby || k.Spare) && k.Retire == Stays
 	}
 }
 

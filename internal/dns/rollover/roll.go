@@ -73,12 +73,24 @@ func (s State) Roll(p Policy, which Which, compromised bool) (State, error) {
 	return s, nil
 }
 
+// StandBy are the keys that are there to take the place of another of their
+// role at once.
+func (s *State) StandBy() []uint16 {
+	var tags []uint16
+	for i := range s.Keys {
+		if k := &s.Keys[i]; k.Retire == Stays && k.Set.On && s.standsBy(k) {
+			tags = append(tags, k.Tag)
+		}
+	}
+	return tags
+}
+
 // standsBy reports whether another key of the role is longer in use, and stays.
 func (s *State) standsBy(k *Key) bool {
 	for i := range s.Keys {
 		o := &s.Keys[i]
 		if o.Tag != k.Tag && o.Role == k.Role && o.Alg == k.Alg && o.Retire == Stays && o.inUse() &&
-			(o.start().Before(k.start()) || o.start().Equal(k.start()) && o.Tag < k.Tag) {
+			(!k.inUse() || o.start().Before(k.start()) || o.start().Equal(k.start()) && o.Tag < k.Tag) {
 			return true
 		}
 	}

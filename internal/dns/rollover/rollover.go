@@ -119,6 +119,7 @@ type Key struct {
 	DS   Sight
 
 	Retire Retire
+	Spare  bool // it stands by, since the policy has such keys
 }
 
 // Retire says that a key is to be replaced.

@@ -179,6 +179,61 @@ func TestDSGone(t *testing.T) {
 	}
 }
 
+// TestFirstSignatureWaits: one look that told nothing is not enough to sign a zone
+// for the first time; the parent is asked again and again, and after some
+// minutes of that the zone is signed, and somebody told.
+func TestFirstSignatureWaits(t *testing.T) {
+	t.Parallel()
+	g := newGood(t, Policy{Algorithm: 13})
+	if err := g.s.Add(Key{Tag: 1, Role: CSK, Alg: 13, Made: begin()}, nil); err != nil {
+		t.Fatal(err)
+	}
+	looks := 0
+	for g.advance(Parent{}); g.plan.Hold != ""; looks++ {
+		if g.plan.Hold != ReasonParentUnknown || !strings.HasSuffix(g.plan.Next, " at "+begin().Add(patience).Format(time.RFC3339)) {
+			t.Fatalf("after %d looks: hold %q, next %q", looks, g.plan.Hold, g.plan.Next)
+		}
+		if g.now.Sub(begin()) > patience {
+			t.Fatal("it is never signed")
+		}
+		g.now = later(g.plan.Ask, g.now)
+		g.advance(Parent{At: g.now})
+	}
+	if looks < 9 || g.now.Sub(begin()) < patience || g.plan.Uses[1] == 0 || !slices.Contains(reasons(g.plan), ReasonParentUnknown) {
+		t.Errorf("after %d looks, %s: uses %v, alarms %v", looks, g.now.Sub(begin()), g.plan.Uses, reasons(g.plan))
+	}
+	// From then on there is no hurry.
+	if next := g.plan.Ask.Sub(g.now); next < lookAgain {
+		t.Errorf("asked again after %s", next)
+	}
+}
+
+// TestStandby: the key that stands by is told of, takes no part when keys go by
+// their age, and goes when the policy has none any more; one that nobody made
+// for that stays.
+func TestStandby(t *testing.T) {
+	t.Parallel()
+	g := secure(t, Policy{Split: true, Algorithm: 13, CDS: true, Standby: true, ZSKLifetime: 30 * day})
+	if by := g.s.StandBy(); !slices.Equal(by, []uint16{2, 4}) {
+		t.Fatalf("standing by: %v of %v", by, g.s.Keys)
+	}
+	g.run(35 * day)
+	if by := g.s.StandBy(); len(by) != 2 || by[0] != 2 || len(g.s.Keys) != 4 {
+		t.Errorf("after a roll by age %v of %v stand by", by, g.s.Keys)
+	}
+	g.p.Standby, g.p.ZSKLifetime = false, 0
+	g.run(30 * day)
+	if by := g.s.StandBy(); len(by) != 0 || len(g.s.Keys) != 2 || !slices.Equal(g.ds, []uint16{1}) || len(g.plan.Alarms) > 0 {
+		t.Errorf("without a standby policy %v of %v stand by, DS %v, alarms %v", by, g.s.Keys, g.ds, g.plan.Alarms)
+	}
+	g = secure(t, Policy{Algorithm: 13, CDS: true})
+	g.s = g.s.Adopt(Key{Tag: 99, Role: CSK, Alg: 13, Made: begin()})
+	g.run(30 * day)
+	if len(g.s.Keys) != 2 || !slices.Equal(g.s.StandBy(), []uint16{99}) {
+		t.Errorf("adopted: %v, standing by %v", g.s.Keys, g.s.StandBy())
+	}
+}
+
 // TestCompromised: with a key standing by the data is signed by it at once, in
 // the first version after the order; the old key is deleted as soon as it left.
 func TestCompromised(t *testing.T) {

@@ -112,7 +112,7 @@ func (m *machine) begin() bool {
 		return false
 	}
 	if m.unknown() {
-		m.later("the zone is signed, when the parent could be asked for its DS", time.Time{})
+		m.later("the zone is signed when its parent could be asked for a DS, or else", m.s.Began.Add(patience))
 		return false
 	}
 	var flips []flip
@@ -130,8 +130,10 @@ func (m *machine) begin() bool {
 	return m.try("the zone is signed", flips...)
 }
 
-// patience is how long the first signature waits for an answer about the parent.
-const patience = 10 * time.Minute
+// patience is how long the first signature waits for an answer about the
+// parent: the network may come up after us, or a server may be slow. Then the
+// zone is signed: most that cannot be asked are those of a network of its own.
+const patience = 5 * time.Minute
 
 // unknown reports whether it is too early to sign a zone for the first time: a
 // DS may be there that leads to other keys.
@@ -140,6 +142,7 @@ func (m *machine) unknown() bool {
 	if !p.At.IsZero() && (p.Security != Unknown || m.now.Sub(m.s.Began) >= patience) {
 		return false
 	}
+	m.eager = true
 	m.askBy(m.now)
 	m.wakeBy(m.s.Began.Add(patience))
 	m.plan.Hold = ReasonParentUnknown
