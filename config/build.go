@@ -190,7 +190,8 @@ func (b *builder) filePath(t table, name string) string {
 
 func (b *builder) rest() {
 	d := b.root.sub("derived")
-	b.checked.Derived.DKIM = slices.Contains(d.texts("publish"), "dkim")
+	kinds := d.texts("publish")
+	b.checked.Derived = Derived{DKIM: slices.Contains(kinds, "dkim"), DS: slices.Contains(kinds, "ds"), Signals: slices.Contains(kinds, "dsboot")}
 	a := b.root.sub("accounts")
 	b.checked.Accounts = Accounts{MinLength: a.count("min_length"), Lockout: a.rate("lockout"), Reuse: a.count("reuse")}
 	if age := a.text("max_age"); age != "off" {

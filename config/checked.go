@@ -135,6 +135,7 @@ type Policy struct {
 	ZONEMD    string        // "auto", "on", "off"
 	// KeyLifetime is that of a CSK or KSK, ZoneKeyLifetime of a ZSK; 0: "manual".
 	KeyLifetime, ZoneKeyLifetime time.Duration
+	Standby                      bool // one more key of each kind
 	CDS                          bool
 	CheckDS                      bool
 }
@@ -253,7 +254,9 @@ type DKIM struct {
 
 // Derived is [derived]: the records Postern may make itself.
 type Derived struct {
-	DKIM bool
+	DKIM    bool
+	DS      bool // of zones, in those above them
+	Signals bool // "dsboot": of zones without a DS, in those of their name servers
 }
 
 // Accounts is [accounts].

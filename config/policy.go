@@ -37,7 +37,7 @@ func (b *builder) policies() {
 func policyFrom(name string, t table) Policy {
 	p := Policy{
 		Name: name, Algorithm: t.text("algorithm"), Split: t.text("keys") == "ksk+zsk", NSEC3: t.text("denial") == "nsec3",
-		OptOut: t.flag("opt_out"), Validity: t.duration("validity"), ZONEMD: t.text("zonemd"), CDS: t.flag("cds"), CheckDS: t.flag("check_ds"),
+		OptOut: t.flag("opt_out"), Validity: t.duration("validity"), ZONEMD: t.text("zonemd"), Standby: t.flag("standby"), CDS: t.flag("cds"), CheckDS: t.flag("check_ds"),
 		KeyLifetime: t.duration("csk_lifetime"),
 	}
 	if p.Split {

@@ -139,6 +139,7 @@ func zonesSchema() []section {
 			{name: "csk_lifetime", kind: kindLifetime(), def: "manual", doc: "of keys = csk: how long a key is used before it is replaced; manual: until somebody says postern dnssec roll"},
 			{name: "ksk_lifetime", kind: kindLifetime(), def: "manual", doc: "of keys = ksk+zsk: the same for the key that the parent names"},
 			{name: "zsk_lifetime", kind: kindLifetime(), def: "90d", doc: "of keys = ksk+zsk: the same for the key that signs the zone"},
+			{name: "standby", kind: kindFlag(), def: false, doc: "one more key of each kind is published, and known to the parent, so that a key can be replaced at once"},
 			{name: "denial", kind: kindWord(), def: "nsec", words: []string{"nsec", "nsec3"}, doc: "proofs of what does not exist; nsec3: with hashed names, no salt and no further iterations"},
 			{name: "opt_out", kind: kindFlag(), def: false, doc: "of nsec3: unsigned delegations are left out"},
 			{name: "validity", kind: kindValidity(), def: "auto", doc: "of signatures; auto: at least 14 days, and as long as secondaries and caches may keep them"},

@@ -53,8 +53,8 @@ func restSchema() []section {
 	return []section{
 		{path: "derived", doc: "Records that Postern makes itself. None ever overrides the admin's.", keys: []key{
 			{
-				name: "publish", kind: kindWord(), list: true, def: []string{"dkim"}, words: []string{"dkim"},
-				later: []string{"tlsa", "acme", "mta-sts", "tlsrpt", "dmarc", "spf", "mx", "autoconfig", "caa", "null-mx"}, doc: "the kinds that are published",
+				name: "publish", kind: kindWord(), list: true, def: []string{"dkim", "ds", "dsboot"}, words: []string{"dkim", "ds", "dsboot"},
+				later: []string{"tlsa", "acme", "mta-sts", "tlsrpt", "dmarc", "spf", "mx", "autoconfig", "caa", "null-mx"}, doc: "the kinds that are published; ds: of signed zones, in the zones above them that are signed here; dsboot: what a zone without a DS asks of its parent, in the zones of its name servers (RFC 9615)",
 			},
 		}},
 		{path: "accounts", doc: "Users of the submission listener.", keys: []key{

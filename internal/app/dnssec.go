@@ -12,6 +12,7 @@ import (
 // sign says in c which zones are signed, and how.
 func (a *App) sign(c *authority.Config, cfg *config.Checked) {
 	c.Keys, c.Signing = a.zoneKeys, map[string]*authority.SignPolicy{}
+	c.DeriveDS, c.DeriveSignals = cfg.Derived.DS, cfg.Derived.Signals
 	c.Parent, c.Secondaries = a.parentOf, a.seenSecondaries
 	if a.opts.TestClock != "" {
 		c.Up = func() time.Duration { return a.now().Sub(a.started) } // the only clock that there is
@@ -45,7 +46,7 @@ func signPolicy(p config.Policy) *authority.SignPolicy {
 	s := &authority.SignPolicy{
 		Name: p.Name, Model: signer.CSK, Algorithm: algorithm, Denial: signer.NSEC, OptOut: p.OptOut,
 		ZONEMD: p.ZONEMD != "off", Validity: p.Validity, // auto: on; see withoutDigest
-		Roll: authority.RollPolicy{KeyLifetime: p.KeyLifetime, ZoneKeyLifetime: p.ZoneKeyLifetime, CDS: p.CDS, NoParent: !p.CheckDS},
+		Roll: authority.RollPolicy{KeyLifetime: p.KeyLifetime, ZoneKeyLifetime: p.ZoneKeyLifetime, Standby: p.Standby, CDS: p.CDS, NoParent: !p.CheckDS},
 	}
 	if p.Split {
 		s.Model = signer.KSKZSK

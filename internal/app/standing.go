@@ -34,6 +34,7 @@ func (a *App) standing() map[string]string {
 	for _, r := range a.cfg.Mail.Relays {
 		all["mail relay "+r.Name] = fmt.Sprintf("clients %v, senders %v", r.Clients, r.Senders)
 	}
+	all["derived from keys of zones"] = fmt.Sprintf("ds %t, dsboot %t", a.cfg.Derived.DS, a.cfg.Derived.Signals)
 	for _, z := range a.authority.Zones() {
 		all[fmt.Sprintf("zone %s view %s", z.Zone, z.View)] = fmt.Sprintf("serial %d, %d records", z.ServedSerial, z.Records)
 	}
@@ -100,8 +101,8 @@ func standingPolicies(all map[string]string, cfg *config.Checked) {
 		if p.Validity > 0 {
 			validity = p.Validity.String()
 		}
-		all["policy "+p.Name] = fmt.Sprintf("%s, keys %s, denial %s, opt-out %t, validity %s, zonemd %s, lifetimes %s and %s, cds %t, check_ds %t",
-			p.Algorithm, keys, denial, p.OptOut, validity, p.ZONEMD, lifetime(p.KeyLifetime), lifetime(p.ZoneKeyLifetime), p.CDS, p.CheckDS)
+		all["policy "+p.Name] = fmt.Sprintf("%s, keys %s, denial %s, opt-out %t, validity %s, zonemd %s, lifetimes %s and %s, standby %t, cds %t, check_ds %t",
+			p.Algorithm, keys, denial, p.OptOut, validity, p.ZONEMD, lifetime(p.KeyLifetime), lifetime(p.ZoneKeyLifetime), p.Standby, p.CDS, p.CheckDS)
 	}
 	if cfg.ZoneDefault.DNSSEC != "" {
 		all["dnssec of all zones"] = cfg.ZoneDefault.DNSSEC

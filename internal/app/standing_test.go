@@ -39,8 +39,8 @@ validity = "30d"
 		"peer isp":                               "notify [198.51.100.53:53], keys [], transfers by tcp from [198.51.100.0/24], source [], address []",
 		"secondaries of all zones in view out":   "[isp]",
 		"secondaries of zone a.test in view out": "[]",
-		"policy hashed":                          "ecdsap256sha256, keys ksk+zsk, denial nsec3, opt-out false, validity 720h0m0s, zonemd auto, lifetimes manual and 2160h0m0s, cds true, check_ds true",
-		"policy standard":                        "ecdsap256sha256, keys csk, denial nsec, opt-out false, validity auto, zonemd auto, lifetimes manual and manual, cds true, check_ds true",
+		"policy hashed":                          "ecdsap256sha256, keys ksk+zsk, denial nsec3, opt-out false, validity 720h0m0s, zonemd auto, lifetimes manual and 2160h0m0s, standby false, cds true, check_ds true",
+		"policy standard":                        "ecdsap256sha256, keys csk, denial nsec, opt-out false, validity auto, zonemd auto, lifetimes manual and manual, standby false, cds true, check_ds true",
 		"dnssec of all zones":                    "hashed",
 		"dnssec of zone a.test":                  "off",
 	}

@@ -98,6 +98,9 @@ func printPlans(w io.Writer, plans manage.ZonePlans) {
 		if p.Dynamic > 0 {
 			fmt.Fprintf(w, "  %d sets stay as updates made them\n", p.Dynamic)
 		}
+		if p.Derived > 0 {
+			fmt.Fprintf(w, "  %d records are derived: postern zone export names them\n", p.Derived)
+		}
 		if len(p.Needs) > 0 {
 			fmt.Fprintf(w, "  needs --accept %s --reason TEXT\n", strings.Join(p.Needs, ","))
 		}

@@ -81,10 +81,17 @@ type ZoneKey struct {
 	Role      string `json:"role"` // csk, ksk, zsk
 	Algorithm string `json:"algorithm"`
 	Tag       uint16 `json:"tag"`
+	Standby   bool   `json:"standby,omitempty"` // it takes the place of another at once
 }
 
 // String returns the key as one word for people.
-func (k ZoneKey) String() string { return fmt.Sprintf("%s/%s/%d", k.Role, k.Algorithm, k.Tag) }
+func (k ZoneKey) String() string {
+	word := fmt.Sprintf("%s/%s/%d", k.Role, k.Algorithm, k.Tag)
+	if k.Standby {
+		word += "/standby"
+	}
+	return word
+}
 
 // Delegation is what the parent of a signed zone is told.
 type Delegation struct {
@@ -159,7 +166,9 @@ func (d *Desk) signingOf(n name.Name, s authority.Status) SignedZone {
 		row.Signing = Presigned
 	}
 	for _, k := range keysOf(z) {
-		row.Keys = append(row.Keys, d.describe(k))
+		key := d.describe(k)
+		key.Standby = s.Keys != nil && slices.Contains(s.Keys.StandBy, k.Tag)
+		row.Keys = append(row.Keys, key)
 	}
 	return row
 }

@@ -56,7 +56,23 @@ func (d *Desk) zoneExport(ctx context.Context, a ExportArgs) (Text, error) {
 	if err := zonefile.Print(&b, z); err != nil {
 		return Text{}, err
 	}
+	d.tellDerived(&b, z, a.View)
 	return Text{b.String()}, nil
+}
+
+// tellDerived ends an export with those of its records that are in no file, as
+// comments.
+func (d *Desk) tellDerived(b *strings.Builder, z *zone.Zone, view string) {
+	for _, s := range d.cfg.Authority.Zones() {
+		if s.Zone != z.Origin().String() || view != "" && s.View != view || len(s.Derived) == 0 {
+			continue
+		}
+		b.WriteString("; derived by Postern, and in no file:\n")
+		for _, rr := range s.Derived {
+			fmt.Fprintf(b, "; %s\n", record(rr))
+		}
+		return
+	}
 }
 
 // served returns a zone as it is answered from.

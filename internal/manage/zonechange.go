@@ -62,6 +62,7 @@ type ZonePlan struct {
 	Added      int      `json:"added"`
 	Percent    int      `json:"percent"`
 	Dynamic    int      `json:"dynamic,omitempty"` // RRsets that stay as updates made them
+	Derived    int      `json:"derived,omitempty"` // records that Postern makes, which are in no file
 	Gone       []string `json:"gone"`
 	Come       []string `json:"come"`
 	Reason     string   `json:"reason,omitempty"` // why it cannot be applied
@@ -209,7 +210,7 @@ func zonePlans(plans []authority.Plan) ZonePlans {
 		row := ZonePlan{
 			Zone: p.Zone, View: p.View, File: p.File, FileHash: p.FileHash, Follows: p.Follows, Waits: p.Waits, Needs: p.Needs,
 			OldSerial: p.OldSerial, NewSerial: p.NewSerial, OldRecords: p.OldRecords, NewRecords: p.NewRecords,
-			Removed: len(p.Removed), Added: len(p.Added), Percent: p.Percent, Dynamic: p.Dynamic, Reason: p.Reason,
+			Removed: len(p.Removed), Added: len(p.Added), Percent: p.Percent, Dynamic: p.Dynamic, Derived: p.Derived, Reason: p.Reason,
 			Gone: recordTexts(p.Removed), Come: recordTexts(p.Added),
 		}
 		for _, problem := range p.Problems {

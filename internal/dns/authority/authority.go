@@ -61,6 +61,11 @@ type Config struct {
 	Signing map[string]*SignPolicy
 	Keys    Keyring
 
+	// DeriveDS puts the DS of zones into those above them, where both are signed
+	// here and not secondary; DeriveSignals what RFC 9615 wants of zones without
+	// a DS into those of their name servers.
+	DeriveDS, DeriveSignals bool
+
 	// Dynamic says who may update what, by zone and view.
 	Dynamic map[string]map[string][]update.Rule
 

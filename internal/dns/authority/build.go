@@ -49,6 +49,7 @@ type candidate struct {
 	order     *order
 	who, why  string // of the version it makes
 
+	kin       []kin
 	laid      bool // what updates changed was laid over it, see lay: this
 	dynamic   *update.Overlay
 	overruled []update.Kept
@@ -56,9 +57,10 @@ type candidate struct {
 
 // build makes what is dirty anew and publishes.
 func (o *owner) build() {
-	o.settleTrusted()
 	now := o.a.cfg.Now()
 	o.advanceAll(now)
+	o.gatherKin()
+	o.settleTrusted()
 	defer o.askParents(now)
 	for k := range o.dirty {
 		if st := o.served[k]; st != nil && st.content != nil && st.content.Records() >= o.a.editFrom {
@@ -145,6 +147,7 @@ func (o *owner) assemble(c *candidate, base []zonefile.Record, hide, tree []name
 		c.records, yielded = o.withDerived(c.zone, c.records)
 		c.problems = append(c.problems, yielded...)
 	}
+	c.problems = append(c.problems, o.join(c)...)
 	c.found = o.findings(c)
 	c.problems = append(c.problems, c.found...)
 	if blocks(c.problems, o.plan.Strict) {

@@ -168,6 +168,7 @@ func (o *owner) settleUnchanged(c *candidate, now time.Time) {
 		st.out = c.content
 	}
 	st.content, st.records, st.folded = c.content, c.records, false // equal, but these two share their records
+	st.derived, st.kin = nil, c.kin
 	c.out, c.signed, c.signedBy = st.out, st.signed, st.signedBy
 	moved := false
 	if s := c.source; s != nil {
@@ -276,9 +277,9 @@ func (o *owner) accept(c *candidate, now time.Time) {
 	st.out, st.signed, st.signedBy, st.signAfter = c.out, c.signed, c.signedBy, time.Time{}
 	st.unsaved = false
 	st.who, st.why = c.who, c.why
-	st.folded = false
+	st.folded, st.derived, st.kin = false, nil, c.kin
 	if st.fed = c.fed; c.fed != nil {
-		st.folded, st.derived = true, nil // see contents
+		st.folded = true // see contents
 	}
 	if c.took {
 		st.expired = false
@@ -443,7 +444,7 @@ func (o *owner) status(st *served) Status {
 	}
 	s.Keys = o.rolls[st.zone].status()
 	kept, _ := o.dynamic(st.key)
-	s.Dynamic = len(kept.Kept())
+	s.Dynamic, s.Derived = len(kept.Kept()), st.madeHere()
 	s.Reason, s.Problems = o.trouble(st)
 	if len(s.Problems) > 0 {
 		s.Problem = s.Problems[0].String()

@@ -77,7 +77,7 @@ func (o *owner) publishDerived(owner, what string, texts []string) error {
 		return &Refusal{ReasonFed, owner, o.plan.feeder(st.key)}
 	}
 	taken := occupied(o.base(st), map[name.Name]bool{n: true})
-	if reason, detail := conflict(st.zone, taken, n); reason != "" {
+	if reason, detail := conflict(st.zone, taken, n, dns.TypeTXT); reason != "" {
 		return &Refusal{reason, owner, detail}
 	}
 	entry := journal.Derived{Owner: owner, Key: what, Texts: slices.Clone(texts)}
@@ -158,7 +158,7 @@ func (o *owner) withDerived(origin name.Name, records []zonefile.Record) ([]zone
 	taken := occupied(records, wanted)
 	for _, d := range mine {
 		n, _ := name.Parse(d.Owner) // it was read above
-		if reason, detail := conflict(origin, taken, n); reason != "" {
+		if reason, detail := conflict(origin, taken, n, dns.TypeTXT); reason != "" {
 			problems = append(problems, zonefile.Problem{
 				File: origin.String(), Severity: zonefile.WARN, Code: reason,
 				Message: fmt.Sprintf("%s TXT (%s) is not published: %s", n, d.Key, detail),
@@ -219,12 +219,12 @@ func occupied(records []zonefile.Record, wanted map[name.Name]bool) map[name.Nam
 	return taken
 }
 
-// conflict returns why a TXT at n may not stand among the admin's records.
-func conflict(origin name.Name, taken map[name.Name][]zonefile.Record, n name.Name) (reason, detail string) {
+// conflict returns why records of that type may not stand at n among the admin's.
+func conflict(origin name.Name, taken map[name.Name][]zonefile.Record, n name.Name, kind uint16) (reason, detail string) {
 	for at := n; ; at = at.Parent() {
 		for _, r := range taken[at] {
 			switch t := r.RR.Header().Rrtype; {
-			case t == dns.TypeTXT && at == n:
+			case t == kind && at == n:
 				return "admin-record", place(r, at)
 			case t == dns.TypeCNAME && at == n:
 				return "admin-cname", place(r, at)

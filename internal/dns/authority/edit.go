@@ -101,6 +101,9 @@ func (o *owner) short(c *candidate) bool {
 		records, yielded = o.withDerived(c.zone, records)
 		laid = append(laid, yielded...)
 	}
+	c.kin = o.kin[c.key]
+	records, yielded := withKin(c.zone, records, c.kin)
+	laid = append(laid, yielded...)
 	all, ok := hunks(st.records, records)
 	if !ok {
 		return false

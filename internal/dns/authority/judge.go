@@ -46,7 +46,9 @@ func (o *owner) judge() {
 			c.own = c.source.accepted
 		}
 		if laid := o.lay(c, c.own); k.view == o.plan.external && !fed {
-			_, c.problems = o.withDerived(k.zone, laid)
+			laid, c.problems = o.withDerived(k.zone, laid)
+			_, yielded := withKin(k.zone, laid, st.kin)
+			c.problems = append(c.problems, yielded...)
 		}
 		c.found = o.findings(c)
 		c.problems = append(c.problems, c.found...)

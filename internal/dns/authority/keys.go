@@ -57,8 +57,9 @@ type rolling struct {
 	keys  map[uint16]keyring.Held // with fields as they are durable
 	err   error                   // why the keys cannot be used, or a step not be written down
 
-	policy *SignPolicy // by which plan was made
-	look   Parent      // the last one at the parent
+	policy *SignPolicy           // by which plan was made
+	look   Parent                // the last one at the parent
+	above  map[string]delegating // what zones of ours above it have, by view: see everywhere
 	asking bool
 	seen   string // what plan was made of, see sight
 
@@ -69,7 +70,8 @@ type rolling struct {
 func (p *SignPolicy) roll() rollover.Policy {
 	return rollover.Policy{
 		Split: p.Model == signer.KSKZSK, Algorithm: p.Algorithm,
-		KSKLifetime: p.Roll.KeyLifetime, ZSKLifetime: p.Roll.ZoneKeyLifetime, CDS: p.Roll.CDS,
+		KSKLifetime: p.Roll.KeyLifetime, ZSKLifetime: p.Roll.ZoneKeyLifetime,
+		Standby: p.Roll.Standby, CDS: p.Roll.CDS,
 	}
 }
 
@@ -291,7 +293,7 @@ func (r *rolling) status() *Keys {
 		return nil
 	}
 	k := &Keys{
-		Next: r.plan.Next, Wake: r.plan.Wake, Alarms: r.plan.Alarms, Wanted: r.plan.DS, Going: r.state.Insecure,
+		Next: r.plan.Next, Wake: r.plan.Wake, Alarms: r.plan.Alarms, Wanted: r.plan.DS, StandBy: r.state.StandBy(), Going: r.state.Insecure,
 		Looked: r.look.At, Security: r.look.Security, DS: r.look.DS,
 	}
 	if r.err != nil {

@@ -30,6 +30,7 @@ type Plan struct {
 	Removed, Added       []dns.RR // without a SOA of which the serial alone changes
 	Percent              int      // of the records that are served
 	Dynamic              int      // RRsets that updates changed and that stay so
+	Derived              int      // records among NewRecords that Postern makes, which are in no file
 
 	Reason   string // why it cannot be applied; "" if it can
 	Problems []zonefile.Problem
@@ -194,7 +195,7 @@ func (o *owner) planOf(r *round) []Plan {
 		if p.OldRecords > 0 {
 			p.Percent = 100 * max(len(p.Removed), len(p.Added)) / p.OldRecords
 		}
-		p.Dynamic = len(c.dynamic.Kept())
+		p.Dynamic, p.Derived = len(c.dynamic.Kept()), len(tail(c.records))
 		if s := c.source; s != nil {
 			p.File, p.FileHash = s.path(), s.hash
 		}

@@ -32,6 +32,7 @@ type owner struct {
 	dynamics map[key]*dynamic       // what updates changed, as far as it was asked for
 	dirty    map[key]bool           // must be built again
 	rolls    map[name.Name]*rolling // the keys of zones that are signed
+	kin      map[key][]kin          // what zones have because of them, see gatherKin
 	asks     int                    // parents that are being asked
 
 	restarting bool // this is the first scan of Start
@@ -65,6 +66,8 @@ type served struct {
 	records  []zonefile.Record // what content was built from: the base of overlays
 	facts    *facts            // of out, see showsNow
 	compiled *answer.Zone
+	kin      []kin        // that content was made with
+	tried    []kin        // with which it was tried last
 	deltas   []zone.Delta // by which content came about, see Content
 
 	derived []dns.RR // of a folded state: the records that Postern made
@@ -289,6 +292,24 @@ func (o *owner) reconfigure(ctx context.Context, p *plan) error {
 	o.scan(true)
 	o.starting = false
 	return o.settleDown(ctx)
+}
+
+// madeHere returns those of what is served that Postern made; of an overlay, not
+// those that the view below has.
+func (st *served) madeHere() []dns.RR {
+	if st.folded {
+		return st.derived
+	}
+	return derivedRRs(tail(st.records))
+}
+
+// tail is the end of a list where the records stand that Postern made.
+func tail(records []zonefile.Record) []zonefile.Record {
+	at := len(records)
+	for at > 0 && records[at-1].File == derivedFile {
+		at--
+	}
+	return records[at:]
 }
 
 // derivedRRs returns those of the records that Postern made.

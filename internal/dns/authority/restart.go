@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"postern/internal/dns/journal"
 	"postern/internal/dns/zonefile"
 )
 
@@ -111,6 +112,7 @@ func (o *owner) settleTrusted() {
 		st.trusted = false
 		if st.note.Derived == o.derivedHash(k) {
 			delete(o.dirty, k)
+			st.kin, st.tried = o.kin[k], o.kin[k]
 			st.problems, st.byNote = st.note.Found, true
 			o.tell(st)
 		}
@@ -119,16 +121,19 @@ func (o *owner) settleTrusted() {
 
 // derivedHash names the records that are to be derived in k; "" is none.
 func (o *owner) derivedHash(k key) string {
-	if k.view != o.plan.external {
-		return ""
+	var mine []journal.Derived
+	if k.view == o.plan.external {
+		mine, _ = o.derivedOf(k.zone)
 	}
-	mine, _ := o.derivedOf(k.zone)
-	if len(mine) == 0 {
+	if len(mine)+len(o.kin[k]) == 0 {
 		return ""
 	}
 	h := sha256.New()
 	for _, d := range mine {
 		fmt.Fprintf(h, "%q %q %q\n", d.Owner, d.Key, d.Texts) // a hash never fails
+	}
+	for _, kin := range o.kin[k] {
+		fmt.Fprintf(h, "%v\n", kin.rrs)
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -169,6 +174,7 @@ func (o *owner) unfold(k key) {
 			if st.records, _, _ = kept.Lay(own); k.view == o.plan.external {
 				st.records, _ = o.withDerived(k.zone, st.records)
 			}
+			st.records, _ = withKin(k.zone, st.records, st.kin)
 		}
 		if s.accepted = own; s.records == nil {
 			s.records = own

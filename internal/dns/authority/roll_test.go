@@ -83,7 +83,14 @@ func (b *bench) tick() {
 	err := b.a.do(b.t.Context(), func() {
 		o := b.a.owner
 		for n, r := range o.rolls {
-			if look, err := b.a.cfg.Parent(b.t.Context(), n); err == nil && r.begun && !o.a.cfg.Now().Before(r.plan.Ask) {
+			if !r.begun || r.plan.Ask.IsZero() || o.a.cfg.Now().Before(r.plan.Ask) {
+				continue
+			}
+			look, ours := o.ownParent(n)
+			if !ours {
+				look = b.a.lookAt(b.t.Context(), n)
+			}
+			if !look.At.IsZero() {
 				o.saw(n, r, look)
 			}
 		}
@@ -238,6 +245,52 @@ func TestForeignDS(t *testing.T) {
 	at.set(rollover.Insecure)
 	b.pass(day, 6*time.Hour, func() {})
 	b.wantSigned(p)
+}
+
+// TestFirstLookFails: a start before the network is up neither signs a zone of
+// which the parent may have another DS, nor leaves it unsigned for long where
+// nobody can be asked at all.
+func TestFirstLookFails(t *testing.T) {
+	t.Parallel()
+	for _, answers := range []bool{true, false} {
+		p := policies()[0]
+		b, r, at := rollBench(t, p)
+		b.stop()
+		foreign := dsOf(t, ofZone(t, r)[0])
+		foreign.KeyTag++
+		b.cfg.StateDir, b.cfg.Keys = t.TempDir(), newRing(t)
+		at.mu.Lock()
+		at.err, at.asked = errors.New("no route"), 0
+		at.mu.Unlock()
+		b.start()
+		began := *b.wall
+		waits := func() {
+			s := b.status("external", "example.test.")
+			if s.State != Failed || s.Reason != rollover.ReasonParentUnknown || !strings.Contains(s.Problem, "or else at ") || !strings.Contains(s.Problem, "check_ds") {
+				t.Fatalf("after %s: %+v", b.wall.Sub(began), s)
+			}
+		}
+		waits()
+		b.pass(4*time.Minute, 30*time.Second, waits)
+		if at.asked < 8 {
+			t.Errorf("asked %d times in 4 minutes", at.asked)
+		}
+		if answers {
+			at.mu.Lock()
+			at.err, at.security, at.ds = nil, rollover.Secure, []*dns.DS{foreign}
+			at.mu.Unlock()
+			b.pass(10*time.Minute, 30*time.Second, func() {})
+			if s := b.status("external", "example.test."); s.State != Failed || s.Reason != rollover.ReasonOrphanDS {
+				t.Errorf("another's DS: %+v", s)
+			}
+			continue
+		}
+		b.pass(90*time.Second, 30*time.Second, func() {})
+		b.wantSigned(p)
+		if s := b.status("external", "example.test."); !slices.ContainsFunc(s.Keys.Alarms, func(a rollover.Alarm) bool { return a.Reason == rollover.ReasonParentUnknown }) {
+			t.Errorf("nobody is told: %+v", s.Keys)
+		}
+	}
 }
 
 // TestParentIsAway: a zone does not wait long to be signed first, and no key

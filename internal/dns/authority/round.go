@@ -156,6 +156,9 @@ func (r *round) candidate(v *viewPlan, k key, overlay bool, hide, tree []name.Na
 	o := r.o
 	if r.orders == nil {
 		delete(o.dirty, k)
+		if st := o.served[k]; st != nil {
+			st.tried = o.kin[k]
+		}
 	}
 	c, base := r.gather(v, k, overlay)
 	if c == nil {

@@ -132,8 +132,10 @@ func (o *owner) askParents(now time.Time) {
 			continue
 		}
 		if look, ours := o.ownParent(n); ours {
-			o.saw(n, r, look)
-			known = true
+			if !look.At.IsZero() {
+				o.saw(n, r, look)
+				known = true
+			}
 		} else if o.asks < maxAsks {
 			o.askParent(n, r)
 		}
@@ -141,29 +143,6 @@ func (o *owner) askParents(now time.Time) {
 	if known {
 		o.build()
 	}
-}
-
-// ownParent is what the zone above says where it is one of ours: its view for
-// outsiders is what the world goes by, and nobody needs to be asked.
-func (o *owner) ownParent(n name.Name) (Parent, bool) {
-	for up := n; up != name.Root; {
-		up = up.Parent()
-		st := o.served[key{up, o.plan.external}]
-		if st == nil || st.content == nil {
-			continue
-		}
-		p := Parent{At: o.a.cfg.Now(), Security: rollover.Insecure}
-		if ds := st.out.Node(n).Set(dns.TypeDS); ds != nil && st.out.Node(up).Set(dns.TypeRRSIG) != nil {
-			p.Security = rollover.Secure
-			for _, rr := range ds.RRs {
-				if d, ok := rr.(*dns.DS); ok {
-					p.DS = append(p.DS, d)
-				}
-			}
-		}
-		return p, true
-	}
-	return Parent{}, false
 }
 
 // askParent looks at the parent of a zone, beside the owner's work.
@@ -305,9 +284,6 @@ func (o *owner) looked(n name.Name, look Parent) {
 // saw takes a look at the parent, and what follows from it.
 func (o *owner) saw(n name.Name, r *rolling, look Parent) {
 	r.look = look
-	// One look is enough for the first signature, whether it told something or
-	// not: a zone must not be away for long because nobody can be asked.
-	r.state.Began = o.a.cfg.Now().Add(-day)
 	if p := o.signed(n); p != nil {
 		o.advance(n, r, p, nil, o.a.cfg.Now())
 	}

@@ -38,6 +38,7 @@ type SignPolicy struct {
 type RollPolicy struct {
 	KeyLifetime     time.Duration // of a CSK or KSK; 0: until somebody asks for another
 	ZoneKeyLifetime time.Duration // of a ZSK
+	Standby         bool          // one more key of each role is published, to be used at once
 	CDS             bool          // the parent is told
 	NoParent        bool          // there is nobody to ask for a DS
 }
@@ -85,7 +86,7 @@ func (o *owner) presigned(n name.Name, records []zonefile.Record) []zonefile.Pro
 	var problems []zonefile.Problem
 	for i := range records {
 		r := &records[i]
-		if t := r.RR.Header().Rrtype; signer.Makes(t) {
+		if t := r.RR.Header().Rrtype; made(n, r) {
 			hint := "leave it out, or leave out dnssec of the zone: then it is served as the file is"
 			if t == dns.TypeCDS || t == dns.TypeCDNSKEY { // RFC 7344, Section 4: it speaks for the keys, which are made here
 				hint = "leave it out: what the parent is asked for follows from the zone's keys"
@@ -98,6 +99,17 @@ func (o *owner) presigned(n name.Name, records []zonefile.Record) []zonefile.Pro
 		}
 	}
 	return problems
+}
+
+// made reports whether a record is made by signing. A name server's word on
+// another zone is not (RFC 9615, Section 4.1).
+func made(n name.Name, r *zonefile.Record) bool {
+	t := r.RR.Header().Rrtype
+	if signer.Makes(t, false) || !signer.Makes(t, true) {
+		return signer.Makes(t, false)
+	}
+	owner, err := r.Name()
+	return err == nil && (owner == n || owner.First() != "_dsboot")
 }
 
 // maxPresigned bounds how many are told: a signed file has one at each name.
@@ -226,7 +238,7 @@ func (r *rolling) held() *unsignable {
 			u.problems = append(u.problems, a.Text)
 		}
 	}
-	if len(u.problems) == 0 {
+	if len(u.problems) == 0 || u.reason == rollover.ReasonParentUnknown {
 		u.problems = []string{r.plan.Next}
 	}
 	return u
@@ -373,7 +385,10 @@ func (o *owner) notSigned(c *candidate, now time.Time, err error) {
 		u = &unsignable{ReasonSign, []string{err.Error()}}
 	}
 	hint := "what was served before is served on"
-	if u.reason == rollover.ReasonOrphanDS {
+	switch u.reason {
+	case rollover.ReasonParentUnknown:
+		hint = "it is tried again and again; where no parent delegates the zone, or none can be asked, set check_ds = false in its policy"
+	case rollover.ReasonOrphanDS:
 		hint = fmt.Sprintf("postern dnssec import %s KEYFILE... --adopt takes over the keys that it is signed with; or have the DS removed", c.zone)
 	}
 	var problems []zonefile.Problem

@@ -53,16 +53,18 @@ type Status struct {
 	Renews       time.Time // when signatures are made anew; zero with Expires
 	Keys         *Keys     // of a zone that Postern signs, or is to sign
 	Dynamic      int       // RRsets that updates made others than the file has
+	Derived      []dns.RR  // records that Postern makes, beside signatures, which are in no file
 }
 
 // Keys is how the keys of a zone stand. Views share it.
 type Keys struct {
-	Next   string    // what happens next, in words
-	Wake   time.Time // when they are looked at again at the latest; zero: when something is seen
-	Alarms []rollover.Alarm
-	Wanted []uint16 // the keys whose DS belong at the parent, and no others
-	Going  bool     // the zone loses its signatures
-	Failed string   // why no step can be taken
+	Next    string    // what happens next, in words
+	Wake    time.Time // when they are looked at again at the latest; zero: when something is seen
+	Alarms  []rollover.Alarm
+	Wanted  []uint16 // the keys whose DS belong at the parent, and no others
+	StandBy []uint16 // the keys that take the place of others at once
+	Going   bool     // the zone loses its signatures
+	Failed  string   // why no step can be taken
 
 	Looked   time.Time // at the parent; zero: never
 	Security rollover.Security

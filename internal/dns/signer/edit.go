@@ -53,7 +53,7 @@ func (e *edit) touch() error {
 	more := 0
 	removed, added := zone.Diff(e.last.unsigned, e.unsigned)
 	for _, rr := range added {
-		if t := rr.Header().Rrtype; Makes(t) {
+		if t := rr.Header().Rrtype; Makes(t, rr.Header().Name == e.settings.text) {
 			found, more = appendNamed(found, more, rr.Header().Name, t)
 		}
 	}

@@ -195,7 +195,7 @@ func Strip(signed *zone.Zone) (*zone.Zone, error) {
 	b.Expect(signed.Records()/3, signed.Names())
 	for n := range signed.Nodes() {
 		for _, s := range n.Sets {
-			if Makes(s.Type) {
+			if Makes(s.Type, n.Name == signed.Origin()) {
 				continue
 			}
 			for _, rr := range s.RRs {
@@ -208,12 +208,14 @@ func Strip(signed *zone.Zone) (*zone.Zone, error) {
 	return b.Build()
 }
 
-// Makes reports whether records of the type are what signing makes: an unsigned
-// zone has none of them.
-func Makes(t uint16) bool {
+// Makes reports whether records of the type, at the apex or elsewhere, are what
+// signing makes: an unsigned zone has none of them.
+func Makes(t uint16, apex bool) bool {
 	switch t {
-	case dns.TypeDNSKEY, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM, dns.TypeZONEMD, dns.TypeCDS, dns.TypeCDNSKEY:
+	case dns.TypeDNSKEY, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM, dns.TypeZONEMD:
 		return true
+	case dns.TypeCDS, dns.TypeCDNSKEY: // elsewhere they speak of another zone (RFC 9615, Section 4.1)
+		return apex
 	}
 	return false
 }

@@ -47,7 +47,7 @@ func refuseMade(unsigned *zone.Zone) error {
 	more := 0
 	for n := range unsigned.Nodes() {
 		for i := range n.Sets {
-			if t := n.Sets[i].Type; Makes(t) {
+			if t := n.Sets[i].Type; Makes(t, n.Name == unsigned.Origin()) {
 				found, more = appendNamed(found, more, n.Name.String(), t)
 			}
 		}
