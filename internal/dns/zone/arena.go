@@ -28,9 +28,17 @@ type Arena struct {
 	ptr   []dns.PTR
 	mx    []dns.MX
 	txt   []dns.TXT
+	rrsig []dns.RRSIG
+	nsec  []dns.NSEC
+	nsec3 []dns.NSEC3
+	ds    []dns.DS
 
 	owner     name.Name // of the record that Unpack read last
 	ownerText string
+
+	next, signer, target once // the last names of NSEC, of RRSIG and of others
+	bitmaps              map[string][]uint16
+	scratch              []byte
 }
 
 // A piece of an arena holds at first few and at last many things, so that
@@ -133,7 +141,9 @@ func (m *Arena) Unpack(wire []byte) (dns.RR, name.Name, error) {
 	}
 	if string(owner) != string(m.owner) {
 		m.owner = name.Name(m.Text(owner))
-		m.ownerText = m.shown(m.owner)
+		if m.ownerText = m.next.text; !m.next.is(owner) {
+			m.ownerText = m.shown(m.owner)
+		}
 	}
 	h := dns.RR_Header{
 		Name: m.ownerText, Rrtype: binary.BigEndian.Uint16(rest), Class: binary.BigEndian.Uint16(rest[2:]),
@@ -143,14 +153,24 @@ func (m *Arena) Unpack(wire []byte) (dns.RR, name.Name, error) {
 	if int(h.Rdlength) != len(data) {
 		return nil, "", ErrUnfit
 	}
+	rr, err := m.Data(h, data)
+	if err != nil {
+		return nil, "", err
+	}
+	return rr, m.owner, nil
+}
+
+// Data reads the RDATA of one record, uncompressed, which takes all of data.
+// The header is the record's.
+func (m *Arena) Data(h dns.RR_Header, data []byte) (dns.RR, error) {
 	if rr := m.common(h, data); rr != nil {
-		return rr, m.owner, nil
+		return rr, nil
 	}
 	rr, end, err := dns.UnpackRRWithHeader(h, data, 0)
 	if err != nil || end != len(data) {
-		return nil, "", fmt.Errorf("%w: %w", ErrUnfit, err)
+		return nil, fmt.Errorf("%w: %w", ErrUnfit, err)
 	}
-	return rr, m.owner, nil
+	return rr, nil
 }
 
 // common reads the types that large zones consist of; nil leaves the data to
@@ -164,15 +184,17 @@ func (m *Arena) common(h dns.RR_Header, data []byte) dns.RR {
 		}
 	case dns.TypeNS, dns.TypeCNAME, dns.TypePTR:
 		if n, rest, ok := cutName(data); ok && len(rest) == 0 {
-			return m.Target(h, m.shown(name.Name(n)), len(n))
+			return m.Target(h, m.shownAgain(n, &m.target), len(n))
 		}
 	case dns.TypeMX:
 		if len(data) < 3 {
 			return nil
 		}
 		if n, rest, ok := cutName(data[2:]); ok && len(rest) == 0 {
-			return m.Exchange(h, binary.BigEndian.Uint16(data), m.shown(name.Name(n)), len(n))
+			return m.Exchange(h, binary.BigEndian.Uint16(data), m.shownAgain(n, &m.target), len(n))
 		}
+	default:
+		return m.secure(h, data)
 	}
 	return nil
 }

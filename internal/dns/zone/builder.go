@@ -280,6 +280,9 @@ func (s *RRset) finish() error {
 }
 
 func (s *RRset) sort() error {
+	if s.Type == dns.TypeRRSIG && s.sortedByCover() {
+		return nil
+	}
 	type keyed struct {
 		key string
 		rr  dns.RR
@@ -299,4 +302,22 @@ func (s *RRset) sort() error {
 		s.RRs[i] = all[i].rr
 	}
 	return nil
+}
+
+// sortedByCover sorts RRSIGs where no two cover one type: that is what their
+// RDATA begins with.
+func (s *RRset) sortedByCover() bool {
+	cover := func(rr dns.RR) int {
+		if sig, ok := rr.(*dns.RRSIG); ok {
+			return int(sig.TypeCovered)
+		}
+		return -1
+	}
+	slices.SortStableFunc(s.RRs, func(a, b dns.RR) int { return cmp.Compare(cover(a), cover(b)) })
+	for i := range s.RRs {
+		if c := cover(s.RRs[i]); c < 0 || i > 0 && c == cover(s.RRs[i-1]) {
+			return false
+		}
+	}
+	return true
 }

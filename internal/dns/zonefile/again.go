@@ -1,19 +1,21 @@
 package zonefile
 
 import (
+	"hash/maphash"
 	"slices"
-	"sort"
 	"strings"
 
 	"postern/internal/dns/name"
 )
 
 // Text is a zone file as it was read, kept so that the next reading costs what
-// the edit costs: beside the text and the records it holds marks, places from
-// which reading can go on. It does not change and may be used by several at
-// once.
+// the edit costs: beside the records it holds marks, places from which reading
+// can go on, and what tells whether the text from one to the next is the same
+// still. The text itself, which of a large signed zone is as much as all else,
+// does not stay. A Text does not change and may be used by several at once.
 type Text struct {
-	src      string
+	bom      bool // the text begins with a byte order mark
+	seed     maphash.Seed
 	file     string
 	origin   name.Name
 	opts     Options // all set; no Include
@@ -59,9 +61,38 @@ func read(src, file string, origin name.Name, opts Options, each int) *Text {
 	p.all(src, file)
 	t.records, t.problems = p.records, p.problems
 	if !p.refused() && p.includes == 0 {
-		t.src, t.marks, t.most = src, marks, 2*len(marks)+ahead
+		t.bom, t.seed, t.marks, t.most = strings.HasPrefix(src, bom), maphash.MakeSeed(), marks, 2*len(marks)+ahead
+		t.sum(src)
 	}
 	return t
+}
+
+// sum notes what stands behind the marks that do not know it.
+func (t *Text) sum(src string) {
+	for i := range t.marks {
+		m, end := &t.marks[i], len(src)
+		if i+1 < len(t.marks) {
+			end = t.marks[i+1].pos
+		}
+		if m.behind == "" {
+			m.octets, m.hash = end-m.pos, maphash.String(t.seed, src[m.pos:end])
+			m.behind = strings.Clone(src[m.pos:min(len(src), m.pos+alike)])
+		}
+	}
+}
+
+// kept returns up to which mark the text behind a mark is the same in src, where
+// that mark is at pos; more than there are: to its end.
+func (t *Text) kept(from int, src string, pos int) int {
+	for i := from; i < len(t.marks); i++ {
+		m := &t.marks[i]
+		end := pos + m.octets
+		if end > len(src) || i == len(t.marks)-1 && end < len(src) || maphash.String(t.seed, src[pos:end]) != m.hash {
+			return i
+		}
+		pos = end
+	}
+	return len(t.marks)
 }
 
 // Records are in the file's order; the list is not to be changed.
@@ -82,23 +113,20 @@ func (p *parser) refused() bool {
 // not small beside the file or something is wrong, and once in many edits:
 // Read tells.
 func (t *Text) Again(src string) (*Text, bool) {
-	if len(t.marks) == 0 || len(src) > t.opts.MaxSize || isUTF16(src) || strings.HasPrefix(src, bom) != strings.HasPrefix(t.src, bom) {
+	if len(t.marks) == 0 || len(src) > t.opts.MaxSize || isUTF16(src) || strings.HasPrefix(src, bom) != t.bom {
 		return nil, false
 	}
 	r := rereading{Text: t, now: src, budget: max(len(src)/8, leastRun), made: t.apart}
 	at, pos, line := 0, t.marks[0].pos, t.marks[0].line // a mark, and where it is in src
 	for at < len(t.marks) {
-		m := t.marks[at]
-		same := common(t.src[m.pos:], src[pos:])
-		if m.pos+same == len(t.src) && pos+same == len(src) {
-			if len(r.runs) == 0 {
-				return t, true
-			}
-			r.keep(at, len(t.marks), pos, line)
+		m, to := t.marks[at], t.kept(at, src, pos)
+		if at == 0 && to == len(t.marks) {
+			return t, true
+		}
+		r.keep(at, to, pos, line)
+		if to == len(t.marks) {
 			break
 		}
-		to := at + sort.Search(len(t.marks)-at, func(i int) bool { return t.marks[at+i].pos > m.pos+same }) - 1
-		r.keep(at, to, pos, line)
 		pos, line = pos+t.marks[to].pos-m.pos, line+t.marks[to].line-m.line
 		var ok bool
 		if at, pos, line, ok = r.edit(to, pos, line); !ok {
@@ -152,7 +180,7 @@ func (r *rereading) join() (*Text, bool) {
 		return nil, false
 	}
 	t := *r.Text
-	t.src, t.read, t.apart, t.problems = r.now, r.count, r.made, nil
+	t.read, t.apart, t.problems = r.count, r.made, nil
 	t.records, t.marks = make([]Record, 0, records), make([]mark, 0, marks)
 	for _, k := range r.runs {
 		record, problem, line := len(t.records), len(t.problems), k.line-k.old.line
@@ -168,6 +196,11 @@ func (r *rereading) join() (*Text, bool) {
 			m.records, m.problems = m.records-k.old.records+record, m.problems-k.old.problems+problem
 			t.marks = append(t.marks, m)
 		}
+		// Behind a run begins another text than was there.
+		for i, end := len(t.marks)-1, t.marks[len(t.marks)-1].pos; i >= 0 && end-t.marks[i].pos < alike; i-- {
+			t.marks[i].behind = ""
+		}
 	}
+	t.sum(r.now)
 	return &t, true
 }

@@ -21,6 +21,7 @@ type data struct {
 	tokens  []token // not read yet
 	last    token
 	wire    []byte
+	scratch []byte
 	at      token
 	message string // what is wrong; "" while nothing is
 	hint    string

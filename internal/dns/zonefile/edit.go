@@ -48,7 +48,7 @@ func (r *rereading) meets(from int, m mark) (int, bool) {
 	text := r.now[m.pos:min(len(r.now), m.pos+alike)]
 	for i := from + 1; i < min(len(r.marks), from+1+ahead); i++ {
 		old := &r.marks[i]
-		if r.src[old.pos:min(len(r.src), old.pos+alike)] == text && old.state == m.state {
+		if old.behind == text && old.state == m.state {
 			return i, true
 		}
 	}

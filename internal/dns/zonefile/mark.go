@@ -13,6 +13,11 @@ type mark struct {
 	pos, line         int // of the line that begins there
 	records, problems int // how many there are before
 	state
+
+	// Of a Text's mark:
+	behind string // the first octets behind it; "" where the following is not known
+	octets int    // to the next mark or the end
+	hash   uint64 // of these
 }
 
 // state is what entries do to those behind them. Two places with the same
@@ -56,14 +61,3 @@ func (m mark) apart() mark {
 // atLine reports whether a line begins where the lexer stands: not so behind a
 // last line that has no end.
 func (l *lexer) atLine() bool { return l.pos == l.lineStart }
-
-// common is the length of what two texts begin with alike.
-func common(a, b string) int {
-	end, n := min(len(a), len(b)), 0
-	for step := 64 << 10; step > 0; step /= 16 {
-		for n+step <= end && a[n:n+step] == b[n:n+step] {
-			n += step
-		}
-	}
-	return n
-}

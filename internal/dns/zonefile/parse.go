@@ -105,8 +105,9 @@ type parser struct {
 	soaTTL    uint32
 	soaSeen   bool
 
-	wire, shown [256]byte // the name that spell has read
-	target      target
+	wire, shown   [256]byte // the name that spell has read
+	target        target
+	data, scratch []byte // of the record at hand
 
 	passed func(*lexer, *scope) // told of each entry of the zone file itself, once it is read; may be nil
 }

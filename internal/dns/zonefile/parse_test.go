@@ -115,7 +115,11 @@ func TestProblems(t *testing.T) {
 		}},
 		{"NSEC", "a 1 NSEC b A FOO\n", []string{`z:1:14: ERR bad-data "FOO" is no record type`}},
 		{"NSEC3 with a next name of no octets (RFC 5155, Section 3.1.6)", "a 1 NSEC3 1 1 0 - 0\nb 1 NSEC3 \\# 6 010100000000\n", []string{
-			`z:1:11: ERR bad-data NSEC3: record data does not fit its type`, `z:2:11: ERR bad-data NSEC3: record data does not fit its type`,
+			`z:1:19: ERR bad-data "0" is no hash`, `z:2:11: ERR bad-data NSEC3: record data does not fit its type`,
+		}},
+		{"NSEC3", "a 1 NSEC3 1 0 0 xy 00\nb 1 NSEC3 1 0 0 aa W000000G A\nc 1 NSEC3 1 0 70000 - 00 A\nd 1 NSEC3 1 0 0\ne 1 NSEC3 1 0 0 - 00000000 FOO\n", []string{
+			`z:1:17: ERR bad-data "xy" is no salt`, `z:2:20: ERR bad-data "W000000G" is no hash`, `z:3:15: ERR bad-data iterations "70000" is not a number from 0 to 65535`,
+			`z:4:15: ERR bad-data NSEC3 ends too early: the salt is missing`, `z:5:28: ERR bad-data "FOO" is no record type`,
 		}},
 		{"CAA", "a 1 CAA 0 is-sue x\nb 1 CAA 0 issue a b\nc 1 CAA 256 issue a\n", []string{
 			`z:1:11: ERR bad-data "is-sue" is no tag: letters and digits only`, `z:2:19: ERR bad-data "b" is too much: the data of CAA is complete before it`,

@@ -53,6 +53,7 @@ func TestCanonicalIsNormal(t *testing.T) {
 	for _, line := range []string{
 		"SOA NS Admin 1 2h 1h 14d 5m", "SRV 1 2 3 Host", "DS 1 13 2 00FF", "DNSKEY 257 3 13 AAAA", "RRSIG A 13 2 60 20300101000000 1 7 Example. AAAA",
 		`NSEC \065.B A RRSIG TYPE999`, "NSEC b", "NSEC @ A A", "SRV 0 0 0 .", "CDS 0 0 0 00", "CDNSKEY 0 3 0 AA==",
+		"NSEC3 1 1 0 - 0P9mhaveqvm6t7vbl5lop2u3t2rp3tom A RRSIG", "NSEC3 1 0 12 AABBccdd 0P9M", "NSEC3 2 0 0 - 00 NSEC3PARAM",
 	} {
 		records, problems := parse(t, "$TTL 300\nOwner "+line+"\n", Options{})
 		if len(records) != 1 || len(problems) > 0 {

@@ -13,6 +13,8 @@ import (
 // rare ones with the library.
 func (p *parser) rdata(h dns.RR_Header, r parts, s *scope) (dns.RR, bool) {
 	d := newData(h.Rrtype, r, s)
+	d.wire, d.scratch = p.data[:0], p.scratch
+	defer func() { p.data, p.scratch = d.wire, d.scratch }()
 	switch {
 	case r.data[0].text == `\#`:
 		d.generic()
@@ -31,8 +33,8 @@ func (p *parser) rdata(h dns.RR_Header, r parts, s *scope) (dns.RR, bool) {
 		return nil, false
 	}
 	h.Rdlength = uint16(len(d.wire))
-	rr, end, err := dns.UnpackRRWithHeader(h, d.wire, 0)
-	if err != nil || end != len(d.wire) {
+	rr, err := p.arena.Data(h, d.wire)
+	if err != nil {
 		p.fail(s, r.data[0], "bad-data", fmt.Sprintf("the octets are no data of %s", r.typ.text), dataHint(h.Rrtype))
 		return nil, false
 	}

@@ -81,7 +81,7 @@ func (p *parser) full(h dns.RR_Header, r parts, s *scope) (dns.RR, bool) {
 // value. Signed zones consist of such records.
 func isCanonical(rr dns.RR) bool {
 	switch rr.(type) {
-	case *dns.SOA, *dns.SRV, *dns.DS, *dns.DNSKEY, *dns.RRSIG, *dns.NSEC:
+	case *dns.SOA, *dns.SRV, *dns.DS, *dns.DNSKEY, *dns.RRSIG, *dns.NSEC, *dns.NSEC3:
 		return rr.Header().Class == dns.ClassINET && rr.Header().Rdlength > 0 && rr.Header().Rdlength < 4096
 	}
 	return false
@@ -107,7 +107,7 @@ func (p *parser) owner(e entry, s *scope) (parts, bool) {
 	}
 	if wire, shown, ok := p.spell(t.text, s); ok {
 		if string(wire) != string(s.owner) {
-			s.owner, s.ownerText = name.Name(p.arena.Text(wire)), p.arena.Text(shown)
+			s.owner, s.ownerText = p.arena.Owner(wire, shown)
 		}
 	} else {
 		n, err := absolute(t.text, s.origin)

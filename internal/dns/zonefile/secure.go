@@ -1,6 +1,7 @@
 package zonefile
 
 import (
+	"encoding/base32"
 	"encoding/base64"
 	"encoding/hex"
 	"slices"
@@ -47,10 +48,59 @@ func (d *data) secure() bool {
 	case dns.TypeNSEC:
 		d.nameAsWritten("next name")
 		d.bitmap()
+	case dns.TypeNSEC3:
+		d.number("hash algorithm", 8)
+		d.number("flags", 8)
+		d.number("iterations", 16)
+		d.salt()
+		d.hash("next hashed owner")
+		d.bitmap()
 	default:
 		return false
 	}
 	return true
+}
+
+// salt reads RFC 5155, Section 3.3: "-" is none.
+func (d *data) salt() {
+	t, ok := d.next("salt")
+	if !ok {
+		return
+	}
+	raw, err := hex.DecodeString(t.text)
+	if t.text == "-" {
+		raw, err = nil, nil
+	}
+	if err != nil || len(raw) > 255 {
+		d.wrong(t, "hexadecimal digits, or - for no salt", "%s is no salt", t.quoted())
+		return
+	}
+	d.wire = append(append(d.wire, byte(len(raw))), raw...)
+}
+
+// hash reads base32 with extended hex alphabet, without padding (RFC 5155,
+// Section 3.3).
+func (d *data) hash(what string) {
+	t, ok := d.next(what)
+	if !ok {
+		return
+	}
+	d.scratch = d.scratch[:0]
+	for _, c := range []byte(t.text) {
+		if 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		d.scratch = append(d.scratch, c)
+	}
+	at := len(d.wire)
+	wire, err := base32.HexEncoding.WithPadding(base32.NoPadding).AppendDecode(append(d.wire, 0), d.scratch)
+	size := len(wire) - at - 1
+	if err != nil || size < 1 || size > 255 { // Section 3.1.6: at least one octet
+		d.wrong(t, "the first label of the next NSEC3 record's owner", "%s is no hash", t.quoted())
+		return
+	}
+	wire[at] = byte(size)
+	d.wire = wire
 }
 
 func (d *data) algorithm() {
@@ -130,6 +180,9 @@ func (d *data) hex(what string) {
 }
 
 func (d *data) base64(what string) {
+	if d.plainBase64() {
+		return
+	}
 	text, all := d.rest(what)
 	if all == nil {
 		return
@@ -146,6 +199,24 @@ func (d *data) base64(what string) {
 	d.wire = append(d.wire, raw...)
 }
 
+// plainBase64 takes all tokens that are left if they are right: base64 says what
+// is wrong if they are not.
+func (d *data) plainBase64() bool {
+	if d.message != "" || len(d.tokens) == 0 {
+		return false
+	}
+	d.scratch = d.scratch[:0]
+	for _, t := range d.tokens {
+		d.scratch = append(d.scratch, t.text...)
+	}
+	wire, err := base64.StdEncoding.Strict().AppendDecode(d.wire, d.scratch)
+	if err != nil || len(wire) == len(d.wire) {
+		return false
+	}
+	d.wire, d.last, d.tokens = wire, d.tokens[len(d.tokens)-1], nil
+	return true
+}
+
 // time reads RFC 4034, Section 3.2: seconds since 1970, or YYYYMMDDHHmmSS,
 // both modulo 2^32.
 func (d *data) time(what string) {
@@ -153,11 +224,14 @@ func (d *data) time(what string) {
 	if !ok {
 		return
 	}
-	n, err := strconv.ParseUint(t.text, 10, 32)
+	var n uint64
+	var err error
 	if len(t.text) == 14 {
 		var at time.Time
 		at, err = time.Parse("20060102150405", t.text)
 		n = uint64(at.Unix())
+	} else {
+		n, err = strconv.ParseUint(t.text, 10, 32)
 	}
 	if err != nil {
 		d.wrong(t, "YYYYMMDDHHmmSS in UTC, or seconds since 1970", "%s is not a time for the %s", t.quoted(), what)
