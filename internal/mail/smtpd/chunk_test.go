@@ -1,7 +1,9 @@
 package smtpd
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -141,5 +143,47 @@ func synctestChunks(t *testing.T, d *desk, f func(p *peer)) {
 		p.send("RCPT TO:<b@example.test>\r\n")
 		p.want(250)
 		f(p)
+	})
+}
+
+// FuzzChunks cuts a message into chunks: it is what it was, or is refused for
+// what it holds, and the command behind it is left alone.
+func FuzzChunks(f *testing.F) {
+	f.Add([]byte("a\r\n.\r\nb\r\n"), []byte{2, 1, 3})
+	f.Add([]byte("a\nb\r\n"), []byte{0, 9})
+	f.Fuzz(func(t *testing.T, message, cuts []byte) {
+		var in bytes.Buffer
+		rest, first := message, int64(0)
+		for i, n := range append(cuts[:min(len(cuts), 50):min(len(cuts), 50)], 255) {
+			piece := rest[:min(int(n), len(rest))]
+			last := ""
+			if i == min(len(cuts), 50) {
+				piece, last = rest, " LAST"
+			}
+			rest = rest[len(piece):]
+			if i == 0 {
+				first = int64(len(piece))
+			} else {
+				fmt.Fprintf(&in, "BDAT %d%s\r\n", len(piece), last)
+			}
+			in.Write(piece)
+		}
+		in.WriteString("QUIT\r\n")
+		c := reader(in.String(), 1+len(message)%7, 1<<20).c
+		c.conf.Chunking, c.conf.Limits = true, Limits{DataLine: 1 << 20}.withDefaults()
+		d := &chunkReader{c: c, left: first, last: len(cuts) == 0}
+		got, err := io.ReadAll(d)
+		if good := len(message) == 0 || wellFramed(message); good != (err == nil) {
+			t.Fatalf("%q: %v", message, err)
+		}
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(got, message) {
+			t.Fatalf("%q, want %q", got, message)
+		}
+		if line, err := c.pipe.line(time.Minute, false); string(line) != "QUIT" || err != nil {
+			t.Fatalf("left %q, %v", line, err)
+		}
 	})
 }

@@ -106,16 +106,23 @@ func FuzzServer(f *testing.F) {
 		"HELO x\r\n|MAIL FROM:<>\r\nRCPT TO:<postmaster>\r\nDATA\r\n|..\r\n.\r\n",
 		"EHLO x\r\n|STARTTLS\r\n|junk", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "EHLO x\r\n|AUTH PLAIN\r\n|*\r\n",
 		"EHLO x\r\n|MAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n|a\n.\n\r\n.\r\n",
+		"EHLO x\r\n|MAIL FROM:<>\r\nRCPT TO:<c@d.test>\r\nBDAT 3\r\na\r\nNOOP\r\nBDAT 4 LAST\r\n|.\r\n\rQUIT\r\n",
+		"EHLO x\r\n|MAIL FROM:<>\r\nRCPT TO:<c@d.test>\r\nBDAT 9\r\na\r\n|RSET\r\nRSET\r\nBDAT x\r\n",
+		"XCLIENT ADDR=192.0.2.9 HELO=x PROTO=SMTP\r\n|MAIL FROM:<>\r\nXCLIENT ADDR=IPV6:2001:db8::9\r\n|QUIT\r\n",
 	} {
 		f.Add([]byte(s))
 	}
 	log := slog.New(slog.DiscardHandler)
 	f.Fuzz(func(t *testing.T, in []byte) {
-		session := &orderly{t: t}
+		var sessions []*orderly
 		s, err := New(Config{
 			Name: "fuzz", Hostname: "edge.example.test", Mode: Plain, MaxSize: 1000, Log: log,
-			Exempt:     []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")},
-			NewSession: func(context.Context, *Conn) (Session, *smtpline.Reply) { return session, nil },
+			Exempt:   []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")},
+			Chunking: true, XClient: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")},
+			NewSession: func(context.Context, *Conn) (Session, *smtpline.Reply) {
+				sessions = append(sessions, &orderly{t: t})
+				return sessions[len(sessions)-1], nil
+			},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -123,8 +130,10 @@ func FuzzServer(f *testing.F) {
 		raw := &scripted{pieces: pieces(in)}
 		c := newConn(s, s.conf.Load(), raw, Conn{Remote: netip.MustParseAddrPort("192.0.2.1:1")})
 		c.serve(t.Context())
-		if !session.closed {
-			t.Error("the session was not closed")
+		for _, session := range sessions {
+			if !session.closed {
+				t.Error("a session was not closed")
+			}
 		}
 		for line := range bytes.Lines(raw.out.Bytes()) {
 			if len(line) < 6 || len(line) > 512 || line[0] < '2' || line[0] > '5' || line[3] != ' ' && line[3] != '-' || !bytes.HasSuffix(line, []byte("\r\n")) {

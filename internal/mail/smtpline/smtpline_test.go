@@ -198,6 +198,7 @@ func FuzzParseCommand(f *testing.F) {
 	for _, s := range []string{
 		"EHLO a.test", "MAIL FROM:<a@b.test> SIZE=1 SMTPUTF8", `RCPT TO:<"a b>"@c.test> NOTIFY=NEVER`,
 		"RCPT TO:<postmaster>", "MAIL FROM:<> AUTH=<> RET=FULL ENVID=+41", "GET / HTTP/1.1", "RCPT TO:<a@b> ORCPT=rfc822;+3D",
+		"XCLIENT ADDR=IPV6:2001:db8::1 PORT=25 PROTO=ESMTP NAME=a+2Eb", "BDAT 17 LAST",
 	} {
 		f.Add([]byte(s))
 	}
@@ -217,6 +218,15 @@ func FuzzParseCommand(f *testing.F) {
 			to, _, refusal := ParseRcpt(c.Arg, all, true)
 			if to.Domain != "" {
 				roundTrip(t, to, true, refusal)
+			}
+		case XClientVerb:
+			x, refusal := ParseXClient(c.Arg)
+			if refusal == nil && (x.Addr.Is4In6() || x.Addr.IsValid() && x.Addr.IsUnspecified() || strings.ContainsAny(x.Helo, " ();<>\"\\")) {
+				t.Fatalf("%+v", x)
+			}
+		case Bdat:
+			if chunk, refusal := ParseBdat(c.Arg); refusal == nil && chunk.Size < 0 {
+				t.Fatalf("%+v", chunk)
 			}
 		case Helo, Ehlo:
 			if h, refusal := ParseHelo(c.Arg); refusal == nil && strings.ContainsAny(h, " ();<>\"\\") {
