@@ -27,6 +27,7 @@ import (
 	"postern/internal/dns/tsig"
 	"postern/internal/dns/xfr"
 	"postern/internal/lifecycle"
+	"postern/internal/mail/deliver"
 	"postern/internal/mail/inspect"
 	"postern/internal/mail/queue"
 	"postern/internal/mail/recipient"
@@ -68,6 +69,7 @@ type App struct {
 	spool      *spool.Spool
 	selector   *selector.Ring
 	inspector  *inspect.Inspector
+	calls      *deliver.Pool // conversations with next hops
 	queue      *queue.Queue
 	recipients *recipient.Keeper
 	mail       atomic.Pointer[mailWorld] // what mail follows; changes with the configuration
@@ -140,6 +142,7 @@ func (a *App) start(ctx context.Context) error {
 		{"resolver", a.resolver, stopShort},
 		{"DKIM keys", a.selector, stopShort},
 		{"mail checks", a.inspector, stopShort},
+		{"conversations", a.calls, stopShort},
 		{"queue", a.queue, stopLong},
 		{"recipients", a.recipients, stopShort},
 		{"accounts", a.buildUsers(), stopShort}, // before the doors: it ends after them

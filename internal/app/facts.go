@@ -149,6 +149,8 @@ func (a *App) count() error {
 		count(reg, "mail_inspect", one(&a.inspector.Counters), nil),
 		count(reg, "mail_selector", one(&a.selector.Counters), nil),
 		count(reg, "mail_queue", one(&a.queue.Counters), nil),
+		count(reg, "mail_deliver", one(&a.calls.Counters), nil),
+		reg.Gauge("postern_mail_deliver_conversations", "Conversations with next hops that wait for another message.", func() float64 { return float64(a.calls.Waiting()) }, nil),
 		count(reg, "mail_accept", a.acceptCounters, nil),
 		count(reg, "mail_recipient", one(&a.recipients.Counters), nil),
 		count(reg, "mail_mx", a.mxCounters, nil),

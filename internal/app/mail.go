@@ -50,6 +50,7 @@ func (a *App) buildMail(cfg *config.Checked) error {
 		return err
 	}
 	a.inspector = inspect.New(inspect.Config{Resolver: a.outside(cfg), Checks: checksOf(cfg), Now: a.now, Log: a.log})
+	a.calls = deliver.NewPool(0, 0)
 	a.queue, err = queue.New(queue.Config{
 		Spool: a.spool, Router: following{a}, Deliverer: following{a}, Hostname: hostname(cfg),
 		Bounce: func(ctx context.Context, m dsn.Message) error { return a.mail.Load().acceptor.Bounce(ctx, m) },
@@ -108,7 +109,7 @@ func (a *App) mailOf(cfg *config.Checked, old *mailWorld) (*mailWorld, error) {
 	if w.router, err = a.routerOf(cfg); err != nil {
 		return nil, err
 	}
-	w.client = deliver.New(deliver.Config{Hostname: hostname(cfg), Sources: cfg.Mail.Outbound.Source, Now: a.now, Log: a.log})
+	w.client = deliver.New(deliver.Config{Hostname: hostname(cfg), Sources: cfg.Mail.Outbound.Source, Pool: a.calls, Now: a.now, Log: a.log})
 	w.asker = a.askerOf(cfg)
 	if w.people, err = a.peopleOf(cfg); err != nil {
 		return nil, err

@@ -9,9 +9,9 @@
 // after a greeting or before a handshake, such bytes would be taken for replies
 // to what comes next.
 //
-// It never decides when to try again, never tells the sender anything and
-// keeps no state between attempts; it opens sockets and starts no goroutine
-// that outlives Deliver.
+// It never decides when to try again, and never tells the sender anything; it
+// opens sockets and starts no goroutine that outlives Deliver. All that stays
+// after an attempt is, where there is a Pool, its conversation, for a moment.
 package deliver
 
 import (
@@ -44,6 +44,7 @@ type Config struct {
 	Timeouts Timeouts
 	Now      func() time.Time // nil: time.Now
 	Log      *slog.Logger     // nil: nothing is logged
+	Pool     *Pool            // of conversations; nil: each ends with its attempt
 
 	// Dial connects; nil: a net.Dialer. local may be the zero Addr.
 	Dial func(ctx context.Context, network, addr string, local netip.Addr) (net.Conn, error)
@@ -224,22 +225,57 @@ func (a *attempt) server(ctx context.Context, p peer) bool {
 	if a.addrs++; a.addrs > maxAddrs {
 		return false
 	}
-	s, t := a.client.connect(ctx, p, p.hop.TLS.Mode != route.Required)
+	s, t := a.client.session(ctx, p)
+	if t == nil {
+		a.sessions++
+		again := false
+		if again, t = a.converse(s); again && ctx.Err() == nil {
+			a.client.cfg.Pool.Counters.Stale.Inc()
+			if s, t = a.client.connect(ctx, p, p.hop.TLS.Mode != route.Required); t == nil {
+				_, t = a.converse(s)
+			}
+		}
+	}
 	if t != nil {
 		return a.siteTrouble(ctx, p, t)
 	}
-	a.sessions++
-	defer s.close()
-	defer s.quit()
+	return len(a.open) > 0 && a.sessions < maxSessions
+}
+
+// session returns a conversation that is ready for a message: one that waits,
+// or a new one.
+func (c *Client) session(ctx context.Context, p peer) (*session, *trouble) {
+	local, err := c.source(p)
+	if err == nil {
+		if s := c.cfg.Pool.take(ctx, p, local); s != nil {
+			c.cfg.Pool.Counters.Reused.Inc()
+			return s, nil
+		}
+	}
+	return c.connect(ctx, p, p.hop.TLS.Mode != route.Required)
+}
+
+// converse sends the message to the open recipients, and leaves the
+// conversation to the next message, or ends it. A conversation in which there
+// was trouble carries no other; stale says that a new one may do for this.
+func (a *attempt) converse(s *session) (stale bool, t *trouble) {
+	s.uses++
 	for chunk := range slices.Chunk(slices.Clone(a.open), rcptChunk) {
 		if t := a.transaction(s, chunk); t != nil {
-			return a.siteTrouble(ctx, p, t)
+			stale = s.stale(t)
+			s.quit()
+			s.close()
+			return stale, t
 		}
 		if len(a.open) == 0 { // the sender was refused
 			break
 		}
 	}
-	return len(a.open) > 0 && a.sessions < maxSessions
+	if !a.client.cfg.Pool.keep(s) {
+		s.quit()
+		s.close()
+	}
+	return false, nil
 }
 
 // siteTrouble notes what is wrong with a server for all open recipients. It

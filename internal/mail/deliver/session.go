@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -27,6 +28,13 @@ type session struct {
 	ext     map[string]string
 	version string // of TLS; "" without
 	lost    bool   // no QUIT can be said
+
+	local   netip.Addr // where it comes from; zero: the system's choice
+	begun   time.Time
+	uses    int         // attempts
+	replies int         // in this attempt
+	reused  bool        // it waited in a pool before this attempt
+	timer   *time.Timer // ends it while it waits there
 }
 
 // connect leads a new conversation to ready. Opportunistic TLS that fails in
@@ -53,7 +61,7 @@ func (c *Client) open(ctx context.Context, p peer, useTLS bool) (*session, *trou
 	if err != nil {
 		return nil, unreached(err, p)
 	}
-	s := &session{client: c, peer: p}
+	s := &session{client: c, peer: p, local: local, begun: time.Now()}
 	s.adopt(conn)
 	s.release = context.AfterFunc(ctx, func() { _ = conn.Close() })
 	if t := s.begin(ctx, useTLS); t != nil {
@@ -255,7 +263,14 @@ func (s *session) read(limit time.Duration, while string) (reply, *trouble) {
 		s.lost = true
 		return r, refused(r, "closing")
 	}
+	s.replies++
 	return r, nil
+}
+
+// stale reports that a conversation that waited came to its end before the
+// server said anything about this message: a new one may do.
+func (s *session) stale(t *trouble) bool {
+	return s.reused && s.lost && s.replies == 0 && t.reason != "timeout"
 }
 
 // quit ends the conversation politely if there still is one. Nobody waits for

@@ -32,12 +32,13 @@ type item struct {
 	next  time.Time // when waiting
 	index int       // in the heap, when waiting
 
-	force bool               // an operator asked: all open recipients are due
-	hold  bool               // an operator asked: held once no attempt runs
-	drop  bool               // an operator asked: gone once no attempt runs
-	env   *envelope.Envelope // while active, or fresh from Add
-	later time.Time          // some recipients found no room until then
-	busy  int                // how often in a row
+	force  bool               // an operator asked: all open recipients are due
+	hold   bool               // an operator asked: held once no attempt runs
+	drop   bool               // an operator asked: gone once no attempt runs
+	env    *envelope.Envelope // while active, or fresh from Add
+	later  time.Time          // some recipients found no room until then, or until awaits has some
+	busy   int                // how often in a row
+	awaits *destination       // whose line was full
 
 	foreign bool // as far as known, no recipient has a configured route
 	counted bool // in state.foreign
@@ -64,6 +65,8 @@ type destination struct {
 	jobs    []job // not begun
 	running int
 	ready   bool // stands in state.ready
+
+	turned []*item // found the line full, in turn; each stands in one such list at most
 }
 
 // state is what the owner alone may touch.
@@ -266,7 +269,11 @@ func (q *Queue) activate(it *item, now time.Time) {
 			d = &destination{domain: domain, static: q.cfg.Router.Static(domain)}
 		}
 		// One slow domain must not fill all the room there is.
-		if len(d.jobs) >= max(q.cfg.Active/4, 1) || !d.static && !q.countForeign(it) {
+		full := len(d.jobs) >= q.lineLen()
+		if full || !d.static && !q.countForeign(it) {
+			if full && it.awaits == nil {
+				it.awaits, d.turned = d, append(d.turned, it)
+			}
 			q.Counters.Busy.Inc()
 			it.later = now.Add(min(busyFirst<<it.busy, busyLong))
 			it.busy = min(it.busy+1, 10)
@@ -274,6 +281,9 @@ func (q *Queue) activate(it *item, now time.Time) {
 		}
 		q.dests[domain] = d
 		it.busy = 0
+		if it.awaits == d {
+			it.awaits = nil // its time came before it was called in
+		}
 		d.jobs = append(d.jobs, job{it, it.ctx, it.env, d, rcpts, it.force})
 		it.jobs++
 		q.makeReady(d)
@@ -284,7 +294,33 @@ func (q *Queue) activate(it *item, now time.Time) {
 	}
 }
 
-// A message that found its destination's line full waits so long, doubling.
+// lineLen is how many jobs may wait for one destination.
+func (q *Queue) lineLen() int { return max(q.cfg.Active/4, 1) }
+
+// callIn makes those due that found the destination's line full, once half of
+// it is free: each costs a look at the disk, and one that must go again twice.
+func (q *Queue) callIn(d *destination) {
+	room := q.lineLen() - len(d.jobs)
+	if len(d.turned) == 0 || room < (q.lineLen()+1)/2 {
+		return
+	}
+	now := q.cfg.Now()
+	for ; room > 0 && len(d.turned) > 0; room-- {
+		it := d.turned[0]
+		d.turned[0], d.turned = nil, d.turned[1:]
+		if it.awaits != d {
+			continue // it came in by itself
+		}
+		it.awaits, it.later = nil, time.Time{}
+		if it.phase == waiting && q.items[it.id] == it && it.next.After(now) {
+			it.next = now
+			heap.Fix(q.line(it), it.index)
+		}
+	}
+}
+
+// A message that found its destination's line full waits so long, doubling,
+// unless it is called in before.
 const (
 	busyFirst = 30 * time.Second
 	busyLong  = 15 * time.Minute
@@ -397,7 +433,8 @@ func (q *Queue) ended(j job, ran bool) {
 		q.occupy(d, -1)
 	}
 	q.makeReady(d)
-	if d.running == 0 && len(d.jobs) == 0 {
+	q.callIn(d)
+	if d.running == 0 && len(d.jobs) == 0 && len(d.turned) == 0 {
 		delete(q.dests, d.domain)
 	}
 	if j.item.jobs--; j.item.jobs == 0 {

@@ -469,6 +469,30 @@ func TestBounds(t *testing.T) {
 	})
 }
 
+// TestManyToOneDomain: however many messages wait for one server, the next is
+// tried as soon as there is room, and none waits for its time.
+func TestManyToOneDomain(t *testing.T) {
+	t.Parallel()
+	bounds := func(c *Config, _ *world) { c.Workers, c.PerDestination, c.Active = 10, 2, 40 }
+	inWorld(t, bounds, func(w *world) {
+		w.deliver = func(context.Context, string, *deliver.Result) { time.Sleep(time.Millisecond) }
+		w.start()
+		for range 300 {
+			w.put(nil, "a@one.example", "b@two.example")
+		}
+		wait(5 * time.Second)
+		w.wantEmpty()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if last := w.tries[len(w.tries)-1].at; len(w.tries) != 600 || last > time.Second {
+			t.Errorf("%d attempts, the last after %v", len(w.tries), last)
+		}
+		if w.queue.Counters.Busy.Value() == 0 {
+			t.Error("none found the line full: the test shows nothing")
+		}
+	})
+}
+
 // TestSlowDomainLeavesRoom: mail to others overtakes a domain that hangs.
 func TestSlowDomainLeavesRoom(t *testing.T) {
 	t.Parallel()
