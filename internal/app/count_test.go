@@ -2,9 +2,11 @@ package app
 
 import (
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 
+	"postern/internal/manual"
 	"postern/internal/metrics"
 )
 
@@ -29,5 +31,32 @@ func TestCountersOfARoomAreShown(t *testing.T) {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("no %s in\n%s", want, w.Body.String())
 		}
+	}
+}
+
+// TestManualMetrics: each metric that the manual names is there.
+func TestManualMetrics(t *testing.T) {
+	t.Parallel()
+	h := build(t)
+	w := httptest.NewRecorder()
+	h.app.registry.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	have := map[string]bool{}
+	for line := range strings.Lines(w.Body.String()) {
+		if f := strings.Fields(line); len(f) > 2 && f[0] == "#" && f[1] == "TYPE" {
+			have[f[2]] = true
+		}
+	}
+	named := 0
+	for _, topic := range manual.Topics() {
+		text, _ := manual.Page(topic)
+		for _, word := range regexp.MustCompile(`\bpostern_[a-z0-9_]+[a-z0-9]\b`).FindAllString(text, -1) {
+			named++
+			if !have[word] {
+				t.Errorf("page %s: there is no %s", topic, word)
+			}
+		}
+	}
+	if named < 30 {
+		t.Errorf("%d metrics are named", named)
 	}
 }

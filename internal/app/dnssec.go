@@ -1,12 +1,17 @@
 package app
 
 import (
+	"errors"
+	"slices"
 	"time"
 
 	"postern/config"
 	"postern/internal/dns/authority"
 	"postern/internal/dns/keyring"
+	"postern/internal/dns/rollover"
 	"postern/internal/dns/signer"
+	"postern/internal/manage"
+	"postern/internal/metrics"
 )
 
 // sign says in c which zones are signed, and how.
@@ -91,6 +96,51 @@ func (a *App) withoutDS() float64 {
 		}
 	}
 	return float64(n)
+}
+
+// keyGauges are what alert rules go by: zones by what is wrong with their keys
+// and by what their parents have, and the roll that waits longest.
+func (a *App) keyGauges() error {
+	var errs []error
+	count := func(is func(*authority.Keys) bool) func() float64 {
+		return func() float64 {
+			n := 0
+			for _, k := range a.signedZones() {
+				if is(k) {
+					n++
+				}
+			}
+			return float64(n)
+		}
+	}
+	for _, word := range rollover.Reasons() {
+		errs = append(errs, a.registry.Gauge("postern_dns_zones_key_alarm", "Zones with that alarm about their keys: see postern dnssec status.",
+			count(func(k *authority.Keys) bool {
+				return slices.ContainsFunc(k.Alarms, func(alarm rollover.Alarm) bool { return alarm.Reason == word })
+			}), metrics.Labels{"reason": word}))
+	}
+	for _, word := range manage.ParentStates() {
+		errs = append(errs, a.registry.Gauge("postern_dns_zones_parent", "Zones that are signed here, by what their parents were seen to have.",
+			count(func(k *authority.Keys) bool { return manage.ParentOf(k) == word }), metrics.Labels{"state": word}))
+	}
+	return errors.Join(append(errs,
+		a.registry.Gauge("postern_dns_zones_keys_failed", "Zones whose keys cannot be used, or a step of them not be written down.", count(func(k *authority.Keys) bool { return k.Failed != "" }), nil),
+		a.registry.Gauge("postern_dns_zones_rolling", "Zones of which a key is on its way out.", count(func(k *authority.Keys) bool { return !k.Stepped.IsZero() }), nil),
+		a.registry.Gauge("postern_dns_roll_stepped_seconds", "When the last step was taken of the roll that waits longest, in Unix seconds; 0 where none is under way.", a.rollStepped, nil))...)
+}
+
+// rollStepped is when the roll that waits longest took its last step.
+func (a *App) rollStepped() float64 {
+	first := time.Time{}
+	for _, k := range a.signedZones() {
+		if !k.Stepped.IsZero() && (first.IsZero() || k.Stepped.Before(first)) {
+			first = k.Stepped
+		}
+	}
+	if first.IsZero() {
+		return 0
+	}
+	return float64(first.Unix())
 }
 
 // signedZones are the keys of zones that have some.

@@ -286,6 +286,14 @@ func (h *house) signing() string {
 	if line := "postern_dns_signatures_expire_seconds " + strconv.FormatFloat(float64(first.Unix()), 'g', -1, 64); !h.metric(line) {
 		h.t.Errorf("no %s", line)
 	}
+	for _, line := range []string{
+		`postern_dns_zones_parent{state="none"} 1`, `postern_dns_zones_parent{state="unknown"} 0`, `postern_dns_zones_key_alarm{reason="ds-orphan"} 0`,
+		"postern_dns_zones_keys_failed 0", "postern_dns_zones_rolling 0", "postern_dns_roll_stepped_seconds 0",
+	} {
+		if !h.metric(line) {
+			h.t.Errorf("no %s", line)
+		}
+	}
 	return strings.Join(lines, "\n")
 }
 

@@ -175,6 +175,7 @@ func (a *App) count() error {
 		reg.Gauge("postern_dns_zones_without_ds", "Zones that are signed here, and whose parent was not seen to have a DS for them.", a.withoutDS, nil),
 		reg.Gauge("postern_certificate_expiry_seconds", "When the certificate ends, in Unix seconds.", func() float64 { return float64(a.certs.Leaf().NotAfter.Unix()) }, nil),
 	}
+	errs = append(errs, a.keyGauges())
 	if a.accounts != nil {
 		errs = append(errs, count(reg, "account", one(&a.accounts.Counters), nil))
 	}

@@ -67,6 +67,11 @@ const (
 	ParentUnknown = "unknown" // it was not asked, or nobody answered
 )
 
+// ParentStates are all of these words.
+func ParentStates() []string {
+	return []string{ParentDS, ParentNone, ParentOther, ParentBogus, ParentUnknown}
+}
+
 // Failed reports whether the zone cannot be signed as it should be.
 func (z SignedZone) Failed() bool {
 	switch z.Reason {
@@ -146,7 +151,7 @@ func (d *Desk) signingOf(n name.Name, s authority.Status) SignedZone {
 		}
 	}
 	if k := s.Keys; k != nil {
-		row.Next, row.Parent, row.Looked = k.Next, parentOf(k), k.Looked
+		row.Next, row.Parent, row.Looked = k.Next, ParentOf(k), k.Looked
 		for _, a := range k.Alarms {
 			row.Alarms = append(row.Alarms, a.Reason+": "+a.Text)
 		}

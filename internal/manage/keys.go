@@ -150,8 +150,8 @@ func keysError(err error) error {
 	return e
 }
 
-// parentOf words what the parent was seen to have; "" of a zone without keys.
-func parentOf(k *authority.Keys) string {
+// ParentOf words what the parent was seen to have; "" of a zone without keys.
+func ParentOf(k *authority.Keys) string {
 	if k == nil {
 		return ""
 	}

@@ -18,7 +18,7 @@ func (d *Desk) zoneList(context.Context, none) ([]Zone, error) {
 		row := Zone{
 			Zone: z.Zone, View: z.View, File: z.File, FileSerial: z.FileSerial, Serial: z.ServedSerial, Dynamic: z.Dynamic,
 			Records: z.Records, State: string(z.State), Reason: z.Reason, Since: z.Since,
-			Policy: z.Policy, SignedUntil: z.Expires, Parent: parentOf(z.Keys),
+			Policy: z.Policy, SignedUntil: z.Expires, Parent: ParentOf(z.Keys),
 		}
 		if u, ok := upstreams[[2]string{z.Zone, z.View}]; ok && z.Secondary {
 			row.Upstream = &u

@@ -323,6 +323,40 @@ func TestParentIsAway(t *testing.T) {
 	}
 }
 
+// TestStandbyTakesOver: the key that stands by signs the zone in the version after
+// the order to replace one that is compromised, and another comes to stand by.
+func TestStandbyTakesOver(t *testing.T) {
+	t.Parallel()
+	for _, model := range []signer.Model{signer.CSK, signer.KSKZSK} {
+		p := policies()[0]
+		p.Model, p.Roll = model, RollPolicy{CDS: true, Standby: true}
+		b, r, at := rollBench(t, p)
+		b.pass(3*day, 6*time.Hour, func() { b.keysServed(); at.followCDS(b) })
+		status := func() *Keys { return b.status("external", "example.test.").Keys }
+		by := status().StandBy
+		if all := ofZone(t, r); len(by) != int(model) || len(all) != 2*int(model) || !status().Stepped.IsZero() {
+			t.Fatalf("model %v: %v of %d keys stand by, a roll since %s", model, by, len(all), status().Stepped)
+		}
+		if err := b.a.Roll(t.Context(), Roll{Zone: "example.test", Compromised: true, Who: "test"}); err != nil {
+			t.Fatal(err)
+		}
+		if status().Stepped.IsZero() {
+			t.Error("no roll is seen to be under way")
+		}
+		signs := false
+		for tag, u := range b.keysServed().uses {
+			signs = signs || dnssec.Use(u).Does(dnssec.SignsData) && slices.Contains(by, tag)
+		}
+		if !signs {
+			t.Errorf("model %v: of %v none signs the zone at once: %v", model, by, b.keysServed().uses)
+		}
+		b.pass(9*day, 6*time.Hour, func() { b.keysServed(); at.followCDS(b) })
+		if next := status().StandBy; len(next) != int(model) || slices.Contains(next, by[0]) || !status().Stepped.IsZero() || len(ofZone(t, r)) != 2*int(model) {
+			t.Errorf("model %v: afterwards %v stand by, of %d keys", model, next, len(ofZone(t, r)))
+		}
+	}
+}
+
 // TestAlgorithmIsReplaced: signatures first, then keys, then the DS, and back in
 // the other order; over restarts.
 func TestAlgorithmIsReplaced(t *testing.T) {

@@ -61,10 +61,11 @@ type Keys struct {
 	Next    string    // what happens next, in words
 	Wake    time.Time // when they are looked at again at the latest; zero: when something is seen
 	Alarms  []rollover.Alarm
-	Wanted  []uint16 // the keys whose DS belong at the parent, and no others
-	StandBy []uint16 // the keys that take the place of others at once
-	Going   bool     // the zone loses its signatures
-	Failed  string   // why no step can be taken
+	Wanted  []uint16  // the keys whose DS belong at the parent, and no others
+	StandBy []uint16  // the keys that take the place of others at once
+	Stepped time.Time // when the last step was taken of a roll that is under way; zero: none is
+	Going   bool      // the zone loses its signatures
+	Failed  string    // why no step can be taken
 
 	Looked   time.Time // at the parent; zero: never
 	Security rollover.Security

@@ -3,6 +3,7 @@ package rollover
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // What an operator may ask of a zone's keys. Each returns the new State, whose
@@ -83,6 +84,34 @@ func (s *State) StandBy() []uint16 {
 		}
 	}
 	return tags
+}
+
+// Underway is when the last step was taken of a zone of which keys are on their
+// way out; zero: none is.
+func (s *State) Underway() time.Time {
+	var last time.Time
+	leaves := false
+	for i := range s.Keys {
+		k := &s.Keys[i]
+		leaves = leaves || (k.Retire != Stays || s.Insecure) && !k.idle()
+		for _, t := range k.turns() {
+			if t.Since.After(last) {
+				last = t.Since
+			}
+		}
+	}
+	if !leaves {
+		return time.Time{}
+	}
+	return last
+}
+
+// Reasons are the words of all alarms.
+func Reasons() []string {
+	return []string{
+		ReasonOrphanDS, ReasonParentBogus, ReasonParentUnknown, ReasonDSGone, ReasonDSWaits, ReasonSilent, ReasonBehind,
+		ReasonPolicy, ReasonClock, ReasonStuck,
+	}
 }
 
 // standsBy reports whether another key of the role is longer in use, and stays.
