@@ -146,6 +146,7 @@ func (a *App) start(ctx context.Context) error {
 		{"queue", a.queue, stopLong},
 		{"recipients", a.recipients, stopShort},
 		{"accounts", a.buildUsers(), stopShort}, // before the doors: it ends after them
+		{"remembered updates", &remembering{a.state.path("updates.json"), a.serve, a.log}, stopShort}, // on both sides of those who bring them
 		{"DNS listeners", a.names, stopShort},
 		// After its listeners, so that it ends before them: what still waits
 		// for the world is answered, and nothing holds the sockets open.

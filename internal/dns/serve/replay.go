@@ -14,8 +14,9 @@ import (
 // change something: who saw one on its way could undo with it what came after
 // it. So each is carried out once. The same one again, whoever sends it, gets
 // the reply of the first, as a client that heard none and asks again needs it.
-// What was signed before this process began is not taken: one before may have
-// carried it out (RFC 8945, Section 10.2).
+// What was signed before this process began is not taken where it is not known
+// what the one before carried out (see Recall): it hears BADTIME, as RFC 8945,
+// Section 5.2.3, has it for what is older than what came already.
 
 const (
 	// updateFudge is how far, in seconds, the time of an update may be from ours,
@@ -32,7 +33,7 @@ const (
 // replays remembers the updates that came. The zero value is ready.
 type replays struct {
 	mu    sync.Mutex // guards all below
-	since int64      // Unix seconds: what was signed before is not taken
+	since int64      // Unix seconds: what was signed before is not taken; 0: all that came is known
 	seen  map[string]int
 	queue []remembered // as they came
 	rates map[name.Name]bucket
@@ -49,11 +50,14 @@ type bucket struct {
 	at   time.Time
 }
 
-// pending is in the place of the rcode of an update that is under way.
-const pending = -1
+// In the place of an rcode: an update is under way; its time is not good.
+const (
+	pending = -1
+	badTime = -2
+)
 
 // known returns what is to be said about an update that is not to be carried
-// out: pending, that is nothing, or an rcode.
+// out: pending, that is nothing, badTime, or an rcode.
 func (r *replays) known(v *tsig.Verdict, now time.Time) (rcode int, again bool) {
 	mac, signed := v.Signed()
 	r.mu.Lock()
@@ -63,7 +67,7 @@ func (r *replays) known(v *tsig.Verdict, now time.Time) (rcode int, again bool) 
 		return rcode, true
 	}
 	if apart := now.Unix() - signed; apart > updateFudge || apart < -updateFudge || signed < r.since {
-		return wire.Refused, true
+		return badTime, true
 	}
 	return 0, false
 }

@@ -81,22 +81,26 @@ func (h *handler) update(r *listen.Request, q *wire.Query, dst []byte, table *vi
 		h.carryOut(r, v, home, forged)
 		return nil
 	}
-	if rcode < 0 || forged {
+	if rcode == pending || forged {
 		return nil // the first of them is answered
+	}
+	if rcode == badTime {
+		h.Counters.TSIGBadTime.Inc()
+		v.Standing, rcode = tsig.BadTime, wire.NotAuth
 	}
 	h.Counters.Rcodes[rcode].Inc()
 	return v.Sign(q.Error(dst, 0, rcode, &h.opts), h.now())
 }
 
 // admit decides whether an update is to be carried out; else done is true, and
-// the reply has that rcode, or there is none if it is below zero. Where it is
-// to be, a slot is taken.
+// the reply has that rcode, or is what known says. Where it is to be, a slot is
+// taken.
 func (h *handler) admit(v *tsig.Verdict, r *listen.Request) (rcode int, done bool) {
 	now := h.now()
 	rcode, again := h.replays.known(v, now)
 	if again {
 		h.Counters.UpdatesReplayed.Inc()
-		if rcode >= 0 {
+		if rcode != pending {
 			h.logUpdate(slog.LevelInfo, reasonReplayed, v.Key, "", r, "")
 		}
 		return rcode, true

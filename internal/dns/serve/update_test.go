@@ -219,7 +219,7 @@ func TestUpdateOfOldTimes(t *testing.T) {
 	t.Parallel()
 	u := takesUpdates(t, Listener{}, 0)
 	s := signature{key: freeKey, off: -time.Second}
-	if got, _ := u.send("udp", outsider, s, change("example.")); got != "REFUSED, signed" {
+	if got, _ := u.send("udp", outsider, s, change("example.")); got != "NOTAUTH, signed BADTIME" {
 		t.Error("before the start:", got)
 	}
 	if got, _ := u.send("udp", outsider, signature{key: freeKey}, change("example.")); got != "NOERROR, signed" {
@@ -233,7 +233,7 @@ func TestUpdateOfOldTimes(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, proof := s.check(t, rawBytes(t, "udp", outsider, u.to, b), mac)
-	if said := summary(got) + ", " + proof; said != "REFUSED, signed" {
+	if said := summary(got) + ", " + proof; said != "NOTAUTH, signed BADTIME" {
 		t.Error("a fudge of an hour:", said)
 	}
 	if n := len(u.zones.calls()); n != 1 {
@@ -370,5 +370,62 @@ func TestNoUpdates(t *testing.T) {
 		if got, _ := d.signed(Listener{}, outsider, tr, signature{key: freeKey}, change("example.")); got != "REFUSED, no TSIG" {
 			t.Error(tr, got)
 		}
+	}
+}
+
+// TestUpdateAfterAStart: with what the process before remembered a clock that is
+// behind is no fault, and what it carried out is not done again; without, what was
+// signed before the start hears our time.
+func TestUpdateAfterAStart(t *testing.T) {
+	t.Parallel()
+	s := signature{key: freeKey}
+	first := takesUpdates(t, Listener{}, 0)
+	first.clock.move(time.Hour)
+	first.s.replays.since = first.clock.read().Unix() // it begins here
+	first.zones.say(authority.Outcome{Rcode: update.NXRRSet, Reason: update.ReasonUnmet})
+	done, mac := s.bytes(t, change("example."), first.clock.read().Add(-100*time.Second))
+	if got, proof := s.check(t, rawBytes(t, "udp", outsider, first.to, done), mac); summary(got)+proof != "NOTAUTH"+"signed BADTIME" {
+		t.Errorf("%s, %s: though nobody knows what was before", summary(got), proof)
+	}
+	if err := first.s.Recall([]byte(`{"version":1,"updates":[]}`)); err != nil {
+		t.Fatal(err)
+	}
+	if got, proof := s.check(t, rawBytes(t, "udp", outsider, first.to, done), mac); summary(got)+proof != "NXRRSET"+"signed" {
+		t.Errorf("%s, %s", summary(got), proof)
+	}
+	text, err := first.s.Remember()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct {
+		text, done, other string
+	}{
+		"a clean stop": {string(text), "NXRRSET, signed", "NOERROR, signed"},
+		"a crash":      {"", "NOTAUTH, signed BADTIME", "NOTAUTH, signed BADTIME"},
+		"of another":   {`{"version":2}`, "NOTAUTH, signed BADTIME", "NOTAUTH, signed BADTIME"},
+		"broken":       {`{"version":1,"upd`, "NOTAUTH, signed BADTIME", "NOTAUTH, signed BADTIME"},
+	} {
+		next := takesUpdates(t, Listener{}, 0)
+		next.s.replays.since = first.clock.read().Unix() // it begins here
+		next.clock.move(first.clock.read().Sub(next.clock.read()))
+		if err := next.s.Recall([]byte(c.text)); (err == nil) != (what == "a clean stop") {
+			t.Errorf("%s: %v", what, err)
+		}
+		got, proof := s.check(t, rawBytes(t, "udp", outsider, next.to, done), mac)
+		if said := summary(got) + ", " + proof; said != c.done || len(next.zones.calls()) != 0 {
+			t.Errorf("%s: %s, want %s", what, said, c.done)
+		}
+		behind, itsMAC := s.bytes(t, change("example."), first.clock.read().Add(-90*time.Second))
+		got, proof = s.check(t, rawBytes(t, "udp", outsider, next.to, behind), itsMAC)
+		if said := summary(got) + ", " + proof; said != c.other {
+			t.Errorf("%s: by a clock that is behind: %s, want %s", what, said, c.other)
+		}
+		next.clock.move(10 * time.Minute) // and it is forgotten
+		next.send("udp", outsider, s, change("example."))
+		next.s.replays.mu.Lock()
+		if n := len(next.s.replays.seen); n != 1 {
+			t.Errorf("%s: %d are remembered", what, n)
+		}
+		next.s.replays.mu.Unlock()
 	}
 }
