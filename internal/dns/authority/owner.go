@@ -70,10 +70,11 @@ type served struct {
 	tried    []kin        // with which it was tried last
 	deltas   []zone.Delta // by which content came about, see Content
 
-	derived []dns.RR // of a folded state: the records that Postern made
-	folded  bool     // records are not read yet, see unfold
-	note    *note    // as it is in the journal
-	trusted bool     // its file is as the note says
+	derived   []dns.RR // of a folded state: the records that Postern made
+	folded    bool     // records are not read yet, see unfold
+	note      *note    // as it is in the journal
+	noteLater bool     // updates changed it since
+	trusted   bool     // its file is as the note says
 
 	reason   string // why the last candidate was refused; "" if it was not
 	problems []zonefile.Problem
@@ -127,6 +128,7 @@ func (o *owner) restore() {
 	for _, snap := range snapshots {
 		o.take(snap)
 	}
+	o.takeSteps()
 	o.dropFiles()
 }
 
@@ -206,7 +208,9 @@ func (o *owner) run(ctx context.Context, w *watch) {
 		select {
 		case <-ctx.Done():
 			o.judge() // what is known is known at the next start
+			o.noteUpdated()
 			o.stampAll()
+			o.saveSteps()
 			o.leaveRoom()
 			return
 		case f := <-o.a.ops:
@@ -224,6 +228,7 @@ func (o *owner) run(ctx context.Context, w *watch) {
 		case <-judge.C:
 			o.judge()
 		case <-stamp.C:
+			o.noteUpdated()
 			o.stampAll()
 		case <-quiet.C:
 			o.makeRoom()

@@ -55,23 +55,47 @@ func (o *owner) rules(s *source) string {
 // noteDown keeps what was found about a zone that is served as its file has
 // it. Failing to costs time at the next start.
 func (o *owner) noteDown(c *candidate, st *served) {
-	s := c.source
-	_, pinned := o.pins[c.key]
-	if s == nil || c.fallback || pinned || c.order != nil && c.order.own != nil || s.reason != "" || s.hash == "" || o.plan.view(c.view).Overlay != "" {
+	st.noteLater = st.noteLater || c.updates()
+	if c.fallback || c.order != nil && c.order.own != nil {
+		return
+	}
+	o.noteServed(st)
+}
+
+// noteServed is noteDown for a state that is made of the newest records of its
+// file.
+func (o *owner) noteServed(st *served) {
+	s := o.sources[st.key]
+	_, pinned := o.pins[st.key]
+	if s == nil || pinned || s.reason != "" || s.hash == "" || o.plan.view(st.view).Overlay != "" {
 		return
 	}
 	n := &note{
-		Rules: o.rules(s), Hash: s.hash, Includes: s.includes, FileSerial: s.fileSOA, Derived: o.derivedHash(c.key),
+		Rules: o.rules(s), Hash: s.hash, Includes: s.includes, FileSerial: s.fileSOA, Derived: o.derivedHash(st.key),
 		Serial: st.content.Serial(), Saved: st.loadedAt, Read: s.problems, Found: st.problems,
 	}
 	if n.Rules == "" || st.unjudged || st.content.Records() < o.a.noteFrom || st.note != nil && st.note.about(n) {
 		return
 	}
-	if err := o.store.SaveNote(c.zone.String(), c.view, n); err != nil {
+	if err := o.store.SaveNote(st.zone.String(), st.view, n); err != nil {
 		o.log.Warn("zone journal", "err", err)
 		return
 	}
 	st.note = n
+}
+
+// noteUpdated writes the notes of zones that updates changed: many small changes
+// have one note, at the stop if not before, and a crash costs the next start the
+// reading of the file.
+func (o *owner) noteUpdated() {
+	for _, st := range o.served {
+		if st.noteLater {
+			st.noteLater = false
+			if st.reason == "" && len(st.held) == 0 {
+				o.noteServed(st)
+			}
+		}
+	}
 }
 
 // trusts takes the source as it was judged before, if it can: it is false
