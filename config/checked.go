@@ -242,9 +242,11 @@ type Relay struct {
 
 // Outbound is [mail.outbound].
 type Outbound struct {
-	Mode             string // "deliver", "hold"
-	Source           []netip.Addr
-	PerAccountPerDay int
+	Mode   string // "deliver", "hold"
+	Source []netip.Addr
+	// What one account may send in a day: recipients, messages, and recipients
+	// to whom it has never written.
+	PerAccountPerDay, MessagesPerAccountPerDay, NewPerAccountPerDay int
 }
 
 // DKIM is [mail.dkim].

@@ -128,7 +128,7 @@ func wholeWanted(dir string) *Checked {
 			},
 			Inbound:  Inbound{MaxSize: 30 << 20, SPF: true, DKIM: true, Quarantine: "tag", Chunking: true, TrustedProxies: []netip.Prefix{p("10.0.0.0/8"), p("10.1.1.1/32")}, TrustedXClient: []netip.Prefix{p("10.0.0.7/32"), p("fd00::7/128")}},
 			Relays:   []Relay{{Name: "inner", Clients: []netip.Prefix{p("10.0.0.5/32")}, Senders: []string{"@example.test", "<>", "Root@host.test"}, Recipients: []string{"a@b.test"}, ForeignFrom: "keep", Rate: Rate{100, time.Minute}}},
-			Outbound: Outbound{Mode: "hold", Source: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, PerAccountPerDay: 5},
+			Outbound: Outbound{Mode: "hold", Source: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, PerAccountPerDay: 5, MessagesPerAccountPerDay: 6, NewPerAccountPerDay: 7},
 			DKIM:     DKIM{Algorithms: []string{"ed25519"}},
 		},
 		Accounts: Accounts{MinLength: 16, Lockout: Rate{5, time.Hour}, Reuse: 5, MaxAge: 90 * 24 * time.Hour},

@@ -27,7 +27,7 @@ func (b *builder) mail() {
 	b.inbound(s.sub("inbound"))
 	b.relays(s)
 	o := s.sub("outbound")
-	m.Outbound = Outbound{Mode: o.text("mode"), Source: o.addresses("source"), PerAccountPerDay: o.count("per_account_per_day")}
+	m.Outbound = Outbound{Mode: o.text("mode"), Source: o.addresses("source"), PerAccountPerDay: o.count("per_account_per_day"), MessagesPerAccountPerDay: o.count("messages_per_account_per_day"), NewPerAccountPerDay: o.count("new_per_account_per_day")}
 	m.DKIM.Algorithms = s.sub("dkim").texts("algorithms")
 }
 

@@ -41,6 +41,8 @@ func mailSchema() []section {
 			{name: "secret", kind: kindSecret(), soon: true, doc: "its password"},
 			{name: "source", kind: kindAddress(), list: true, def: []string{}, doc: "own addresses to send from"},
 			{name: "per_account_per_day", kind: kindCount(), def: 1000, min: 1, max: 1e9, doc: "recipients one account may write to in a day"},
+			{name: "messages_per_account_per_day", kind: kindCount(), def: 1000, min: 1, max: 1e9, doc: "messages one account may send in a day"},
+			{name: "new_per_account_per_day", kind: kindCount(), def: 200, min: 1, max: 1e9, doc: "recipients one account may write to in a day that it has never written to before"},
 		}},
 		{path: "mail.dkim", doc: "Signatures of our own domains.", keys: []key{
 			{name: "algorithms", kind: kindWord(), list: true, def: []string{"rsa2048", "ed25519"}, words: []string{"rsa2048", "ed25519"}, doc: "one selector of each; [] signs nothing"},

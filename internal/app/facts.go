@@ -23,7 +23,7 @@ import (
 // buildDesk makes what operators talk to.
 func (a *App) buildDesk(*config.Checked) error {
 	a.desk = manage.New(manage.Config{
-		Authority: a.authority, Queue: a.queue, Accounts: a.accounts, Secondaries: secondaries{a.notifier}, Primaries: primaries{a.refresher}, Catalogs: catalogs{a.roster}, Keys: a.zoneKeys, Now: a.now,
+		Authority: a.authority, Queue: a.queue, Accounts: a.accounts, Forgive: func(id int64) { a.mail.Load().submission.Forgive(id) }, Secondaries: secondaries{a.notifier}, Primaries: primaries{a.refresher}, Catalogs: catalogs{a.roster}, Keys: a.zoneKeys, Now: a.now,
 		Facts: a.facts, Reload: a.reload, Explain: a.explain, Log: a.log,
 	})
 	return nil

@@ -201,7 +201,10 @@ func (a *App) mxOf(cfg *config.Checked, door *accept.Acceptor) (*mx.Door, error)
 
 func (a *App) submissionOf(cfg *config.Checked, door *accept.Acceptor, old *mailWorld) (*submission.Door, error) {
 	c := submission.Config{
-		Spool: a.intake(), PerDay: cfg.Mail.Outbound.PerAccountPerDay, Now: a.now, Log: a.log,
+		Spool: a.intake(), Stopped: a.stopAccount, Now: a.now, Log: a.log,
+		Day: submission.Day{
+			Recipients: cfg.Mail.Outbound.PerAccountPerDay, Messages: cfg.Mail.Outbound.MessagesPerAccountPerDay, New: cfg.Mail.Outbound.NewPerAccountPerDay,
+		},
 		Accept: func(ctx context.Context, c *smtpd.Conn, d *spool.Draft, e envelope.Envelope, acc account.Account) *smtpline.Reply {
 			return door.Submitted(ctx, d, e, acc.Permits)
 		},

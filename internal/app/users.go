@@ -11,6 +11,8 @@ import (
 	"postern/internal/lifecycle"
 	"postern/internal/mail/accept"
 	"postern/internal/mail/address"
+	"postern/internal/mail/envelope"
+	"postern/internal/mail/queue"
 )
 
 // usersLook is how often what happened to accounts is written down, and it is
@@ -97,4 +99,54 @@ Nobody will ask you for a password in reply to this message, and it
 holds no link to follow.
 `, w.Account.Login, will)
 	return n
+}
+
+// stopAccount is what happens to an account that has wanted more than a limit of
+// the day: what it has in the queue is held, and its owner and the postmaster are
+// told. The door takes nothing more from it today.
+func (a *App) stopAccount(ctx context.Context, acc account.Account, limit string) {
+	held, err := a.holdQueue(acc.Login)
+	door := a.mail.Load().acceptor
+	owner := accept.Notice{Subject: "Your mail account was stopped for today"}
+	owner.To, _ = address.Parse(acc.Login) // a login is an address
+	owner.Text = fmt.Sprintf(`Your mail account %s has tried to send more than it may in a day
+(%s). It can send nothing more today, and %d of its messages are held back.
+
+If that was not you, somebody else has your password: tell whoever runs
+your mail at once. If it was, they can let the messages go.
+`, acc.Login, limit, held)
+	operator := accept.Notice{To: door.Postmaster(), Subject: "Account " + acc.Login + " was stopped for today"}
+	operator.Text = fmt.Sprintf(`The account %[1]s has tried to send more than it may in a day
+(%[2]s). It can send nothing more today, and %[3]d of its messages are held.
+
+To let it go on:
+  postern user unlock %[1]s
+  postern queue release --account %[1]s
+To stop it for good, and throw away what it has in the queue:
+  postern user disable %[1]s --drop-queue
+`, acc.Login, limit, held)
+	errs := []error{err, door.Notify(ctx, owner)}
+	if !operator.To.IsZero() {
+		errs = append(errs, door.Notify(ctx, operator))
+	}
+	if err := errors.Join(errs...); err != nil {
+		a.log.Error("account was stopped, but not all of what follows was done", "account", acc.Login, "err", err)
+	}
+}
+
+// holdQueue holds what a login has in the queue, and returns how much.
+func (a *App) holdQueue(login string) (int, error) {
+	entries, err := a.queue.List(queue.Filter{Account: login})
+	if err != nil {
+		return 0, err
+	}
+	ids := make([]envelope.ID, 0, len(entries))
+	for _, e := range entries {
+		ids = append(ids, e.ID)
+	}
+	err = a.queue.Hold(ids...)
+	if errors.Is(err, queue.ErrUnknown) {
+		err = nil // gone out meanwhile
+	}
+	return len(ids), err
 }

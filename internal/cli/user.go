@@ -20,10 +20,10 @@ func (e *env) user() *cobra.Command {
 	return group("user", "Accounts that may submit mail",
 		e.userWithPassword("add", "Make an account", manage.VerbUserAdd),
 		e.userWithPassword("passwd", "Set an account's password", manage.VerbUserPasswd),
-		e.userPlain("disable", "Stop an account at once; its open sessions end", manage.VerbUserDisable, "disabled"),
+		e.userDisable(),
 		e.userPlain("enable", "Let a disabled account in again", manage.VerbUserEnable, "enabled"),
 		e.userPlain("remove", "Remove an account", manage.VerbUserRemove, "removed"),
-		e.userPlain("unlock", "Forget an account's failed logins", manage.VerbUserUnlock, "unlocked"),
+		e.userPlain("unlock", "Forget an account's failed logins, and that it was stopped today", manage.VerbUserUnlock, "unlocked"),
 		e.userApp(),
 		e.userShow(),
 		e.userList())
@@ -132,6 +132,25 @@ func (e *env) userPlain(name, short, verb, past string) *cobra.Command {
 			return e.print(u, func(w io.Writer) { fmt.Fprintf(w, "%s is %s\n", u.Login, past) })
 		},
 	}
+}
+
+func (e *env) userDisable() *cobra.Command {
+	var drop bool
+	c := e.userPlain("disable", "Stop an account at once; its open sessions end", manage.VerbUserDisable, "disabled")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		var u manage.User
+		if err := e.call(c.Context(), manage.VerbUserDisable, manage.UserArgs{Login: args[0], DropQueue: drop}, &u); err != nil {
+			return err
+		}
+		return e.print(u, func(w io.Writer) {
+			fmt.Fprintf(w, "%s is disabled\n", u.Login)
+			if drop {
+				fmt.Fprintf(w, "%d messages of its queue were dropped\n", u.Dropped)
+			}
+		})
+	}
+	c.Flags().BoolVar(&drop, "drop-queue", false, "throw away what it has in the queue, and tell nobody")
+	return c
 }
 
 func (e *env) userList() *cobra.Command {

@@ -21,6 +21,7 @@ type Config struct {
 	Authority *authority.Authority
 	Queue     *queue.Queue
 	Accounts  *account.Keeper // nil: the database cannot be used
+	Forgive   func(id int64)  // lets an account go on that a limit of the day has stopped
 	Keys      *keyring.Ring   // of the zones that are signed
 
 	Secondaries Secondaries

@@ -149,6 +149,8 @@ type UserArgs struct {
 	Login    string   `json:"login"`
 	Password string   `json:"password,omitempty"`
 	Senders  []string `json:"senders,omitempty"` // besides the login itself
+
+	DropQueue bool `json:"drop_queue,omitempty"` // of user disable: throw away what it has in the queue
 }
 
 // User is an account without its secrets.
@@ -157,6 +159,7 @@ type User struct {
 	Senders  []string  `json:"senders"`
 	Disabled bool      `json:"disabled"`
 	Created  time.Time `json:"created"`
+	Dropped  int       `json:"dropped,omitempty"` // messages of the queue
 }
 
 // UserDetail is all that is known of an account, without its secrets.

@@ -52,8 +52,16 @@ func (d *Desk) userPasswd(ctx context.Context, a UserArgs) (User, error) {
 	return d.change(ctx, a.Login, func(k *account.Keeper) error { return k.Passwd(ctx, a.Login, a.Password) })
 }
 
+// userDisable stops an account first and looks at its queue then: what it was
+// still sending is refused before it gets there.
 func (d *Desk) userDisable(ctx context.Context, a UserArgs) (User, error) {
-	return d.change(ctx, a.Login, func(k *account.Keeper) error { return k.Disable(ctx, a.Login) })
+	u, err := d.change(ctx, a.Login, func(k *account.Keeper) error { return k.Disable(ctx, a.Login) })
+	if err != nil || !a.DropQueue {
+		return u, err
+	}
+	done, err := d.queueDo(d.cfg.Queue.Drop)(ctx, QueueArgs{Account: u.Login})
+	u.Dropped = len(done.IDs)
+	return u, err
 }
 
 func (d *Desk) userEnable(ctx context.Context, a UserArgs) (User, error) {
@@ -93,8 +101,12 @@ func (d *Desk) userList(ctx context.Context, _ none) ([]User, error) {
 
 func (d *Desk) userUnlock(ctx context.Context, a UserArgs) (User, error) {
 	return d.change(ctx, a.Login, func(k *account.Keeper) error {
-		if _, err := k.Get(ctx, a.Login); err != nil {
+		acc, err := k.Get(ctx, a.Login)
+		if err != nil {
 			return err
+		}
+		if d.cfg.Forgive != nil {
+			d.cfg.Forgive(acc.ID)
 		}
 		return k.Unlock(a.Login)
 	})

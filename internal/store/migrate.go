@@ -65,6 +65,14 @@ CREATE TABLE old_passwords (
 	hash    TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX old_passwords_account ON old_passwords (account, id);`},
+	{"people that accounts write to", `
+CREATE TABLE account_people (
+	account INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+	person  BLOB    NOT NULL,                     -- keyed hash of an address
+	met     INTEGER NOT NULL,                     -- Unix seconds
+	PRIMARY KEY (account, person)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX account_people_met ON account_people (account, met);`},
 }
 
 // migrate applies the steps that the file has not seen, all in one

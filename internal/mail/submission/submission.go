@@ -3,7 +3,8 @@
 // login only over TLS, and an account sends only under its own addresses.
 //
 // A Door is shared by all connections; a session belongs to its connection's
-// goroutine. It starts no goroutine. The day's counts live in memory.
+// goroutine. It starts no goroutine. The day's counts live in memory; to whom an
+// account has ever written is in the database.
 package submission
 
 import (
@@ -32,6 +33,10 @@ type Accounts interface {
 	HasApps() bool
 	Scram(ctx context.Context, login string, from netip.Addr) (*account.Proof, error)
 	Prove(ctx context.Context, p *account.Proof, which int, from netip.Addr) (account.Account, error)
+
+	Knows(ctx context.Context, id int64, a address.Address) (bool, error)
+	Met(ctx context.Context, id int64, all []address.Address) error
+	MetSince(ctx context.Context, id int64, since time.Time) (int, error)
 }
 
 // Accept decides over a message that has arrived whole, and commits the draft or
@@ -44,16 +49,20 @@ type Config struct {
 	Accounts Accounts // nil: no database; every connection is told 421
 	Spool    smtpd.Spool
 	Accept   Accept
-	PerDay   int              // recipients of an account in a day (UTC); 0: 1000
-	Now      func() time.Time // nil: time.Now
-	Log      *slog.Logger
+	Day      Day // what an account may send in one
+	// Stopped is told, once a day and account, of one that has wanted more than a
+	// limit: which one. nil: nobody is told.
+	Stopped func(ctx context.Context, acc account.Account, limit string)
+	Now     func() time.Time // nil: time.Now
+	Log     *slog.Logger
 }
 
 // Counters are what a Door counts.
 type Counters struct {
 	SignedOut     metrics.Counter // sessions ended by a change of their account
 	ForeignSender metrics.Counter // envelope senders that were not the account's
-	OverLimit     metrics.Counter // recipients and messages beyond the day's limit
+	OverLimit     metrics.Counter // recipients and messages beyond a limit of the day
+	Stopped       metrics.Counter // accounts that were stopped by one
 }
 
 // Door makes the sessions.
@@ -69,13 +78,11 @@ func New(c Config) (*Door, error) {
 	if c.Spool == nil || c.Accept == nil || c.Log == nil {
 		return nil, errors.New("submission: spool, accept and log are required")
 	}
-	if c.PerDay == 0 {
-		c.PerDay = 1000
-	}
+	c.Day = c.Day.withDefaults()
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Door{c: c, days: newTally(c.PerDay)}, nil
+	return &Door{c: c, days: newTally(c.Day)}, nil
 }
 
 // Renew returns a Door of a new configuration that goes on with d's counts.
@@ -84,10 +91,13 @@ func (d *Door) Renew(c Config) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.days.setLimit(next.c.PerDay)
+	d.days.setLimit(next.c.Day)
 	next.days = d.days
 	return next, nil
 }
+
+// Forgive lets an account that a limit of the day has stopped go on.
+func (d *Door) Forgive(id int64) { d.days.forgive(id) }
 
 // Limits are the engine's limits for users: their programs can keep to the line
 // length of RFC 5322, Section 2.1.1.
@@ -103,7 +113,8 @@ var (
 	busy       = smtpline.Refuse(454, "4.7.0", "login-busy", "too many logins at this time, try again later")
 	badRcpt    = smtpline.Refuse(553, "5.1.3", "ambiguous-recipient", "recipients with such characters are not taken")
 	noDomain   = smtpline.Refuse(550, "5.1.2", "no-domain", "give the recipient's domain")
-	overQuota  = smtpline.Refuse(450, "4.7.1", "daily-limit", "the day's limit of recipients is reached, try again tomorrow")
+	overQuota  = smtpline.Refuse(450, "4.7.1", "daily-limit", "a limit of the day is reached, try again tomorrow")
+	fault      = smtpline.Refuse(451, "4.3.0", "accounts-unusable", "local error, try again later")
 )
 
 // Session is the engine's NewSession.
@@ -122,6 +133,7 @@ type session struct {
 	acc   account.Account
 	in    bool // logged in
 	tx    smtpd.Transaction
+	fresh []address.Address // of tx.To, to whom the account has never written
 }
 
 // Mail asks anew whether the login still holds, so that disabling an account
@@ -139,7 +151,11 @@ func (s *session) Mail(ctx context.Context, from address.Address, p smtpd.MailPa
 		s.door.Counters.ForeignSender.Inc()
 		return smtpline.Refuse(553, "5.7.1", "foreign-sender", "you may not send as "+from.Path()+", but as "+s.own())
 	}
+	if r := s.room(ctx, use{messages: 1}); r != nil {
+		return r
+	}
 	s.tx.Begin(from, p)
+	s.fresh = nil
 	return nil
 }
 
@@ -170,7 +186,7 @@ func (s *session) own() string {
 	return text
 }
 
-func (s *session) Rcpt(_ context.Context, to address.Address, p smtpd.RcptParams) *smtpline.Reply {
+func (s *session) Rcpt(ctx context.Context, to address.Address, p smtpd.RcptParams) *smtpline.Reply {
 	if to.Domain == "" { // <postmaster>: the one of the user's own domain
 		own, err := address.Parse(s.acc.Login)
 		if err != nil {
@@ -181,25 +197,73 @@ func (s *session) Rcpt(_ context.Context, to address.Address, p smtpd.RcptParams
 	if smtpd.Ambiguous(to) {
 		return badRcpt
 	}
-	if !s.door.days.room(s.acc.ID, len(s.tx.To)+1, s.door.c.Now()) {
-		s.door.Counters.OverLimit.Inc()
-		return overQuota
+	known, err := s.door.c.Accounts.Knows(ctx, s.acc.ID, to)
+	if err != nil {
+		r := *fault
+		r.Cause = err
+		return &r
 	}
-	s.tx.Add(to, p)
+	more := use{recipients: len(s.tx.To) + 1, fresh: len(s.fresh)}
+	if !known {
+		more.fresh++
+	}
+	if r := s.room(ctx, more); r != nil {
+		return r
+	}
+	before := len(s.tx.To)
+	if s.tx.Add(to, p); !known && len(s.tx.To) > before {
+		s.fresh = append(s.fresh, to)
+	}
 	return nil
 }
 
-// Data takes the recipients off the day's limit first and gives them back when
-// the message was not accepted.
+// room refuses what would be more than a limit of the day.
+func (s *session) room(ctx context.Context, more use) *smtpline.Reply {
+	now := s.door.c.Now()
+	if !s.door.days.begun(s.acc.ID, now) {
+		fresh, err := s.door.c.Accounts.MetSince(ctx, s.acc.ID, now.UTC().Truncate(24*time.Hour))
+		if err != nil {
+			r := *fault
+			r.Cause = err
+			return &r
+		}
+		s.door.days.begin(s.acc.ID, fresh, now)
+	}
+	return s.within(ctx, s.door.days.room(s.acc.ID, more, now))
+}
+
+// within is the refusal where there is one, and tells of the first.
+func (s *session) within(ctx context.Context, o over) *smtpline.Reply {
+	if o.limit == "" {
+		return nil
+	}
+	s.door.Counters.OverLimit.Inc()
+	if o.first {
+		s.door.Counters.Stopped.Inc()
+		s.door.c.Log.Warn("account stopped for today", "account", s.acc.Login, "client", s.conn.Remote.Addr().String(), "reason", overQuota.Reason, "limit", o.limit)
+		if s.door.c.Stopped != nil {
+			s.door.c.Stopped(ctx, s.acc, o.limit)
+		}
+	}
+	return overQuota
+}
+
+// Data takes the message off the day's limits first and gives it back when it
+// was not accepted. Whom it was for is remembered after it: a crash in between
+// costs the account a new recipient more.
 func (s *session) Data(ctx context.Context, r io.Reader) *smtpline.Reply {
 	now := s.door.c.Now()
-	if !s.door.days.take(s.acc.ID, len(s.tx.To), now) {
-		s.door.Counters.OverLimit.Inc()
-		return overQuota
+	took := use{recipients: len(s.tx.To), messages: 1, fresh: len(s.fresh)}
+	if r := s.within(ctx, s.door.days.take(s.acc.ID, took, now)); r != nil {
+		return r
 	}
 	reply := s.data(ctx, r, now)
 	if !reply.Positive() {
-		s.door.days.giveBack(s.acc.ID, len(s.tx.To), now)
+		s.door.days.giveBack(s.acc.ID, took, now)
+		return reply
+	}
+	if err := s.door.c.Accounts.Met(ctx, s.acc.ID, s.fresh); err != nil { // it is on disk already, and goes
+		s.door.c.Log.Error("new recipients are not remembered", "account", s.acc.Login, "err", err)
 	}
 	return reply
 }
@@ -217,6 +281,6 @@ func (s *session) data(ctx context.Context, r io.Reader, now time.Time) *smtplin
 	return s.door.c.Accept(ctx, s.conn, draft, env, s.acc)
 }
 
-func (s *session) Reset() { s.tx = smtpd.Transaction{} }
+func (s *session) Reset() { s.tx, s.fresh = smtpd.Transaction{}, nil }
 
 func (s *session) Close() {}

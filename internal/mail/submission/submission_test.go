@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -43,10 +44,19 @@ type office struct {
 	users  *account.Keeper
 	door   *Door
 
+	now func() time.Time // nil: time.Now
+
 	mu   sync.Mutex // guards what follows
 	envs []envelope.Envelope
 	text []string
 	say  *smtpline.Reply // what accept answers in place of taking it
+}
+
+func (o *office) clock() time.Time {
+	if o.now == nil {
+		return time.Now()
+	}
+	return o.now()
 }
 
 func (o *office) accept(ctx context.Context, c *smtpd.Conn, draft *spool.Draft, env envelope.Envelope, acc account.Account) *smtpline.Reply {
@@ -84,7 +94,7 @@ func open(t *testing.T, m smtpd.Mode, edit func(*Config)) *office {
 	}
 	log := slog.New(slog.DiscardHandler)
 	o := &office{}
-	o.users, err = account.New(account.Config{Store: db, Log: log, Cost: account.Cost{Memory: 16, Passes: 1, Threads: 1}})
+	o.users, err = account.New(account.Config{Now: o.clock, Store: db, Log: log, Cost: account.Cost{Memory: 16, Passes: 1, Threads: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,6 +105,7 @@ func open(t *testing.T, m smtpd.Mode, edit func(*Config)) *office {
 	if edit != nil {
 		edit(&c)
 	}
+	o.now = c.Now
 	if o.door, err = New(c); err != nil {
 		t.Fatal(err)
 	}
@@ -362,7 +373,7 @@ func TestDailyLimit(t *testing.T) {
 	var mu sync.Mutex
 	now := time.Date(2026, 1, 1, 23, 0, 0, 0, time.UTC)
 	clock := func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
-	o := open(t, smtpd.ImplicitTLS, func(c *Config) { c.PerDay, c.Now = 3, clock })
+	o := open(t, smtpd.ImplicitTLS, func(c *Config) { c.Day.Recipients, c.Now = 3, clock })
 	c := o.loggedIn(t)
 	two := []string{"a@other.test", "b@other.test"}
 	o.mu.Lock()
@@ -385,8 +396,8 @@ func TestDailyLimit(t *testing.T) {
 	if err := c.Reset(); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.SendMail(login, two[:1], strings.NewReader(letter)); err != nil {
-		t.Errorf("the third: %v", err)
+	if n, _ := code(c.Mail(login, nil)); n != 450 {
+		t.Errorf("once stopped: %d", n)
 	}
 	mu.Lock()
 	now = now.Add(time.Hour)
@@ -398,19 +409,111 @@ func TestDailyLimit(t *testing.T) {
 
 func TestRenewKeepsTheDaysCounts(t *testing.T) {
 	t.Parallel()
-	o := open(t, smtpd.ImplicitTLS, func(c *Config) { c.PerDay = 3 })
+	o := open(t, smtpd.ImplicitTLS, func(c *Config) { c.Day.Recipients = 3 })
 	now := time.Now()
-	if !o.door.days.take(1, 3, now) {
+	if o.door.days.take(1, use{recipients: 3}, now).limit != "" {
 		t.Fatal("no room at the start")
 	}
 	next := o.door.c
-	next.PerDay = 4
+	next.Day.Recipients = 4
 	door, err := o.door.Renew(next)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !door.days.room(1, 1, now) || door.days.room(1, 2, now) {
+	if door.days.room(1, use{recipients: 1}, now).limit != "" || door.days.room(1, use{recipients: 2}, now).limit == "" {
 		t.Error("the counts or the new limit were lost")
+	}
+	if door, err = door.Renew(next); err != nil || door.days.room(1, use{}, now).limit != "stopped" {
+		t.Error("a reload that changes nothing lets a stopped account go on", err)
+	}
+	if next.Day.Recipients = 6; true {
+		if door, err = door.Renew(next); err != nil || door.days.room(1, use{recipients: 2}, now).limit != "" {
+			t.Error("a higher limit does not let it go on", err)
+		}
+	}
+}
+
+// Each limit of the day stops the account once, tells once, and lets it go on the
+// next day or when it is forgiven.
+func TestDayStopsTheAccount(t *testing.T) {
+	t.Parallel()
+	for limit, c := range map[string]struct {
+		day  Day
+		sent int // messages of two recipients each, the first the same
+	}{
+		"recipients": {Day{Recipients: 5}, 2}, "messages": {Day{Messages: 3}, 3}, "new recipients": {Day{New: 4}, 3},
+	} {
+		var mu sync.Mutex
+		now := time.Date(2026, 1, 1, 1, 0, 0, 0, time.UTC)
+		var told []string
+		o := open(t, smtpd.ImplicitTLS, func(conf *Config) {
+			conf.Day, conf.Now = c.day, func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+			conf.Stopped = func(_ context.Context, acc account.Account, limit string) {
+				mu.Lock()
+				defer mu.Unlock()
+				told = append(told, acc.Login+" "+limit)
+			}
+		})
+		next := 0
+		send := func(client *smtp.Client) error {
+			next++
+			err := client.SendMail(login, []string{"bob@other.test", strconv.Itoa(next) + "@other.test"}, strings.NewReader(letter))
+			if err != nil {
+				return errors.Join(err, client.Reset())
+			}
+			return nil
+		}
+		client := o.loggedIn(t)
+		for i := range c.sent {
+			if err := send(client); err != nil {
+				t.Fatalf("%s: message %d: %v", limit, i+1, err)
+			}
+		}
+		for range 3 {
+			if n, e := code(send(client)); n != 450 || e != (smtp.EnhancedCode{4, 7, 1}) {
+				t.Errorf("%s: one more: %d %v", limit, n, e)
+			}
+		}
+		mu.Lock()
+		if len(told) != 1 || told[0] != login+" "+limit {
+			t.Errorf("%s: told %q", limit, told)
+		}
+		mu.Unlock()
+		o.door.Forgive(1)
+		if err := send(client); err != nil {
+			t.Errorf("%s: forgiven: %v", limit, err)
+		}
+		mu.Lock()
+		now = now.Add(24 * time.Hour)
+		mu.Unlock()
+		if err := send(client); err != nil {
+			t.Errorf("%s: the next day: %v", limit, err)
+		}
+	}
+}
+
+// New recipients are counted over a restart, and known ones are not new.
+func TestNewRecipientsOutliveARestart(t *testing.T) {
+	t.Parallel()
+	o := open(t, smtpd.ImplicitTLS, func(c *Config) { c.Day.New = 2 })
+	if err := o.loggedIn(t).SendMail(login, []string{"a@other.test", "b@other.test"}, strings.NewReader(letter)); err != nil {
+		t.Fatal(err)
+	}
+	door, err := New(o.door.c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &session{door: door, conn: &smtpd.Conn{}, in: true, acc: account.Account{ID: 1, Login: login, Senders: []string{login}, Generation: 1}}
+	if r := s.Mail(t.Context(), address.Address{}, smtpd.MailParams{}); r != nil {
+		t.Fatal(r)
+	}
+	for to, want := range map[string]int{"a": 0, "B": 0} {
+		if r := s.Rcpt(t.Context(), address.Address{Local: to, Domain: "other.test"}, smtpd.RcptParams{}); replyCode(r) != want {
+			t.Errorf("%s: %v", to, r)
+		}
+	}
+	if r := s.Rcpt(t.Context(), address.Address{Local: "c", Domain: "other.test"}, smtpd.RcptParams{}); replyCode(r) != 450 {
+		t.Errorf("a third: %v", r)
 	}
 }
 

@@ -5,56 +5,149 @@ import (
 	"time"
 )
 
-// tally counts recipients per account and day. It holds at most one entry for
-// each account that has sent today, and forgets all of them at midnight UTC
-// and at a restart.
-type tally struct {
-	mu    sync.Mutex // guards what follows
-	limit int
-	day   int64
-	sent  map[int64]int // by account id
+// Day is what an account may send in a day (UTC).
+type Day struct {
+	Recipients int // 0: 1000
+	Messages   int // 0: 1000
+	New        int // recipients that it has never written to; 0: 200
 }
 
-func newTally(limit int) *tally { return &tally{limit: limit, sent: map[int64]int{}} }
+func (d Day) withDefaults() Day {
+	orInt := func(v *int, def int) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	orInt(&d.Recipients, 1000)
+	orInt(&d.Messages, 1000)
+	orInt(&d.New, 200)
+	return d
+}
 
-func (t *tally) setLimit(n int) {
+// exceeds returns the limit that a use is beyond, in words; "" for none.
+func (d Day) exceeds(u use) string {
+	switch {
+	case u.recipients > d.Recipients:
+		return "recipients"
+	case u.messages > d.Messages:
+		return "messages"
+	case u.fresh > d.New:
+		return "new recipients"
+	}
+	return ""
+}
+
+// use is what an account has sent, or is about to.
+type use struct{ recipients, messages, fresh int }
+
+func (u use) plus(v use) use {
+	return use{u.recipients + v.recipients, u.messages + v.messages, u.fresh + v.fresh}
+}
+
+// tally counts what accounts send in a day. It holds at most one entry for each
+// account that has sent today, and forgets all of them at midnight UTC and, but
+// for new recipients, at a restart. An account that has wanted more than a limit
+// is stopped until it is forgotten.
+type tally struct {
+	mu      sync.Mutex // guards what follows
+	limit   Day
+	day     int64
+	sent    map[int64]use // by account id
+	stopped map[int64]bool
+}
+
+func newTally(limit Day) *tally {
+	return &tally{limit: limit, sent: map[int64]use{}, stopped: map[int64]bool{}}
+}
+
+// setLimit takes other limits, and with them a chance for those it has stopped.
+func (t *tally) setLimit(d Day) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.limit = n
+	if t.limit != d {
+		t.limit = d
+		clear(t.stopped)
+	}
 }
 
 func (t *tally) turnLocked(now time.Time) {
 	if day := now.Unix() / 86400; day != t.day {
 		t.day = day
 		clear(t.sent)
+		clear(t.stopped)
 	}
 }
 
-// room reports whether n more would be within the limit.
-func (t *tally) room(id int64, n int, now time.Time) bool {
+// begun reports whether anything is known of the account today; else the caller
+// says what new recipients it had before a restart.
+func (t *tally) begun(id int64, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.turnLocked(now)
-	return t.sent[id]+n <= t.limit
+	_, ok := t.sent[id]
+	return ok
 }
 
-// take counts n, unless that would exceed the limit.
-func (t *tally) take(id int64, n int, now time.Time) bool {
+func (t *tally) begin(id int64, fresh int, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.turnLocked(now)
-	if t.sent[id]+n > t.limit {
-		return false
+	if _, ok := t.sent[id]; !ok {
+		t.sent[id] = use{fresh: fresh}
 	}
-	t.sent[id] += n
-	return true
+}
+
+// over is why an account may not send that much more; first says that nobody has
+// heard of it yet.
+type over struct {
+	limit string // "": it may
+	first bool
+}
+
+// room reports whether so much more would be within the limits.
+func (t *tally) room(id int64, u use, now time.Time) over {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.roomLocked(id, u, now)
+}
+
+func (t *tally) roomLocked(id int64, u use, now time.Time) over {
+	t.turnLocked(now)
+	if t.stopped[id] {
+		return over{limit: "stopped"}
+	}
+	what := t.limit.exceeds(t.sent[id].plus(u))
+	if what != "" {
+		t.stopped[id] = true
+	}
+	return over{limit: what, first: what != ""}
+}
+
+// take counts, unless that would exceed a limit.
+func (t *tally) take(id int64, u use, now time.Time) over {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o := t.roomLocked(id, u, now)
+	if o.limit == "" {
+		t.sent[id] = t.sent[id].plus(u)
+	}
+	return o
 }
 
 // giveBack undoes a take of the same day.
-func (t *tally) giveBack(id int64, n int, taken time.Time) {
+func (t *tally) giveBack(id int64, u use, taken time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if taken.Unix()/86400 == t.day {
-		t.sent[id] = max(0, t.sent[id]-n)
+		have := t.sent[id]
+		t.sent[id] = use{max(0, have.recipients-u.recipients), max(0, have.messages-u.messages), max(0, have.fresh-u.fresh)}
 	}
+}
+
+// forgive lets an account that was stopped send a day's worth anew.
+func (t *tally) forgive(id int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sent[id] = use{}
+	delete(t.stopped, id)
 }

@@ -1,0 +1,195 @@
+package app
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/emersion/go-sasl"
+	"github.com/emersion/go-smtp"
+
+	"postern/internal/mail/queue"
+	"postern/internal/mail/spool"
+	"postern/internal/manage"
+)
+
+const (
+	anna         = "anna@city.example"
+	annaPassword = "correct horse battery"
+)
+
+const submitConfig = houseConfig + `new_per_account_per_day = 3
+[[listen]]
+serve     = "submission"
+address   = ["127.0.0.1:0"]
+transport = ["tls"]
+[limits]
+exempt = ["loopback"]
+`
+
+// office is a house with a submission listener and one account.
+func office(t *testing.T) *house {
+	t.Helper()
+	h := buildWith(t, submitConfig, nil)
+	if _, err := h.app.accounts.Create(t.Context(), anna, annaPassword, []string{anna, "info@city.example"}); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// submitter is logged in.
+func (h *house) submitter() *smtp.Client {
+	h.t.Helper()
+	for k, s := range h.app.doors.servers {
+		if k.name != "submission" {
+			continue
+		}
+		c, err := smtp.DialTLS(s.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		h.t.Cleanup(func() { _ = c.Close() })
+		if err := errors.Join(c.Hello("laptop-of-anna.lan"), c.Auth(sasl.NewPlainClient("", anna, annaPassword))); err != nil {
+			h.t.Fatal(err)
+		}
+		return c
+	}
+	h.t.Fatal("no submission listener")
+	return nil
+}
+
+func (h *house) entries(f queue.Filter) []queue.Entry {
+	h.t.Helper()
+	all, err := h.app.queue.List(f)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return all
+}
+
+// What the header names as sender must belong to the account, however it is
+// written; what RFC 6409 wants is put right; and nothing tells where the user
+// sits or who was meant to be hidden.
+func TestSubmittedHeader(t *testing.T) {
+	t.Parallel()
+	h := office(t)
+	for name, c := range map[string]struct {
+		header string
+		want   int
+	}{
+		"own":                            {"From: Anna <anna@city.example>\r\n", 250},
+		"another of hers":                {"From: info@city.example\r\nSender: Anna@City.example\r\n", 250},
+		"both of hers":                   {"From: anna@city.example, info@city.example\r\n", 250},
+		"boss":                           {"From: boss@city.example\r\n", 550},
+		"boss behind her own name":       {"From: \"anna@city.example\" <boss@city.example>\r\n", 550},
+		"boss beside her own":            {"From: anna@city.example, boss@city.example\r\n", 550},
+		"boss in the place of a name":    {"From: boss@city.example <anna@city.example>\r\n", 550},
+		"boss in a group":                {"From: us: anna@city.example, boss@city.example;\r\n", 550},
+		"boss with a comment":            {"From: boss(anna@city.example)@city.example\r\n", 550},
+		"two From fields":                {"From: anna@city.example\r\nFrom: boss@city.example\r\n", 550},
+		"a folded second From":           {"From: anna@city.example\r\nfrom :\r\n boss@city.example\r\n", 550},
+		"Sender is the boss":             {"From: anna@city.example\r\nSender: boss@city.example\r\n", 550},
+		"no From":                        {"Subject: x\r\n", 550},
+		"a subdomain of hers":            {"From: anna@sub.city.example\r\n", 550},
+		"quoted":                         {"From: \"anna@city.example\"@other.example\r\n", 550},
+		"encoded word in the place of @": {"From: =?utf-8?q?anna=40city.example?= <boss@city.example>\r\n", 550},
+	} {
+		client := h.submitter()
+		msg := c.header + "Bcc: hidden@other.example,\r\n more@other.example\r\nResent-Bcc: hidden@other.example\r\nAuthentication-Results: city.example; dkim=pass\r\nSubject: hello\r\n\r\nBcc: this is text\r\n"
+		err := client.SendMail(anna, []string{"bob@other.example"}, strings.NewReader(msg))
+		var refused *smtp.SMTPError
+		switch {
+		case c.want != 250 && (!errors.As(err, &refused) || refused.Code != c.want):
+			t.Errorf("%s: %v, want %d", name, err, c.want)
+		case c.want == 250 && err != nil:
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	all := h.entries(queue.Filter{Account: anna})
+	if len(all) != 3 {
+		t.Errorf("%d messages in the queue", len(all))
+	}
+	for _, e := range all {
+		m, err := h.app.spool.Load(e.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(m.Open())
+		if err := errors.Join(err, m.Close()); err != nil {
+			t.Fatal(err)
+		}
+		text := string(b)
+		for _, hidden := range []string{"hidden@", "more@", "\nBcc:\r", "127.0.0.1", "laptop-of-anna", "dkim=pass"} {
+			if strings.Contains(text, hidden) {
+				t.Errorf("%q is told:\n%s", hidden, text)
+			}
+		}
+		for field, n := range map[string]int{"\r\nDate: ": 1, "\r\nMessage-ID: <": 1, "Received: ": 1, "Bcc: this is text\r\n": 1, "with ESMTPSA": 1} {
+			if strings.Count(text, field) != n {
+				t.Errorf("%q stands %d times:\n%s", field, strings.Count(text, field), text)
+			}
+		}
+	}
+}
+
+// An account that wants more than a limit of the day has its queue held, and
+// owner and postmaster are told. One command stops it and empties its queue.
+func TestStoppedAccount(t *testing.T) {
+	t.Parallel()
+	h := office(t)
+	client := h.submitter()
+	send := func(to string) error {
+		return client.SendMail(anna, []string{to + "@other.example"}, strings.NewReader("From: anna@city.example\r\n\r\ntext\r\n"))
+	}
+	for _, to := range []string{"a", "b", "c", "a"} {
+		if err := send(to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var refused *smtp.SMTPError
+	if err := send("d"); !errors.As(err, &refused) || refused.Code != 450 {
+		t.Fatalf("a fourth of three: %v", err)
+	}
+	for _, e := range h.entries(queue.Filter{Account: anna}) {
+		if e.Phase != "held" {
+			t.Errorf("%s is %s", e.ID, e.Phase)
+		}
+	}
+	if n := h.app.mail.Load().acceptor.Counters.Bounces.Value(); n != 2 {
+		t.Errorf("%d notices", n)
+	}
+	do := func(verb string, args manage.UserArgs) manage.User {
+		t.Helper()
+		raw, err := h.app.desk.Do(t.Context(), manage.Caller{}, verb, asJSON(t, args))
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, _ := raw.(manage.User)
+		return u
+	}
+	do(manage.VerbUserUnlock, manage.UserArgs{Login: anna})
+	if err := errors.Join(client.Reset(), send("d")); err != nil {
+		t.Errorf("unlocked: %v", err)
+	}
+	if u := do(manage.VerbUserDisable, manage.UserArgs{Login: anna, DropQueue: true}); !u.Disabled || u.Dropped != 5 {
+		t.Errorf("%+v", u)
+	}
+	if left := h.entries(queue.Filter{Account: anna}); len(left) != 0 {
+		t.Errorf("%d messages are left, the first %v", len(left), left[0].Recipients[0].Status == spool.Dropped)
+	}
+	if err := client.Mail(anna, nil); !errors.As(err, &refused) || refused.Code != 421 {
+		t.Errorf("its session: %v", err)
+	}
+}
+
+func asJSON(t *testing.T, v any) json.RawMessage {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
