@@ -76,6 +76,10 @@ func (anyone) Verify(context.Context, string, string, netip.Addr) (account.Accou
 func (anyone) Active(context.Context, account.Account) error { return nil }
 func (anyone) HasApps() bool                                 { return false }
 
+func (anyone) Knows(context.Context, int64, address.Address) (bool, error) { return true, nil }
+func (anyone) Met(context.Context, int64, []address.Address) error         { return nil }
+func (anyone) MetSince(context.Context, int64, time.Time) (int, error)     { return 0, nil }
+
 // entrance is one way in: a door and how it is come to.
 type entrance struct {
 	name  string
@@ -159,7 +163,7 @@ func sessionsOf(t *testing.T, g entrance, sp *spool.Spool, log *slog.Logger) (fu
 		return d.Session, smtpd.Limits{}
 	}
 	d, err := submission.New(submission.Config{
-		Accounts: anyone{}, Spool: sp, Log: log, PerDay: 1 << 20,
+		Accounts: anyone{}, Spool: sp, Log: log, Day: submission.Day{Recipients: 1 << 20, Messages: 1 << 20, New: 1 << 20},
 		Accept: func(_ context.Context, _ *smtpd.Conn, d *spool.Draft, _ envelope.Envelope, _ account.Account) *smtpline.Reply {
 			return g.tray.take(d)
 		},
