@@ -69,7 +69,7 @@ func (n *Notifier) anewLocked(e *entry, now time.Time) {
 	if z == nil || e.gone {
 		return
 	}
-	e.changed(z.Serial(), now)
+	e.changed(z.Serial(), now, n.now())
 	n.queueLocked(e)
 }
 
@@ -166,10 +166,10 @@ func (n *Notifier) do(ctx context.Context, e *entry) {
 		e.phase = resting // until there is something to tell again
 	case phase == telling:
 		e.told, e.Served = now, z.Serial()
-		e.notified(err, answered, now)
+		e.notified(err, answered, now, n.now())
 		n.count(phase, err, answered)
 	default:
-		e.seen(serial, err, now)
+		e.seen(serial, err, now, n.now())
 		n.count(phase, err, answered)
 	}
 	if e.anew && !n.knowsLocked(e, phase, z, err) {

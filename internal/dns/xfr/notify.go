@@ -189,19 +189,9 @@ func (n *Notifier) Standing() []Standing {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.syncLocked()
-	shift := time.Duration(0) // from the clock that waits to the one that is told
-	if n.config.Now != nil {
-		shift = time.Until(n.now())
-	}
 	all := make([]Standing, 0, len(n.all))
 	for _, e := range n.all {
-		s := e.Standing
-		for _, t := range []*time.Time{&s.Seen, &s.Told, &s.Since} {
-			if !t.IsZero() {
-				*t = t.Add(shift)
-			}
-		}
-		all = append(all, s)
+		all = append(all, e.Standing)
 	}
 	slices.SortFunc(all, func(a, b Standing) int {
 		return cmp.Or(a.Zone.Compare(b.Zone), strings.Compare(a.View, b.View), strings.Compare(a.Peer, b.Peer), a.Address.Compare(b.Address))

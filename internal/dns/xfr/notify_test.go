@@ -292,6 +292,39 @@ func TestNotifierDead(t *testing.T) {
 	})
 }
 
+// TestNotifierDates: when a secondary answered stays what it was told first,
+// whatever the clock says since: another time would be another answer.
+func TestNotifierDates(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &stand{t: t, has: map[netip.AddrPort]uint32{one: 7}}
+		s.publish(7)
+		var looks atomic.Int64
+		ahead := func() time.Time { return time.Now().Add(time.Hour * 24 * 365).Add(time.Duration(looks.Add(1))) }
+		n, _ := notifying(t, s, rulesFor(t, false, one), NotifierConfig{Now: ahead})
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		first := n.Standing()[0]
+		if first.State != OK || time.Until(first.Seen) < 364*24*time.Hour || time.Until(first.Told) < 364*24*time.Hour {
+			t.Fatalf("%+v", first)
+		}
+		s.mu.Lock()
+		s.hang = true
+		s.mu.Unlock()
+		s.publish(8)
+		n.Changed(mustName(t, "example."), "external")
+		for range 10 {
+			time.Sleep(10 * time.Minute)
+			if st := n.Standing()[0]; st.Seen != first.Seen || st.Told != first.Told {
+				t.Fatalf("seen %s, told %s, first %s and %s", st.Seen, st.Told, first.Seen, first.Told)
+			}
+		}
+		if since := n.Standing()[0].Since; since.Before(first.Seen) || since != n.Standing()[0].Since {
+			t.Errorf("since %s", since)
+		}
+	})
+}
+
 // TestNotifierIsBounded: so many requests at once, so many secondaries; and
 // Stop waits for no answer.
 func TestNotifierIsBounded(t *testing.T) {

@@ -75,7 +75,8 @@ const (
 )
 
 // secondary is what is to be done about one address of a peer, as rules that
-// know no clock. It tells, then asks until the serial is there:
+// know no clock. They are told two: now, which they wait by, and wall, which
+// others are told; that one may be set. It tells, then asks until the serial is there:
 //
 //	telling --answered, or too often not--> asking --has it--> resting
 //	   ^                                       |
@@ -91,7 +92,7 @@ type secondary struct {
 }
 
 // changed takes a new serial.
-func (s *secondary) changed(serial uint32, now time.Time) {
+func (s *secondary) changed(serial uint32, now, wall time.Time) {
 	s.Served, s.phase, s.tries, s.wait = serial, telling, 0, 0
 	s.due = now
 	if soonest := s.told.Add(together); soonest.After(now) {
@@ -101,7 +102,7 @@ func (s *secondary) changed(serial uint32, now time.Time) {
 		return // told once more what it has
 	}
 	if s.Since.IsZero() {
-		s.Since = now
+		s.Since = wall
 	}
 	if s.State == OK {
 		s.State = Lagging
@@ -109,10 +110,10 @@ func (s *secondary) changed(serial uint32, now time.Time) {
 }
 
 // notified takes what came of a NOTIFY.
-func (s *secondary) notified(err error, answered bool, now time.Time) {
+func (s *secondary) notified(err error, answered bool, now, wall time.Time) {
 	s.tries++
 	if err == nil {
-		s.Notify, s.Told = said, now
+		s.Notify, s.Told = said, wall
 	} else {
 		s.Notify = err.Error()
 	}
@@ -129,7 +130,7 @@ func (s *secondary) notified(err error, answered bool, now time.Time) {
 }
 
 // seen takes what came of a question for its serial.
-func (s *secondary) seen(serial uint32, err error, now time.Time) {
+func (s *secondary) seen(serial uint32, err error, now, wall time.Time) {
 	s.tries++
 	lost := s.State == Unreachable
 	s.count(err == nil)
@@ -139,7 +140,7 @@ func (s *secondary) seen(serial uint32, err error, now time.Time) {
 		s.Ask = err.Error()
 		return
 	}
-	s.Ask, s.Serial, s.Seen = said, serial, now
+	s.Ask, s.Serial, s.Seen = said, serial, wall
 	switch {
 	case serial == s.Served:
 		s.State, s.phase, s.Since, s.due = OK, resting, time.Time{}, time.Time{}

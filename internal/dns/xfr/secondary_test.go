@@ -50,22 +50,22 @@ func TestSteps(t *testing.T) {
 			switch step {
 			case "c":
 				serial++
-				s.changed(serial, now)
+				s.changed(serial, now, now)
 			case "s":
-				s.changed(serial, now)
+				s.changed(serial, now, now)
 			case "t+", "t?", "t!":
 				s.told = now
-				s.notified(map[string]error{"t?": lost, "t!": no}[step], step != "t?", now)
+				s.notified(map[string]error{"t?": lost, "t!": no}[step], step != "t?", now, now)
 			case "a+":
-				s.seen(serial, nil, now)
+				s.seen(serial, nil, now, now)
 			case "a-":
-				s.seen(serial-5, nil, now)
+				s.seen(serial-5, nil, now, now)
 			case "a>":
-				s.seen(serial+5, nil, now)
+				s.seen(serial+5, nil, now, now)
 			case "a?":
-				s.seen(0, lost, now)
+				s.seen(0, lost, now, now)
 			case "a!":
-				s.seen(0, no, now)
+				s.seen(0, no, now, now)
 			}
 		}
 		got := s.State.String()
