@@ -52,7 +52,10 @@
 // # Signed trees
 //
 // Lab.SignedTree is a tree that BIND's tools signed, with a validating Unbound
-// above it and delv beside: they say what a question's answer is worth.
+// above it and delv beside: they say what a question's answer is worth. A Cache
+// holds what it was told, and another Unbound judges what it holds; with a Clock
+// of the test's own the TTLs in both run as the test likes. Without a Cache that
+// is warm, a rollover that does not wait passes every test.
 //
 // # What is missing
 //

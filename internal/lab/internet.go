@@ -220,10 +220,13 @@ func nsName(zone string) string {
 }
 
 // parent is the nearest zone above.
-func (in *Internet) parent(child *zone) *zone {
+func (in *Internet) parent(child *zone) *zone { return in.above(child.Name) }
+
+// above is the nearest zone above a name.
+func (in *Internet) above(child string) *zone {
 	var nearest *zone
 	for _, z := range in.zones {
-		if z != child && dns.IsSubDomain(z.Name, child.Name) {
+		if z.Name != child && dns.IsSubDomain(z.Name, child) {
 			nearest = z // the longest comes last
 		}
 	}

@@ -26,7 +26,8 @@ type Lab struct {
 	places map[string]bool
 	peers  []*Process
 	logs   []*Log
-	apart  int // how many programs run in a namespace of their own
+	apart  int    // how many programs run in a namespace of their own
+	clock  *Clock // nil: the machine's
 }
 
 // In runs body inside a world of its own and returns when that has ended. What

@@ -35,7 +35,7 @@ func (l *Lab) launch(name string, log *Log, cmd *exec.Cmd) *Process {
 		cmd.Stderr = log
 	}
 	if cmd.Env == nil {
-		cmd.Env = environ()
+		cmd.Env = l.environ()
 	}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -55,8 +55,12 @@ func (l *Lab) launch(name string, log *Log, cmd *exec.Cmd) *Process {
 }
 
 // environ is the environment of every program of the lab.
-func environ() []string {
-	return append(os.Environ(), "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", envTest+"=")
+func (l *Lab) environ() []string {
+	env := append(os.Environ(), "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", envTest+"=")
+	if l.clock != nil {
+		env = append(env, l.clock.environ()...)
+	}
+	return env
 }
 
 // Running tells whether the process has not ended yet.

@@ -2,10 +2,12 @@ package lab
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/miekg/dns"
 )
@@ -34,34 +36,40 @@ type SignedTree struct {
 	Anchor   string // a file with the DS set of the root
 	Resolver string // the address of Unbound
 
-	l *Lab
+	l       *Lab
+	in      *Internet
+	how     map[string]SignedZone // by the zone's name
+	below   map[string]string     // the DS lines that its parent has, by the zone's name
+	servers map[int]*Process      // by level
 }
 
 // SignedTree signs and serves the zones and starts Unbound.
 func (l *Lab) SignedTree(zones ...SignedZone) *SignedTree {
 	l.t.Helper()
 	dir := l.place("signed")
-	tree := &SignedTree{Hints: l.Path("root.hints"), Anchor: dir + "/root.anchor", Resolver: resolverAddress, l: l}
-	all := append([]SignedZone{{Name: "."}}, zones...)
-	in := &Internet{l: l}
-	for i, z := range all {
-		all[i].Name = dns.CanonicalName(z.Name)
+	tree := &SignedTree{
+		Hints: l.Path("root.hints"), Anchor: dir + "/root.anchor", Resolver: resolverAddress, l: l, in: &Internet{l: l},
+		how: map[string]SignedZone{}, below: map[string]string{}, servers: map[int]*Process{},
+	}
+	in := tree.in
+	for i, z := range append([]SignedZone{{Name: "."}}, zones...) {
+		z.Name = dns.CanonicalName(z.Name)
+		tree.how[z.Name] = z
 		if !slices.ContainsFunc(zones, func(o SignedZone) bool { return i == 0 && dns.CanonicalName(o.Name) == "." }) {
-			in.zones = append(in.zones, &zone{Zone: Zone{Name: all[i].Name, Text: z.Text}, address: fmt.Sprintf("192.0.2.%d", len(in.zones)+1), serial: 1})
+			in.zones = append(in.zones, &zone{Zone: Zone{Name: z.Name, Text: z.Text}, address: fmt.Sprintf("192.0.2.%d", len(in.zones)+1), serial: 1})
 		}
 	}
 	slices.SortStableFunc(in.zones, func(a, b *zone) int { return dns.CountLabel(a.Name) - dns.CountLabel(b.Name) })
 	for i := len(in.zones) - 1; i >= 0; i-- { // leaves first: the parents take their DS
 		z := in.zones[i]
-		how := all[slices.IndexFunc(all, func(s SignedZone) bool { return s.Name == z.Name })]
-		ds := tree.sign(in, z, how, dir)
-		if how.DS != nil {
+		ds := tree.sign(z)
+		if how := tree.how[z.Name]; how.DS != nil {
 			ds = how.DS(ds)
 		}
-		if parent := in.parent(z); parent != nil && z.Name != "." {
-			parent.Text += "\n" + ds
-		} else {
+		if z.Name == "." {
 			l.Write(tree.Anchor, ds)
+		} else {
+			tree.below[z.Name] = ds
 		}
 	}
 	l.Write(tree.Hints, in.HintsText())
@@ -72,42 +80,76 @@ func (l *Lab) SignedTree(zones ...SignedZone) *SignedTree {
 	for level, group := range byLevel {
 		name := fmt.Sprintf("nsd-signed%d", level)
 		l.place(name)
-		server := l.startNSD(name, group)
+		tree.servers[level] = l.startNSD(name, group)
 		for _, z := range group {
-			l.awaitSOA(server, z.address, z.Name, 1)
+			l.awaitSOA(tree.servers[level], z.address, z.Name, 1)
 		}
 	}
-	tree.startUnbound()
+	tree.startUnbound("unbound", tree.Resolver, validates)
 	return tree
 }
 
-// sign writes the zone's file, signed if it is to be, and returns its DS set.
-func (tree *SignedTree) sign(in *Internet, z *zone, how SignedZone, dir string) string {
-	l := tree.l
+// sign makes a zone's keys, writes its file, signed if it is to be, and returns
+// its DS set.
+func (tree *SignedTree) sign(z *zone) string {
+	l, how := tree.l, tree.how[z.Name]
 	l.t.Helper()
-	base := strings.ReplaceAll(z.Name, "/", "%2F") + "zone"
-	z.file = l.Write(dir+"/"+base, in.text(z))
-	if how.Algorithm == "none" {
-		return ""
-	}
 	algorithm := how.Algorithm
-	if algorithm == "" {
+	switch {
+	case algorithm == "none":
+		tree.resign(z)
+		return ""
+	case algorithm == "":
 		algorithm = "ECDSAP256SHA256"
-	}
-	if strings.HasPrefix(algorithm, "RSA") {
+	case strings.HasPrefix(algorithm, "RSA"):
 		algorithm += " -b 2048"
 	}
+	dir := l.Path("signed")
 	l.program("dnssec-signzone", "bind9-utils")
-	mode := "-z"
 	l.Shell(dir, fmt.Sprintf("dnssec-keygen -q -K . -a %s -f KSK %q", algorithm, z.Name)).Want(0)
 	if how.Keys == "ksk+zsk" {
-		mode = ""
 		l.Shell(dir, fmt.Sprintf("dnssec-keygen -q -K . -a %s %q", algorithm, z.Name)).Want(0)
+	}
+	tree.resign(z)
+	return l.Shell(dir, fmt.Sprintf("cat %q", "dsset-"+z.Name)).Want(0).Stdout
+}
+
+// resign writes the zone's file, with the DS sets of the zones below it.
+func (tree *SignedTree) resign(z *zone) {
+	l, how, dir := tree.l, tree.how[z.Name], tree.l.Path("signed")
+	l.t.Helper()
+	text := tree.in.text(z)
+	for _, child := range slices.Sorted(maps.Keys(tree.below)) {
+		if tree.in.above(child) == z {
+			text += tree.below[child] + "\n"
+		}
+	}
+	base := strings.ReplaceAll(z.Name, "/", "%2F") + "zone"
+	z.file = l.Write(dir+"/"+base, text)
+	if how.Algorithm == "none" {
+		return
+	}
+	mode := "-z"
+	if how.Keys == "ksk+zsk" {
+		mode = ""
 	}
 	l.Shell(dir, fmt.Sprintf("dnssec-signzone -S %s -K . -d . -P %s -o %q -f %q %q", mode, how.Options, z.Name, base+".signed", base)).Want(0)
 	z.file += ".signed"
 	l.Write(z.file, withoutDSYNC(l.Shell(dir, fmt.Sprintf("cat %q", base+".signed")).Want(0).Stdout))
-	return l.Shell(dir, fmt.Sprintf("cat %q", "dsset-"+z.Name)).Want(0).Stdout
+}
+
+// Delegate gives a zone these DS lines at its parent, which is one of the tree,
+// and waits until that serves them.
+func (tree *SignedTree) Delegate(child, ds string) {
+	tree.l.t.Helper()
+	child = dns.CanonicalName(child)
+	parent := tree.in.above(child)
+	tree.below[child] = ds
+	parent.serial++
+	tree.resign(parent)
+	server := tree.servers[dns.CountLabel(parent.Name)]
+	server.Signal(syscall.SIGHUP)
+	tree.l.awaitSOA(server, parent.address, parent.Name, uint32(parent.serial))
 }
 
 var dsync = regexp.MustCompile(`DSYNC\s+CDS\s+NOTIFY\s+(\d+)\s+(\S+)`)
@@ -127,10 +169,19 @@ func withoutDSYNC(text string) string {
 	return strings.ReplaceAll(text, "DSYNC", "TYPE66")
 }
 
-func (tree *SignedTree) startUnbound() {
+// validates is how the tree's own Unbound is told to judge what it is told.
+const validates = `
+	trust-anchor-file: %[4]q
+	module-config: "validator iterator"
+	val-nsec3-keysize-iterations: "1024 50 2048 50 4096 50"
+	val-clean-additional: no`
+
+// startUnbound starts one with more settings, into which the anchor goes as the
+// fourth argument.
+func (tree *SignedTree) startUnbound(name, address, more string) {
 	l := tree.l
 	l.t.Helper()
-	dir := l.place("unbound")
+	dir := l.place(name)
 	file := l.Write(dir+"/unbound.conf", fmt.Sprintf(`server:
 	do-daemonize: no
 	username: ""
@@ -145,35 +196,39 @@ func (tree *SignedTree) startUnbound() {
 	do-ip6: no
 	access-control: 0.0.0.0/0 allow
 	root-hints: %[3]q
-	trust-anchor-file: %[4]q
-	module-config: "validator iterator"
-	val-nsec3-keysize-iterations: "1024 50 2048 50 4096 50"
-	val-clean-additional: no
 remote-control:
-	control-enable: no
-`, dir, tree.Resolver, tree.Hints, tree.Anchor))
-	server := l.Start("unbound", l.program("unbound", "unbound"), "-d", "-p", "-c", file)
-	l.Eventually("unbound", func() error {
+	control-enable: yes
+	control-interface: "%[1]s/control"
+	control-use-cert: no
+server:`+more+"\n", dir, address, tree.Hints, tree.Anchor))
+	server := l.Start(name, l.program("unbound", "unbound"), "-d", "-p", "-c", file)
+	l.Eventually(name, func() error {
 		server.alive()
-		_, err := tree.unbound(".", dns.TypeSOA)
+		_, err := resolve(address, ".", dns.TypeSOA)
 		return err
 	})
 }
 
-func (tree *SignedTree) unbound(name string, rtype uint16) (*dns.Msg, error) {
+// resolve asks a resolver.
+func resolve(address, name string, rtype uint16) (*dns.Msg, error) {
 	m := new(dns.Msg)
 	m.SetQuestion(name, rtype)
 	m.SetEdns0(4096, true)
-	reply, _, err := resolverClient.Exchange(m, tree.Resolver+":53")
+	reply, _, err := resolverClient.Exchange(m, address+":53")
 	return reply, err
 }
 
 // Unbound says what Unbound makes of a question: secure, insecure or bogus.
 func (tree *SignedTree) Unbound(name string, rtype uint16) string {
 	tree.l.t.Helper()
+	return tree.verdict(tree.Resolver, name, rtype)
+}
+
+func (tree *SignedTree) verdict(address, name string, rtype uint16) string {
+	tree.l.t.Helper()
 	verdict := ""
 	tree.l.Eventually("unbound about "+name, func() error {
-		m, err := tree.unbound(name, rtype)
+		m, err := resolve(address, name, rtype)
 		if err != nil {
 			return err
 		}
@@ -192,6 +247,11 @@ func (tree *SignedTree) Unbound(name string, rtype uint16) string {
 // Delv says what BIND's delv makes of it, asking Unbound without validation.
 func (tree *SignedTree) Delv(name string, rtype uint16) string {
 	tree.l.t.Helper()
+	return tree.delv(tree.Resolver, name, rtype)
+}
+
+func (tree *SignedTree) delv(address, name string, rtype uint16) string {
+	tree.l.t.Helper()
 	delv := tree.l.program("delv", "bind9-dnsutils")
 	anchors := tree.l.Path("signed", "delv.anchors")
 	var b strings.Builder
@@ -201,7 +261,7 @@ func (tree *SignedTree) Delv(name string, rtype uint16) string {
 		}
 	}
 	tree.l.Write(anchors, "trust-anchors {\n"+b.String()+"};\n")
-	out := tree.l.Exec(delv, "@"+tree.Resolver, "-a", anchors, "+root=.", name, dns.TypeToString[rtype])
+	out := tree.l.Exec(delv, "@"+address, "-a", anchors, "+root=.", name, dns.TypeToString[rtype])
 	switch {
 	case out.Has("fully validated"):
 		return "secure"

@@ -48,7 +48,7 @@ func (l *Lab) execute(dir, stdin, program string, args ...string) (Output, error
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = dir
-	cmd.Env = environ()
+	cmd.Env = l.environ()
 	cmd.WaitDelay = time.Second
 	cmd.Stdin = strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer

@@ -56,6 +56,8 @@ type SignedZone struct {
 	Alarms []string  `json:"alarms,omitempty"` // what somebody should look after, with its reason word in front
 	Parent string    `json:"parent,omitempty"` // what the parent has: see ParentDS
 	Looked time.Time `json:"looked,omitzero"`  // when that was seen
+	Asks   time.Time `json:"asks,omitzero"`    // when the parent is looked at next
+	Wakes  time.Time `json:"wakes,omitzero"`   // when the keys are, at the latest
 }
 
 // ParentDS are the words for what the parent of a signed zone has.
@@ -151,7 +153,7 @@ func (d *Desk) signingOf(n name.Name, s authority.Status) SignedZone {
 		}
 	}
 	if k := s.Keys; k != nil {
-		row.Next, row.Parent, row.Looked = k.Next, ParentOf(k), k.Looked
+		row.Next, row.Parent, row.Looked, row.Asks, row.Wakes = k.Next, ParentOf(k), k.Looked, k.Ask, k.Wake
 		for _, a := range k.Alarms {
 			row.Alarms = append(row.Alarms, a.Reason+": "+a.Text)
 		}

@@ -293,7 +293,7 @@ func (r *rolling) status() *Keys {
 		return nil
 	}
 	k := &Keys{
-		Next: r.plan.Next, Wake: r.plan.Wake, Alarms: r.plan.Alarms, Wanted: r.plan.DS, StandBy: r.state.StandBy(), Stepped: r.state.Underway(), Going: r.state.Insecure,
+		Next: r.plan.Next, Wake: r.plan.Wake, Ask: r.plan.Ask, Alarms: r.plan.Alarms, Wanted: r.plan.DS, StandBy: r.state.StandBy(), Stepped: r.state.Underway(), Going: r.state.Insecure,
 		Looked: r.look.At, Security: r.look.Security, DS: r.look.DS,
 	}
 	if r.err != nil {

@@ -60,6 +60,7 @@ type Status struct {
 type Keys struct {
 	Next    string    // what happens next, in words
 	Wake    time.Time // when they are looked at again at the latest; zero: when something is seen
+	Ask     time.Time // when the parent is
 	Alarms  []rollover.Alarm
 	Wanted  []uint16  // the keys whose DS belong at the parent, and no others
 	StandBy []uint16  // the keys that take the place of others at once
