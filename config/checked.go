@@ -191,7 +191,8 @@ type Mail struct {
 	Domains  []string
 	Routes   []Route // by domain
 	Inbound  Inbound
-	Relays   []Relay // in the order written
+	Scanners []Scanner // in the order written
+	Relays   []Relay   // in the order written
 	Outbound Outbound
 	DKIM     DKIM
 }
@@ -228,6 +229,16 @@ type Inbound struct {
 	Chunking   bool
 	// Whose PROXY block and whose XCLIENT is believed; empty: nobody's.
 	TrustedProxies, TrustedXClient []netip.Prefix
+}
+
+// Scanner is one entry of [[mail.scanner]].
+type Scanner struct {
+	Kind    string // "clamd", "rspamd"
+	Network string // "unix", "tcp"
+	Address string // absolute path, or address and port
+	Accept  bool   // fail = "accept"; else "defer"
+	Timeout time.Duration
+	Doors   []string // "mx", "submission", "relay"
 }
 
 // Relay is one entry of [[mail.relay]].

@@ -65,6 +65,13 @@ func finalRecipients(s, dir string) string {
 	return s
 }
 
+func finalSocket(s, dir string) string {
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		return "unix:" + absolute(path, dir)
+	}
+	return s
+}
+
 func finalName(s, _ string) string { return canonical(s) }
 
 func finalHop(s, dir string) string {
@@ -171,6 +178,16 @@ func kindAddressPort() kind {
 	return kind{shape: isString, noun: "address", like: `"192.0.2.1:53" or "[2001:db8::1]:53"`, check: func(s string) (string, bool) {
 		a, err := netip.ParseAddrPort(s)
 		return "", err == nil && a.Addr().Zone() == "" && !a.Addr().IsMulticast()
+	}}
+}
+
+func kindSocket() kind {
+	return kind{shape: isString, noun: "address", final: finalSocket, like: `"unix:/run/a.sock" or "127.0.0.1:11333"`, check: func(s string) (string, bool) {
+		if path, ok := strings.CutPrefix(s, "unix:"); ok {
+			return "", path != "" && !strings.ContainsRune(path, 0)
+		}
+		a, err := netip.ParseAddrPort(s)
+		return "", err == nil && a.Port() != 0 && !a.Addr().IsUnspecified() && !a.Addr().IsMulticast()
 	}}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 func (b *builder) mail() {
@@ -25,6 +26,7 @@ func (b *builder) mail() {
 		}
 	}
 	b.inbound(s.sub("inbound"))
+	b.scanners(s)
 	b.relays(s)
 	o := s.sub("outbound")
 	m.Outbound = Outbound{Mode: o.text("mode"), Source: o.addresses("source"), PerAccountPerDay: o.count("per_account_per_day"), MessagesPerAccountPerDay: o.count("messages_per_account_per_day"), NewPerAccountPerDay: o.count("new_per_account_per_day")}
@@ -151,6 +153,33 @@ func (b *builder) trusted(s table, name string) []netip.Prefix {
 		b.file.errorAt(s.where(name), fmt.Sprintf("mail.inbound.%s is everybody: whoever connects could choose an address", name), "name the hosts")
 	}
 	return set
+}
+
+// scanners reads them; somebody waits for the reply to a message meanwhile, and
+// hangs up in the end (RFC 5321, Section 4.5.3.2.6: after ten minutes).
+func (b *builder) scanners(s table) {
+	const least, most, many = time.Second, 2 * time.Minute, 4
+	entries := s.each("scanner")
+	for i, t := range entries {
+		sc := Scanner{Kind: t.text("kind"), Accept: t.text("fail") == "accept", Timeout: t.duration("timeout"), Doors: t.texts("doors")}
+		sc.Network, sc.Address = "tcp", t.text("address")
+		if path, ok := strings.CutPrefix(sc.Address, "unix:"); ok {
+			sc.Network, sc.Address = "unix", absolute(path, b.file.Dir)
+		}
+		if n := t.written("timeout"); n != nil && (sc.Timeout < least || sc.Timeout > most) {
+			b.file.errorAt(n.at, fmt.Sprintf("a scanner cannot have %s for a message", n.text), `"1s" to "2m"`)
+		}
+		if n := t.nobody("doors", len(sc.Doors)); n != nil {
+			b.file.errorAt(n.at, "the scanner scans nothing", "leave doors out for all")
+		}
+		if sc.Address != "" && slices.ContainsFunc(b.checked.Mail.Scanners, func(o Scanner) bool { return o.Network == sc.Network && o.Address == sc.Address }) {
+			b.file.errorAt(t.where("address"), fmt.Sprintf("the scanner at %s is written twice", t.text("address")), "")
+		}
+		if i == many {
+			b.file.errorAt(t.at, fmt.Sprintf("more than %d scanners", many), "a client would hang up before they are done")
+		}
+		b.checked.Mail.Scanners = append(b.checked.Mail.Scanners, sc)
+	}
 }
 
 func (b *builder) relays(s table) {

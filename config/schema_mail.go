@@ -25,7 +25,13 @@ func mailSchema() []section {
 			{name: "chunking", kind: kindFlag(), def: false, doc: "take messages in chunks (BDAT); what they hold must be lines all the same"},
 		}},
 		{path: "mail.inbound.exceptions", soon: true, doc: "Forwarders, lists and ARC sealers."},
-		{path: "mail.scanner", list: true, soon: true, doc: "clamd and rspamd."},
+		{path: "mail.scanner", list: true, mute: true, doc: "Scanners, asked in turn before a message is taken.", keys: []key{
+			{name: "kind", kind: kindWord(), need: true, eg: "clamd", words: []string{"clamd", "rspamd"}, doc: "what it is"},
+			{name: "address", kind: kindSocket(), need: true, eg: "unix:/run/clamav/clamd.ctl", doc: "unix:PATH, or an address and port"},
+			{name: "fail", kind: kindWord(), def: "defer", words: []string{"defer", "accept"}, doc: "what becomes of mail that it does not scan"},
+			{name: "timeout", kind: kindDuration(), def: "30s", doc: "for one message; 1s to 2m"},
+			{name: "doors", kind: kindWord(), list: true, def: []string{"mx", "submission", "relay"}, words: []string{"mx", "submission", "relay"}, doc: "whose messages it scans"},
+		}},
 		{path: "mail.relay", list: true, doc: "The third door: named hosts that cannot log in. It needs a relay listener on a private address.", keys: []key{
 			{name: "name", kind: kindName(), need: true, eg: "printers", doc: "what log and trace call it"},
 			{name: "clients", kind: kindClient(), list: true, need: true, eg: []string{"10.0.0.5/32"}, doc: "never any"},

@@ -26,7 +26,7 @@ const lattice = `
 3 keepers: dns/keyring dns/roster
 3 keepers: dns/resolver dns/resolver/cache dns/resolver/outbound
 3 keepers: mail/inspect mail/spool mail/route mail/deliver mail/queue mail/accept mail/selector
-3 keepers: mail/recipient
+3 keepers: mail/recipient mail/scan
 4 doors:   dns/listen dns/listen/doh dns/listen/doq dns/serve mail/smtpd mail/mx mail/submission mail/relay
 5 desk:    manage control admin manual
 6 roof:    app cli lab lab/load lab/bench
@@ -57,7 +57,7 @@ mail/inspect      -> mail/spool
 mail/deliver      -> mail/spool mail/route
 mail/queue        -> mail/spool mail/route mail/deliver
 mail/recipient    -> mail/deliver
-mail/accept       -> mail/spool mail/inspect mail/selector
+mail/accept       -> mail/spool mail/inspect mail/selector mail/scan
 dns/listen        -> dns/listen/doh dns/listen/doq
 dns/serve         -> dns/listen
 mail/mx           -> mail/smtpd

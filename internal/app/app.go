@@ -73,7 +73,8 @@ type App struct {
 	queue      *queue.Queue
 	recipients *recipient.Keeper
 	mail       atomic.Pointer[mailWorld] // what mail follows; changes with the configuration
-	retired    mailCounts                // counted before the last reload
+	scans      scanCounts
+	retired    mailCounts // counted before the last reload
 	doors      doors
 	desk       *manage.Desk
 

@@ -153,6 +153,8 @@ func (a *App) count() error {
 		reg.Gauge("postern_mail_deliver_conversations", "Conversations with next hops that wait for another message.", func() float64 { return float64(a.calls.Waiting()) }, nil),
 		count(reg, "mail_accept", a.acceptCounters, nil),
 		count(reg, "mail_recipient", one(&a.recipients.Counters), nil),
+		count(reg, "mail_scan", one(&a.scans.clamd), metrics.Labels{"scanner": "clamd"}),
+		count(reg, "mail_scan", one(&a.scans.rspamd), metrics.Labels{"scanner": "rspamd"}),
 		count(reg, "mail_mx", a.mxCounters, nil),
 		count(reg, "mail_submission", a.submissionCounters, nil),
 		count(reg, "mail_relay", a.relayCounters, nil),

@@ -132,6 +132,10 @@ func (a *App) acceptorOf(cfg *config.Checked, old *mailWorld) (*accept.Acceptor,
 		Spool: a.spool, Queue: a.queue, Keys: a.selector, Hostname: hostname(cfg), Domains: cfg.Mail.Domains,
 		Now: a.now, Log: a.log,
 	}
+	var err error
+	if c.Scanners, err = a.scannersOf(cfg); err != nil {
+		return nil, err
+	}
 	if !cfg.Mail.Inbound.Enforce {
 		c.DMARC = verdict.Monitor
 	}

@@ -31,6 +31,7 @@ func (a *App) standing() map[string]string {
 		all["mail route of "+r.Domain] = hopsOf(r)
 		all["recipients of "+r.Domain] = strings.TrimSuffix(r.Recipients+":"+r.List, ":")
 	}
+	standingScanners(all, a.cfg)
 	for _, r := range a.cfg.Mail.Relays {
 		all["mail relay "+r.Name] = fmt.Sprintf("clients %v, senders %v", r.Clients, r.Senders)
 	}

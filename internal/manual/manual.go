@@ -13,7 +13,7 @@ var pages embed.FS
 // Topics returns the names of all pages, in the order in which a newcomer
 // would read them.
 func Topics() []string {
-	return []string{"quickstart", "config", "zones", "keys", "transfers", "secondary", "catalogs", "updates", "dnssec", "mail", "recipients", "accounts", "queue", "limits", "alerts", "troubleshooting", "lint", "flow", "speed", "rfc"}
+	return []string{"quickstart", "config", "zones", "keys", "transfers", "secondary", "catalogs", "updates", "dnssec", "mail", "recipients", "scanners", "accounts", "queue", "limits", "alerts", "troubleshooting", "lint", "flow", "speed", "rfc"}
 }
 
 // Page returns the text of one page.

@@ -43,7 +43,7 @@ func TestEveryPageIsATopic(t *testing.T) {
 // place of each subject.
 func TestSubjectsHaveTheSameHeadings(t *testing.T) {
 	t.Parallel()
-	for _, topic := range []string{"config", "zones", "keys", "transfers", "secondary", "catalogs", "updates", "dnssec", "mail", "recipients", "queue", "limits", "alerts", "troubleshooting"} {
+	for _, topic := range []string{"config", "zones", "keys", "transfers", "secondary", "catalogs", "updates", "dnssec", "mail", "recipients", "scanners", "queue", "limits", "alerts", "troubleshooting"} {
 		text, _ := Page(topic)
 		var got []string
 		for line := range strings.Lines(text) {

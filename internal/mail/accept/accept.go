@@ -20,6 +20,7 @@ import (
 	"postern/internal/mail/address"
 	"postern/internal/mail/envelope"
 	"postern/internal/mail/message"
+	"postern/internal/mail/scan"
 	"postern/internal/mail/seal"
 	"postern/internal/mail/smtpline"
 	"postern/internal/mail/spool"
@@ -60,7 +61,8 @@ const Mark = message.OwnPrefix + "Verdict"
 type Config struct {
 	Spool      *spool.Spool
 	Queue      Queue
-	Keys       Keys     // nil: nothing is signed
+	Keys       Keys // nil: nothing is signed
+	Scanners   scan.Scanners
 	Hostname   string   // our public name: Received by, authserv-id
 	Domains    []string // mail.domains
 	DMARC      verdict.Mode

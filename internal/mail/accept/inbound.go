@@ -71,6 +71,11 @@ func (a *Acceptor) inbound(ctx context.Context, draft *spool.Draft, env envelope
 	}
 	d := a.decide(facts)
 	found := findings(facts)
+	if d.Reply == nil { // scanning costs, and could not save it
+		var scanned []any
+		d, scanned = a.scan(ctx, draft, &env, facts.Reverse.Name, d)
+		found = append(found, scanned...)
+	}
 	if d.Reply != nil {
 		return a.refuse(draft, &env, h, d.Reply, found...)
 	}

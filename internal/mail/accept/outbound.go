@@ -11,6 +11,7 @@ import (
 	"postern/internal/mail/message"
 	"postern/internal/mail/smtpline"
 	"postern/internal/mail/spool"
+	"postern/internal/mail/verdict"
 )
 
 // ForeignFrom says what a named host may send whose author is none of ours:
@@ -79,20 +80,29 @@ func (a *Acceptor) outbound(ctx context.Context, draft *spool.Draft, env envelop
 	if bad != nil {
 		return a.refuse(draft, &env, h, bad)
 	}
+	d, found := a.scan(ctx, draft, &env, "", verdict.Decision{Action: verdict.Accept})
+	if d.Reply != nil {
+		return a.refuse(draft, &env, h, d.Reply, found...)
+	}
+	held := "" // a mark is for our own readers: what goes out with one is held in any case
+	if d.Action == verdict.Quarantine {
+		held = d.Reason
+		a.Counters.Held.Inc()
+	}
 	header, err := a.finish(ctx, draft, &env, h, authors)
 	if err != nil {
-		return a.refuse(draft, &env, h, a.fault(err))
+		return a.refuse(draft, &env, h, a.fault(err), found...)
 	}
-	reply := a.commit(ctx, draft, env, header, "")
+	reply := a.commit(ctx, draft, env, header, held)
 	if !reply.Positive() {
-		return a.refuse(draft, &env, h, reply)
+		return a.refuse(draft, &env, h, reply, found...)
 	}
 	if env.Origin == envelope.Submission {
 		a.Counters.Submitted.Inc()
 	} else {
 		a.Counters.Relayed.Inc()
 	}
-	a.cfg.Log.Info("message accepted", told(draft, &env, h, "author", authors[0].Domain)...)
+	a.cfg.Log.Info("message accepted", append(told(draft, &env, h, "author", authors[0].Domain, "held", held != ""), found...)...)
 	return reply
 }
 
