@@ -226,6 +226,8 @@ type Inbound struct {
 	DMARC      bool
 	Enforce    bool   // dmarc = "enforce"; else "monitor"
 	Quarantine string // "hold", "tag"
+	Blocklists []Blocklist
+	Exceptions Exceptions
 	Chunking   bool
 	// Whose PROXY block and whose XCLIENT is believed; empty: nobody's.
 	TrustedProxies, TrustedXClient []netip.Prefix
@@ -239,6 +241,20 @@ type Scanner struct {
 	Accept  bool   // fail = "accept"; else "defer"
 	Timeout time.Duration
 	Doors   []string // "mx", "submission", "relay"
+}
+
+// Blocklist is an entry of mail.inbound.dnsbl.
+type Blocklist struct {
+	Zone    string
+	Replies []netip.Prefix // in 127.0.0.0/8
+}
+
+// Exceptions is [mail.inbound.exceptions].
+type Exceptions struct {
+	Networks []netip.Prefix // of forwarders
+	Domains  []string       // of forwarders
+	Lists    []string
+	Sealers  []string
 }
 
 // Relay is one entry of [[mail.relay]].

@@ -204,6 +204,48 @@ func kindClient() kind {
 	}}
 }
 
+func kindBlocklist() kind {
+	return kind{shape: isString, noun: "block list", like: `"zen.dnsbl.test=127.0.0.0/28"`, check: func(s string) (string, bool) {
+		_, ok := parseBlocklist(s)
+		return "", ok
+	}}
+}
+
+// parseBlocklist reads "ZONE=PREFIX,PREFIX". Replies lie in 127.0.0.0/8 (RFC
+// 5782, Section 2.1): a range beyond it would take a parked zone's wildcard for
+// a listing, and without any range the refusal of a list for one.
+func parseBlocklist(s string) (Blocklist, bool) {
+	zone, ranges, found := strings.Cut(s, "=")
+	if _, ok := checkHostname(zone); !found || !ok {
+		return Blocklist{}, false
+	}
+	l := Blocklist{Zone: canonical(zone)}
+	loopback := netip.MustParsePrefix("127.0.0.0/8")
+	for text := range strings.SplitSeq(ranges, ",") {
+		p, ok := parsePrefix(strings.TrimSpace(text))
+		if !ok || !p.Addr().Is4() || !loopback.Contains(p.Addr()) || p.Bits() < loopback.Bits() {
+			return Blocklist{}, false
+		}
+		l.Replies = append(l.Replies, p)
+	}
+	return l, true
+}
+
+func kindForwarder() kind {
+	return kind{shape: isString, noun: "forwarder", like: `"192.0.2.1", "192.0.2.0/24" or "forwarder.example"`, check: func(s string) (string, bool) {
+		if p, ok := parsePrefix(s); ok {
+			if p.Bits() == 0 {
+				return "everybody is no exception", false
+			}
+			return "", true
+		}
+		if !strings.Contains(s, ".") {
+			return "name its hosts or its domain", false
+		}
+		return checkHostname(s)
+	}}
+}
+
 func kindName() kind {
 	return kind{shape: isString, noun: "name", like: "letters, digits, - and _", check: func(s string) (string, bool) { return "", isPlainName(s) }}
 }

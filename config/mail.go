@@ -142,7 +142,51 @@ func (b *builder) inbound(s table) {
 	if in.DMARC && !(in.SPF && in.DKIM) {
 		b.file.errorAt(s.where("checks"), "dmarc needs spf and dkim", `checks = ["spf", "dkim", "dmarc"]`)
 	}
+	in.Blocklists = b.blocklists(s)
+	in.Exceptions = b.exceptions(s.sub("exceptions"))
+	if len(in.Exceptions.Sealers)+len(in.Exceptions.Lists)+len(in.Exceptions.Domains) > 0 && !in.DMARC {
+		b.file.errorAt(s.sub("exceptions").at, "exceptions from DMARC without a check of DMARC", `checks = ["spf", "dkim", "dmarc"]`)
+	}
 	b.checked.Mail.Inbound = in
+}
+
+// maxBlocklists bounds the questions that one client costs.
+const maxBlocklists = 8
+
+func (b *builder) blocklists(s table) []Blocklist {
+	var all []Blocklist
+	for _, n := range s.list("dnsbl") {
+		l, ok := parseBlocklist(n.text)
+		switch {
+		case !ok: // said already
+		case slices.ContainsFunc(all, func(o Blocklist) bool { return o.Zone == l.Zone }):
+			b.file.errorAt(n.at, fmt.Sprintf("the block list %s stands twice", l.Zone), "its ranges go into one, with commas")
+		case len(all) == maxBlocklists:
+			b.file.errorAt(n.at, fmt.Sprintf("more than %d block lists", maxBlocklists), "each is asked about every client")
+			return all
+		default:
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+func (b *builder) exceptions(s table) Exceptions {
+	var e Exceptions
+	for _, n := range s.list("forwarders") {
+		if p, ok := parsePrefix(n.text); ok {
+			e.Networks = append(e.Networks, p)
+		} else if n.text != "" {
+			e.Domains = append(e.Domains, canonical(n.text))
+		}
+	}
+	for _, name := range s.texts("lists") {
+		e.Lists = append(e.Lists, canonical(name))
+	}
+	for _, name := range s.texts("arc_sealers") {
+		e.Sealers = append(e.Sealers, canonical(name))
+	}
+	return e
 }
 
 // trusted reads a set of those who may say that they are somebody else, which

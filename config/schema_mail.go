@@ -19,12 +19,16 @@ func mailSchema() []section {
 			{name: "checks", kind: kindWord(), list: true, def: []string{"spf", "dkim", "dmarc"}, words: []string{"spf", "dkim", "dmarc"}, doc: "[] for none; dmarc needs the other two"},
 			{name: "dmarc", kind: kindWord(), def: "enforce", words: []string{"enforce", "monitor"}, doc: "enforce: do what the author domain's policy asks"},
 			{name: "quarantine", kind: kindWord(), def: "hold", words: []string{"hold", "tag"}, doc: "what a policy of quarantine does here: hold keeps the message in the queue, tag delivers it marked"},
-			{name: "dnsbl", kind: kindText(), list: true, def: []string{}, only: []string{}, doc: "block lists"},
+			{name: "dnsbl", kind: kindBlocklist(), list: true, def: []string{}, doc: "block lists, each with the replies by which it lists, ZONE=PREFIX[,PREFIX]; whom one has is refused, but for postmaster and abuse"},
 			{name: "trusted_proxies", kind: kindClient(), list: true, def: []string{}, doc: "who may say by the PROXY protocol whose connection it is, on listeners with proxy = true; never any"},
 			{name: "trusted_xclient", kind: kindClient(), list: true, def: []string{}, doc: "who may say by XCLIENT whose mail it is, on mx listeners; it gives no right to relay; never any"},
 			{name: "chunking", kind: kindFlag(), def: false, doc: "take messages in chunks (BDAT); what they hold must be lines all the same"},
 		}},
-		{path: "mail.inbound.exceptions", soon: true, doc: "Forwarders, lists and ARC sealers."},
+		{path: "mail.inbound.exceptions", doc: "Who breaks DMARC on the way without evil intent: their mail is taken in spite of its author's policy.", keys: []key{
+			{name: "forwarders", kind: kindForwarder(), list: true, def: []string{}, doc: "hosts that forward: addresses, networks, or domains that they prove to be of; block lists do not count for them"},
+			{name: "lists", kind: kindHostname(), list: true, def: []string{}, doc: "domains of mailing lists: both List-Id and a good signature must be theirs"},
+			{name: "arc_sealers", kind: kindHostname(), list: true, def: []string{}, doc: "domains whose ARC seals are believed: all sealers of a chain must be named"},
+		}},
 		{path: "mail.scanner", list: true, mute: true, doc: "Scanners, asked in turn before a message is taken.", keys: []key{
 			{name: "kind", kind: kindWord(), need: true, eg: "clamd", words: []string{"clamd", "rspamd"}, doc: "what it is"},
 			{name: "address", kind: kindSocket(), need: true, eg: "unix:/run/clamav/clamd.ctl", doc: "unix:PATH, or an address and port"},

@@ -49,7 +49,7 @@ func (a *App) buildMail(cfg *config.Checked) error {
 	if a.selector, err = a.selectorOf(cfg); err != nil {
 		return err
 	}
-	a.inspector = inspect.New(inspect.Config{Resolver: a.outside(cfg), Checks: checksOf(cfg), Now: a.now, Log: a.log})
+	a.inspector = inspect.New(inspect.Config{Resolver: a.outside(cfg), Checks: checksOf(cfg), Rules: rulesOf(cfg), Now: a.now, Log: a.log})
 	a.calls = deliver.NewPool(0, 0)
 	a.queue, err = queue.New(queue.Config{
 		Spool: a.spool, Router: following{a}, Deliverer: following{a}, Hostname: hostname(cfg),
@@ -86,6 +86,26 @@ func (f following) Deliver(ctx context.Context, j deliver.Job) deliver.Report {
 
 func checksOf(cfg *config.Checked) verdict.Checks {
 	return verdict.Checks{SPF: cfg.Mail.Inbound.SPF, DKIM: cfg.Mail.Inbound.DKIM, DMARC: cfg.Mail.Inbound.DMARC}
+}
+
+// rulesOf is the part of the configuration that the checks follow.
+func rulesOf(cfg *config.Checked) inspect.Rules {
+	r := inspect.Rules{Sealers: cfg.Mail.Inbound.Exceptions.Sealers, Domains: cfg.Mail.Domains, Hostname: hostname(cfg)}
+	for _, l := range cfg.Mail.Inbound.Blocklists {
+		r.Blocklists = append(r.Blocklists, inspect.Blocklist{Zone: l.Zone, Replies: l.Replies})
+	}
+	return r
+}
+
+func forwardersOf(cfg *config.Checked) []verdict.Forwarder {
+	var all []verdict.Forwarder
+	for _, p := range cfg.Mail.Inbound.Exceptions.Networks {
+		all = append(all, verdict.Forwarder{Network: p})
+	}
+	for _, d := range cfg.Mail.Inbound.Exceptions.Domains {
+		all = append(all, verdict.Forwarder{Domain: d})
+	}
+	return all
 }
 
 // selectorOf keeps DKIM keys for our mail domains, published in our own zones
@@ -130,7 +150,7 @@ func (a *App) mailOf(cfg *config.Checked, old *mailWorld) (*mailWorld, error) {
 func (a *App) acceptorOf(cfg *config.Checked, old *mailWorld) (*accept.Acceptor, error) {
 	c := accept.Config{
 		Spool: a.spool, Queue: a.queue, Keys: a.selector, Hostname: hostname(cfg), Domains: cfg.Mail.Domains,
-		Now: a.now, Log: a.log,
+		Lists: cfg.Mail.Inbound.Exceptions.Lists, Forwarders: forwardersOf(cfg), Now: a.now, Log: a.log,
 	}
 	var err error
 	if c.Scanners, err = a.scannersOf(cfg); err != nil {

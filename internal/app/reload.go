@@ -179,6 +179,7 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	a.serve.LimitUpdates(perSecond(next.DNS.Updates))
 	a.serve.Limit(perSecond(next.DNS.RRL), perSecond(next.DNS.RRLTotal), next.Limits.Exempt)
 	a.retire(a.mail.Swap(world))
+	a.inspector.Follow(rulesOf(next))
 	a.recipients.Follow(world.people) // after the routes by which it asks
 	a.queue.SetHold(next.Mail.Outbound.Mode == "hold")
 	if err := errors.Join(names.Commit(ctx), doors.commit(ctx)); err != nil {

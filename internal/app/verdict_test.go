@@ -134,16 +134,21 @@ type dialogue struct {
 	in   *bufio.Reader
 }
 
-func (h *house) connect(from, helo string) *dialogue {
-	h.t.Helper()
+// mxAddr is where port 25 is.
+func (h *house) mxAddr() string {
 	addr := ""
 	h.app.doors.each(func(k doorKey, s *smtpd.Server) {
 		if k.name == "mx" {
 			addr = s.Addr().String()
 		}
 	})
+	return addr
+}
+
+func (h *house) connect(from, helo string) *dialogue {
+	h.t.Helper()
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
-	conn, err := dialer.DialContext(h.t.Context(), "tcp", addr)
+	conn, err := dialer.DialContext(h.t.Context(), "tcp", h.mxAddr())
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -179,9 +184,11 @@ func (d *dialogue) read() string {
 }
 
 // send is one transaction; the answer is the last reply.
-func (d *dialogue) send(from, msg string) string {
+func (d *dialogue) send(from, msg string) string { return d.sendTo(from, "b", msg) }
+
+func (d *dialogue) sendTo(from, to, msg string) string {
 	d.t.Helper()
-	for _, line := range []string{"MAIL FROM:<" + from + ">", "RCPT TO:<b@city.example>", "DATA"} {
+	for _, line := range []string{"MAIL FROM:<" + from + ">", "RCPT TO:<" + to + "@city.example>", "DATA"} {
 		if r := d.say(line); r[0] != '2' && r[0] != '3' {
 			d.say("RSET")
 			return r

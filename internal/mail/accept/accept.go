@@ -57,6 +57,9 @@ const (
 // Mark is the field that tells the inner server of a message that was tagged.
 const Mark = message.OwnPrefix + "Verdict"
 
+// Marks is the field that tells it what was odd about a message.
+const Marks = message.OwnPrefix + "Marks"
+
 // Config says what Postern does with messages.
 type Config struct {
 	Spool      *spool.Spool
@@ -66,7 +69,8 @@ type Config struct {
 	Hostname   string   // our public name: Received by, authserv-id
 	Domains    []string // mail.domains
 	DMARC      verdict.Mode
-	Lists      []string // domains of mailing lists let past DMARC
+	Lists      []string            // domains of mailing lists let past DMARC
+	Forwarders []verdict.Forwarder // let past DMARC and block lists
 	Quarantine Quarantining
 	Patience   time.Duration // how long a domain's mail is deferred while its DNS fails; 0: 4 h
 	Now        func() time.Time

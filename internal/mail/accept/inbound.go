@@ -69,7 +69,7 @@ func (a *Acceptor) inbound(ctx context.Context, draft *spool.Draft, env envelope
 	if err != nil {
 		return a.refuse(draft, &env, h, a.fault(err))
 	}
-	d := a.decide(facts)
+	d := a.decide(facts, env.To)
 	found := findings(facts)
 	if d.Reply == nil { // scanning costs, and could not save it
 		var scanned []any
@@ -113,9 +113,9 @@ func (a *Acceptor) countInbound(d verdict.Decision, held string) {
 
 // decide asks the verdict, with an eye on how long the domain's DNS has been
 // failing.
-func (a *Acceptor) decide(f verdict.Facts) verdict.Decision {
+func (a *Acceptor) decide(f verdict.Facts, to []address.Address) verdict.Decision {
 	now := a.cfg.Now()
-	policy := verdict.Policy{DMARC: a.cfg.DMARC, Lists: a.cfg.Lists, Patient: true}
+	policy := verdict.Policy{DMARC: a.cfg.DMARC, Lists: a.cfg.Lists, Forwarders: a.cfg.Forwarders, Role: roles(to), Patient: true}
 	author := f.DMARC.Author
 	if f.DMARC.Status != dmarc.TempError {
 		a.failing.forget(author)
@@ -127,6 +127,14 @@ func (a *Acceptor) decide(f verdict.Facts) verdict.Decision {
 		a.Counters.Forgetful.Inc()
 	}
 	return d
+}
+
+// roles tells whether all recipients are those whom everybody must be able to
+// write to (RFC 2142, Section 2; RFC 5321, Section 4.5.1).
+func roles(to []address.Address) bool {
+	return !slices.ContainsFunc(to, func(a address.Address) bool {
+		return !strings.EqualFold(a.Local, "postmaster") && !strings.EqualFold(a.Local, "abuse")
+	})
 }
 
 // vouched tells whether MAIL FROM is who sent the message, by what its own domain
@@ -157,7 +165,18 @@ func (a *Acceptor) annotate(draft *spool.Draft, env *envelope.Envelope, h *messa
 	if d.Action == verdict.Quarantine {
 		fields = append([]string{message.FormatField(Mark, d.Action.String()+";", "reason="+d.Reason)}, fields...)
 	}
+	if len(f.Marks) > 0 {
+		fields = append([]string{message.FormatField(Marks, marks(f)...)}, fields...)
+	}
 	return a.strip(h).Prepend(fields...)
+}
+
+func marks(f verdict.Facts) []string {
+	var out []string
+	for _, m := range f.Marks {
+		out = append(out, string(m))
+	}
+	return out
 }
 
 // findings are the facts for the log line.
@@ -175,6 +194,12 @@ func findings(f verdict.Facts) []any {
 	}
 	if f.Ran.DMARC {
 		out = append(out, "dmarc", f.DMARC.Status.String(), "author", f.DMARC.Author, "policy", f.DMARC.Applied.String())
+	}
+	for _, l := range f.Listings {
+		out = append(out, "dnsbl", l.List+"="+l.Reply.String())
+	}
+	if len(f.Marks) > 0 {
+		out = append(out, "marks", strings.Join(marks(f), " "))
 	}
 	return out
 }

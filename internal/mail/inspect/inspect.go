@@ -1,6 +1,6 @@
 // Package inspect runs all checks on one message from the world and gathers
-// them as facts: SPF for HELO and MAIL FROM, the client's reverse name, DKIM
-// and DMARC. What can be asked early is asked while the client still talks, so
+// them as facts: SPF for HELO and MAIL FROM, the client's reverse name, block
+// lists, DKIM and DMARC, chains of known ARC sealers, and marks of what is odd. What can be asked early is asked while the client still talks, so
 // that no look-up delays the greeting, MAIL or RCPT; the answers are awaited
 // after the final dot, for 20 seconds in all, of which the last quarter belongs
 // to the author's policy.
@@ -16,6 +16,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"postern/internal/lifecycle"
@@ -29,6 +30,7 @@ import (
 type Config struct {
 	Resolver lookup.Resolver
 	Checks   verdict.Checks
+	Rules    Rules
 	Timeout  time.Duration // of one look-up, and of the wait after the final dot; 20 s (RFC 7208, Section 4.6.4)
 	LookUps  int           // evaluations at once; 256. An eighth of them for one network
 	Hashing  int           // messages whose signatures are verified at once; 8
@@ -43,6 +45,11 @@ type Counters struct {
 	WaitedNetwork metrics.Counter // evaluations that had to wait because their network had its share
 	TimedOut      metrics.Counter // evaluations that did not end in time
 	Unread        metrics.Counter // messages that could not be read back
+	Listed        metrics.Counter // clients that a block list has, once a message and list
+	ListsRefusing metrics.Counter // answers by which a block list refuses to answer us
+	ListsFailing  metrics.Counter // questions that a block list did not answer
+	Sealed        metrics.Counter // messages that known ARC sealers vouch for
+	ChainsBroken  metrics.Counter // chains of known ARC sealers that did not validate
 }
 
 // Inspector runs checks. It implements lifecycle.Part.
@@ -53,6 +60,7 @@ type Inspector struct {
 	workers lifecycle.Workers
 	room    *room
 	hashing chan struct{} // a token for each message whose signatures are verified
+	rules   atomic.Pointer[Rules]
 }
 
 // New returns an Inspector.
@@ -72,7 +80,9 @@ func New(cfg Config) *Inspector {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Inspector{cfg: cfg, room: newRoom(cfg.LookUps), hashing: make(chan struct{}, cfg.Hashing)}
+	i := &Inspector{cfg: cfg, room: newRoom(cfg.LookUps), hashing: make(chan struct{}, cfg.Hashing)}
+	i.Follow(cfg.Rules)
+	return i
 }
 
 // Start does nothing: goroutines begin with the first connection.
@@ -83,9 +93,12 @@ func (i *Inspector) Stop(ctx context.Context) error { return i.workers.Stop(ctx)
 
 // Begin is called when a client connects.
 func (i *Inspector) Begin(client netip.Addr) *Pending {
-	p := &Pending{inspector: i, client: client.Unmap().WithZone("")}
+	p := &Pending{inspector: i, client: client.Unmap().WithZone(""), rules: i.rules.Load()}
 	if i.cfg.Checks != (verdict.Checks{}) && p.client.IsValid() {
 		p.reverse = begin(i, p.client, "reverse name", func(ctx context.Context) verdict.Reverse { return reverseName(ctx, i.cfg.Resolver, p.client) })
+	}
+	if p.client.IsValid() {
+		p.listed = i.listings(p)
 	}
 	return p
 }

@@ -22,7 +22,10 @@ type Pending struct {
 	client    netip.Addr
 	name      string // HELO
 	from      address.Address
+	rules     *Rules
 
+	listed  []*future[listing]
+	leads   *future[verdict.ReverseStatus] // where HELO leads
 	reverse *future[verdict.Reverse]
 	helo    *future[spf.Result]
 	mail    *future[spf.Result]
@@ -30,11 +33,17 @@ type Pending struct {
 
 // Hello is called when the client names itself, maybe more than once.
 func (p *Pending) Hello(name string) {
-	if name == p.name && p.helo != nil {
+	if name == p.name && (p.helo != nil || p.leads != nil) {
 		return
 	}
 	p.helo.stop()
-	p.name = name
+	p.leads.stop()
+	p.name, p.leads = name, nil
+	if host := hostName(name); host != "" && p.inspector.cfg.Checks != (verdict.Checks{}) {
+		p.leads = begin(p.inspector, p.client, "helo name", func(ctx context.Context) verdict.ReverseStatus {
+			return leadsTo(ctx, p.inspector.cfg.Resolver, host, p.client)
+		})
+	}
 	if !p.inspector.cfg.Checks.SPF {
 		return
 	}
@@ -67,7 +76,11 @@ func (p *Pending) Reset() {
 func (p *Pending) Close() {
 	p.Reset()
 	p.helo.stop()
+	p.leads.stop()
 	p.reverse.stop()
+	for _, l := range p.listed {
+		l.stop()
+	}
 }
 
 // Await gathers the facts about a whole message; h is its header as received.
@@ -82,7 +95,7 @@ func (p *Pending) Await(ctx context.Context, draft *spool.Draft, h *message.Head
 	// is asked last and must have time left, else a forger hides its policy.
 	senders, done := context.WithTimeout(ctx, i.cfg.Timeout*3/4)
 	defer done()
-	f := verdict.Facts{Ran: i.cfg.Checks}
+	f := verdict.Facts{Ran: i.cfg.Checks, Client: p.client}
 	if f.Ran.DKIM { // first, since it alone has not begun yet
 		sigs, err := p.dkim(senders, draft, h)
 		if err != nil {
@@ -99,8 +112,16 @@ func (p *Pending) Await(ctx context.Context, draft *spool.Draft, h *message.Head
 		}
 	}
 	f.Reverse, _ = p.reverse.wait(senders)
+	p.awaitListings(senders, &f)
 	if f.Ran.DMARC {
 		p.dmarc(ctx, &f, h)
+		if err := p.sealed(ctx, &f, draft, h); err != nil {
+			i.Counters.Unread.Inc()
+			return f, fmt.Errorf("validate the ARC chain: %w", err)
+		}
+	}
+	if f.Ran != (verdict.Checks{}) {
+		p.marks(senders, &f, h)
 	}
 	return f, nil
 }

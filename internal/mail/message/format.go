@@ -1,6 +1,7 @@
 package message
 
 import (
+	"mime"
 	"strings"
 	"time"
 )
@@ -75,4 +76,14 @@ func isToken(s string) bool {
 		}
 	}
 	return s != ""
+}
+
+// Decode undoes the encoded words of a text (RFC 2047), as those who show it do;
+// what cannot be decoded stays as it is.
+func Decode(s string) string {
+	out, err := new(mime.WordDecoder).DecodeHeader(s)
+	if err != nil {
+		return s
+	}
+	return out
 }

@@ -10,6 +10,7 @@ package verdict
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -32,6 +33,11 @@ type Facts struct {
 	Author  error    // why there is no author to judge: message.ErrNoFrom and its like
 	DMARC   dmarc.Result
 	Lists   []string // domains of List-Id fields
+
+	Client   netip.Addr
+	Listings []Listing // block lists that have the client
+	Sealed   []string  // author domains that a chain of known sealers says passed DMARC on the way
+	Marks    []Mark
 }
 
 // Reverse is the outcome of the client's reverse name (RFC 8601, Section 3).
@@ -74,6 +80,12 @@ type Policy struct {
 	// intent: a message with a List-Id of theirs and a passing signature of
 	// theirs is taken in spite of its author's policy.
 	Lists []string
+	// Forwarders break alignment by what they are for: a message from one of them
+	// is taken likewise, and block lists do not count for it.
+	Forwarders []Forwarder
+	// Role says that all recipients are postmaster or abuse, who hear also those
+	// who are listed (RFC 5321, Section 4.5.1; RFC 2142, Section 2).
+	Role bool
 	// Patient is false once a domain's DNS has been failing for so long that
 	// its mail is judged without it rather than deferred once more.
 	Patient bool
@@ -108,6 +120,9 @@ const (
 	ReasonReject        = "dmarc-reject"
 	ReasonQuarantine    = "dmarc-quarantine"
 	ReasonList          = "mailing-list"
+	ReasonForwarder     = "forwarder"
+	ReasonSealed        = "arc-sealer"
+	ReasonListed        = "dnsbl"
 	ReasonDNS           = "dns-temporary"
 	ReasonDNSLong       = "dns-failing-long"
 	ReasonDNSQuarantine = "dns-failing-quarantine"
@@ -129,6 +144,9 @@ type Decision struct {
 // the operator wants it. SPF and DKIM refuse nothing by themselves: a failing
 // SPF is how forwarded mail looks (RFC 7208, Section 8.4, leaves it to us).
 func Decide(f Facts, p Policy) Decision {
+	if len(f.Listings) > 0 && !p.Role && !forwarded(f, p) {
+		return refuse(550, "5.7.1", ReasonListed, fmt.Sprintf("client address [%s] is on the block list %s", f.Client, f.Listings[0].List))
+	}
 	if !f.Ran.DMARC {
 		return Decision{Action: Accept, Reason: ReasonUnchecked}
 	}
@@ -155,8 +173,8 @@ func judge(f Facts, p Policy) Decision {
 	if r.Applied <= dmarc.Nothing {
 		return Decision{Action: Accept, Reason: ReasonPolicyNone}
 	}
-	if fromList(f, p.Lists) {
-		return Decision{Action: Accept, Reason: ReasonList}
+	if d, ok := exception(f, p); ok {
+		return d
 	}
 	if r.Applied == dmarc.Quarantine {
 		return Decision{Action: Quarantine, Reason: ReasonQuarantine}
@@ -203,11 +221,11 @@ func unsure(f Facts, p Policy) Decision {
 
 // tired decides without the answer.
 func tired(f Facts, p Policy) Decision {
-	switch {
-	case f.DMARC.Record == nil:
+	if f.DMARC.Record == nil {
 		return Decision{Action: Accept, Reason: ReasonDNSLong}
-	case fromList(f, p.Lists):
-		return Decision{Action: Accept, Reason: ReasonList}
+	}
+	if d, ok := exception(f, p); ok {
+		return d
 	}
 	return Decision{Action: Quarantine, Reason: ReasonDNSQuarantine}
 }
@@ -218,6 +236,24 @@ func refuse(code int, enhanced, reason, text string) Decision {
 		d.Action = Defer
 	}
 	return d
+}
+
+// exception takes what somebody known has broken on the way (RFC 9989, Section 7;
+// RFC 7960).
+func exception(f Facts, p Policy) (Decision, bool) {
+	switch {
+	case fromList(f, p.Lists):
+		return Decision{Action: Accept, Reason: ReasonList}, true
+	case forwarded(f, p):
+		return Decision{Action: Accept, Reason: ReasonForwarder}, true
+	case slices.Contains(f.Sealed, f.DMARC.Author):
+		return Decision{Action: Accept, Reason: ReasonSealed}, true
+	}
+	return Decision{}, false
+}
+
+func forwarded(f Facts, p Policy) bool {
+	return slices.ContainsFunc(p.Forwarders, func(w Forwarder) bool { return w.is(f) })
 }
 
 // fromList tells whether a known mailing list has signed the message.
