@@ -260,10 +260,12 @@ type Exceptions struct {
 // Relay is one entry of [[mail.relay]].
 type Relay struct {
 	Name        string
-	Clients     []netip.Prefix
-	Senders     []string // address, "@domain", or "<>"
-	Recipients  []string // address or "@domain"; empty: anyone
-	ForeignFrom string   // "refuse", "keep"
+	Clients     []netip.Prefix      // empty, with Cert only: any address
+	Cert        []*x509.Certificate // the certificate it shows, or an authority that has issued it; empty: none
+	CertName    string              // a name in it; "": any
+	Senders     []string            // address, "@domain", or "<>"
+	Recipients  []string            // address or "@domain"; empty: anyone
+	ForeignFrom string              // "refuse", "keep"
 	Rate        Rate
 }
 

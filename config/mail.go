@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -236,6 +237,7 @@ func (b *builder) relays(s table) {
 			ForeignFrom: t.text("foreign_from"),
 			Rate:        t.rate("rate"),
 		}
+		b.relayCert(t, &r)
 		if wholeFamily(r.Clients) {
 			b.file.errorAt(t.where("clients"), fmt.Sprintf("the relay %q would be open to anyone", r.Name), "name the hosts")
 		}
@@ -248,6 +250,22 @@ func (b *builder) relays(s table) {
 			b.file.errorAt(t.where("name"), fmt.Sprintf("the relay %q is written twice", r.Name), "")
 		}
 		b.checked.Mail.Relays = append(b.checked.Mail.Relays, r)
+	}
+}
+
+// relayCert reads by which certificate a host is known, beside its addresses or
+// in place of them.
+func (b *builder) relayCert(t table, r *Relay) {
+	cert, name := t.written("client_cert"), t.written("client_name")
+	switch {
+	case t.n.field("clients") == nil && t.n.field("client_cert") == nil:
+		b.file.errorAt(t.at, fmt.Sprintf("the relay %q would be open to anyone", r.Name), "name the hosts by clients or client_cert")
+	case name != nil && cert == nil:
+		b.file.errorAt(t.where("client_name"), fmt.Sprintf("client_name of the relay %q without client_cert", r.Name), "name the authority that vouches for it")
+	}
+	r.Cert, r.CertName = b.certificates(t, "client_cert"), canonical(t.text("client_name"))
+	if name == nil && slices.ContainsFunc(r.Cert, func(c *x509.Certificate) bool { return c.IsCA && !selfMade(c) }) {
+		b.file.warnAt(t.where("client_cert"), fmt.Sprintf("whoever has a certificate of this authority can be the relay %q", r.Name), "name it with client_name, unless the authority issues to nobody else")
 	}
 }
 

@@ -94,7 +94,7 @@ func referenceKey(b *bytes.Buffer, k key, mute string) {
 	}
 	if value == nil {
 		value = k.eg
-		if !k.need && k.name != "*" {
+		if !k.need && !k.shown && k.name != "*" {
 			mute = "# "
 		}
 	}

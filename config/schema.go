@@ -30,6 +30,7 @@ type key struct {
 	only  any      // the one value that is available today: string, bool or []string
 	soon  bool     // not available yet at all
 	need  bool
+	shown bool  // stands in the reference like one that is needed
 	min   int64 // of a count or a size
 	max   int64 // 0: none
 }

@@ -38,8 +38,9 @@ func mailSchema() []section {
 		}},
 		{path: "mail.relay", list: true, doc: "The third door: named hosts that cannot log in. It needs a relay listener on a private address.", keys: []key{
 			{name: "name", kind: kindName(), need: true, eg: "printers", doc: "what log and trace call it"},
-			{name: "clients", kind: kindClient(), list: true, need: true, eg: []string{"10.0.0.5/32"}, doc: "never any"},
-			{name: "client_cert", kind: kindFilePath(), soon: true, doc: "a client certificate in place of addresses"},
+			{name: "clients", kind: kindClient(), list: true, shown: true, eg: []string{"10.0.0.5/32"}, doc: "never any"},
+			{name: "client_cert", kind: kindFilePath(), doc: "a PEM file in place of addresses, or beside them: the certificate that it shows under TLS, or the authority that issued it"},
+			{name: "client_name", kind: kindHostname(), doc: "of client_cert: a name in the certificate, for authorities that issue to others too"},
 			{name: "senders", kind: kindSender(), list: true, need: true, eg: []string{"@example.test", "<>"}, doc: "envelope senders it may use"},
 			{name: "recipients", kind: kindRecipient(), list: true, def: []string{}, doc: "whom it may write to; [] for anyone"},
 			{name: "foreign_from", kind: kindWord(), def: "refuse", words: []string{"refuse", "keep"}, later: []string{"srs"}, doc: "mail whose header From is not ours"},

@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"postern/config"
@@ -172,6 +174,10 @@ func (a *App) doorOf(cfg *config.Checked, l config.Listen) (smtpd.Config, bool) 
 		c.RequireTLS = true
 	case config.ServeRelay:
 		c.Name, c.NewSession = "relay", a.relaySession
+		if slices.ContainsFunc(cfg.Mail.Relays, func(r config.Relay) bool { return len(r.Cert) > 0 }) {
+			// Not verified here: the door knows its hosts' certificates.
+			c.TLS.ClientAuth = tls.RequestClientCert
+		}
 	default:
 		return c, false
 	}

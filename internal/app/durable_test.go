@@ -71,10 +71,10 @@ func (p *costing) send(n int) error {
 }
 
 var (
-	traceLine = regexp.MustCompile(`^(\d+) +(?:<\.\.\. )?(\w+)(?: resumed>|\()(.*)$`)
-	promisedAs  = regexp.MustCompile(`250 2\.0\.0 queued as (\w+)`)
-	renamed   = regexp.MustCompile(`"([^"]*)".*"([^"]*)"`)
-	synced    = regexp.MustCompile(`<([^>]*)>`)
+	traceLine  = regexp.MustCompile(`^(\d+) +(?:<\.\.\. )?(\w+)(?: resumed>|\()(.*)$`)
+	promisedAs = regexp.MustCompile(`250 2\.0\.0 queued as (\w+)`)
+	renamed    = regexp.MustCompile(`"([^"]*)".*"([^"]*)"`)
+	synced     = regexp.MustCompile(`<([^>]*)>`)
 )
 
 // ordered reads a trace in the order in which calls began and returned, and

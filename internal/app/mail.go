@@ -249,7 +249,7 @@ func (a *App) relayOf(cfg *config.Checked, door *accept.Acceptor) (*relay.Door, 
 	c := relay.Config{Hostname: hostname(cfg), Spool: a.intake(), Now: a.now, Log: a.log}
 	policy := map[string]accept.RelayPolicy{}
 	for _, r := range cfg.Mail.Relays {
-		c.Hosts = append(c.Hosts, relay.Host{Name: r.Name, Clients: r.Clients, Senders: r.Senders, Recipients: r.Recipients, PerHour: r.Rate.Count})
+		c.Hosts = append(c.Hosts, relay.Host{Name: r.Name, Clients: r.Clients, Cert: r.Cert, CertName: r.CertName, Senders: r.Senders, Recipients: r.Recipients, PerHour: r.Rate.Count})
 		if r.ForeignFrom == "keep" {
 			policy[r.Name] = accept.RelayPolicy{ForeignFrom: accept.KeepForeign}
 		}

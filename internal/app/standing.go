@@ -33,13 +33,21 @@ func (a *App) standing() map[string]string {
 	}
 	standingScanners(all, a.cfg)
 	for _, r := range a.cfg.Mail.Relays {
-		all["mail relay "+r.Name] = fmt.Sprintf("clients %v, senders %v", r.Clients, r.Senders)
+		all["mail relay "+r.Name] = relayOf(r)
 	}
 	all["derived from keys of zones"] = fmt.Sprintf("ds %t, dsboot %t", a.cfg.Derived.DS, a.cfg.Derived.Signals)
 	for _, z := range a.authority.Zones() {
 		all[fmt.Sprintf("zone %s view %s", z.Zone, z.View)] = fmt.Sprintf("serial %d, %d records", z.ServedSerial, z.Records)
 	}
 	return all
+}
+
+func relayOf(r config.Relay) string {
+	text := fmt.Sprintf("clients %v, senders %v", r.Clients, r.Senders)
+	for _, c := range r.Cert {
+		text += fmt.Sprintf(", certificate %s until %s %q", xfr.PinOf(c), c.NotAfter.Format(time.DateOnly), r.CertName)
+	}
+	return text
 }
 
 // standingPeers adds peers, and what they are secondaries of.

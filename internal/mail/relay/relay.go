@@ -1,7 +1,8 @@
 // Package relay is the session of the third door: named hosts that cannot log in
 // (the inner server, printers). It is closed twice: by the client's address,
-// before the greeting, and by the sender it uses; optionally by recipient. No
-// client that is not named gets further than a refusal.
+// before the greeting, or by the certificate that it shows under TLS, before
+// MAIL, or by both; and by the sender it uses; optionally by recipient. No client
+// that is not named gets further than a refusal.
 //
 // A Door is shared by all connections; a session belongs to its connection's
 // goroutine. It starts no goroutine.
@@ -9,11 +10,13 @@ package relay
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,11 +30,13 @@ import (
 
 // Host is one entry of the configuration: hosts of a kind and what they may do.
 type Host struct {
-	Name       string         // for the log and the envelope's Account
-	Clients    []netip.Prefix // never empty
-	Senders    []string       // "@example.test", "user@example.test", "<>"
-	Recipients []string       // the same forms without "<>"; empty: anyone
-	PerHour    int            // recipients an hour; 0: 20000
+	Name       string              // for the log and the envelope's Account
+	Clients    []netip.Prefix      // empty, with Cert only: any address
+	Cert       []*x509.Certificate // it shows one of these, or one that one of these has issued
+	CertName   string              // that must stand in it; "": any
+	Senders    []string            // "@example.test", "user@example.test", "<>"
+	Recipients []string            // the same forms without "<>"; empty: anyone
+	PerHour    int                 // recipients an hour; 0: 20000
 }
 
 // Accept decides over a message that has arrived whole, and commits the draft or
@@ -40,7 +45,7 @@ type Accept func(ctx context.Context, c *smtpd.Conn, draft *spool.Draft, env env
 
 // Config is what a Door needs; every field but Now is required.
 type Config struct {
-	Hosts    []Host // the first whose Clients hold the address counts
+	Hosts    []Host // the first counts whose Clients hold the address and whose Cert was shown
 	Hostname string // the domain of a bare <postmaster>
 	Spool    smtpd.Spool
 	Accept   Accept
@@ -51,6 +56,7 @@ type Config struct {
 // Counters are what a Door counts.
 type Counters struct {
 	Strangers    metrics.Counter // clients that no host names
+	BadCert      metrics.Counter // clients that showed none of the certificates, or a wrong one
 	BadSender    metrics.Counter
 	BadRecipient metrics.Counter
 	OverRate     metrics.Counter // recipients beyond a host's hourly rate
@@ -70,6 +76,7 @@ type host struct {
 	senders    matcher
 	recipients matcher
 	rate       *rate
+	holder     *holder // nil: known by address alone
 }
 
 // New checks the configuration. A client range that is everybody is an error.
@@ -92,8 +99,8 @@ func New(c Config) (*Door, error) {
 }
 
 func prepare(h Host, now time.Time) (*host, error) {
-	if len(h.Clients) == 0 || len(h.Senders) == 0 {
-		return nil, errors.New("clients and senders are required")
+	if len(h.Clients)+len(h.Cert) == 0 || len(h.Senders) == 0 {
+		return nil, errors.New("clients or a certificate, and senders, are required")
 	}
 	for _, p := range h.Clients {
 		if !p.IsValid() || p.Bits() == 0 {
@@ -111,11 +118,13 @@ func prepare(h Host, now time.Time) (*host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recipients: %w", err)
 	}
-	return &host{h, senders, recipients, newRate(h.PerHour, now)}, nil
+	return &host{h, senders, recipients, newRate(h.PerHour, now), newHolder(h.Cert, h.CertName)}, nil
 }
 
 var (
 	notNamed  = smtpline.Reply{Code: 554, Enhanced: "5.7.1", Reason: "not-a-relay-client", Text: "no SMTP service for you here", Close: true}
+	needsCert = smtpline.Refuse(530, "5.7.0", "needs-client-cert", "STARTTLS with your certificate first")
+	badCert   = smtpline.Refuse(550, "5.7.1", "client-cert", "your certificate does not open this door")
 	badSender = smtpline.Refuse(550, "5.7.1", "relay-sender", "this host may not send under that address")
 	badRcpt   = smtpline.Refuse(550, "5.7.1", "relay-recipient", "this host may not send to that address")
 	routed    = smtpline.Refuse(550, "5.7.1", "relay-denied", "recipients with a route in them are not taken")
@@ -125,26 +134,59 @@ var (
 // Session is the engine's NewSession.
 func (d *Door) Session(_ context.Context, c *smtpd.Conn) (smtpd.Session, *smtpline.Reply) {
 	addr := c.Remote.Addr().Unmap().WithZone("")
+	s := &session{door: d, conn: c}
 	for _, h := range d.hosts {
-		for _, p := range h.Clients {
-			if p.Contains(addr) {
-				return &session{door: d, conn: c, host: h}, nil
-			}
+		if h.at(addr) {
+			s.may = append(s.may, h)
 		}
 	}
-	d.Counters.Strangers.Inc()
-	r := notNamed
-	return nil, &r
+	if len(s.may) == 0 {
+		d.Counters.Strangers.Inc()
+		r := notNamed
+		return nil, &r
+	}
+	return s, nil
+}
+
+// at reports whether the host may come from there.
+func (h *host) at(addr netip.Addr) bool {
+	return len(h.Clients) == 0 || slices.ContainsFunc(h.Clients, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 type session struct {
 	door *Door
 	conn *smtpd.Conn
-	host *host
+	may  []*host // by the address
+	host *host   // nil until MAIL: before it the certificate may be still to come
 	tx   smtpd.Transaction
 }
 
+// choose finds out which host this is.
+func (s *session) choose() *smtpline.Reply {
+	var cause error
+	for _, h := range s.may {
+		if h.holder != nil {
+			if err := h.holder.judge(s.conn.TLS, s.door.c.Now()); err != nil {
+				cause = err
+				continue
+			}
+		}
+		s.host = h
+		return nil
+	}
+	s.door.Counters.BadCert.Inc()
+	r := *badCert
+	if s.conn.TLS == nil || len(s.conn.TLS.PeerCertificates) == 0 {
+		r = *needsCert
+	}
+	r.Cause = cause
+	return &r
+}
+
 func (s *session) Mail(_ context.Context, from address.Address, p smtpd.MailParams) *smtpline.Reply {
+	if r := s.choose(); r != nil {
+		return r
+	}
 	if !s.host.senders.has(from) {
 		s.door.Counters.BadSender.Inc()
 		return badSender

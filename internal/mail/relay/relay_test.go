@@ -132,7 +132,7 @@ func parse(t *testing.T, s string) address.Address {
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	for name, h := range map[string]Host{
-		"no clients":        {Senders: []string{"<>"}},
+		"nobody":            {Senders: []string{"<>"}},
 		"no senders":        {Clients: prefixes("10.0.0.1/32")},
 		"everybody":         {Clients: prefixes("0.0.0.0/0"), Senders: []string{"<>"}},
 		"everybody on IPv6": {Clients: prefixes("10.0.0.1/32", "::/0"), Senders: []string{"<>"}},
@@ -160,6 +160,9 @@ func TestRate(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, _ := door.Session(t.Context(), &smtpd.Conn{Remote: netip.MustParseAddrPort("10.0.0.5:1")})
+	if r := s.Mail(t.Context(), parse(t, "a@example.test"), smtpd.MailParams{}); r != nil {
+		t.Fatal(r)
+	}
 	rcpt := func() *smtpline.Reply { return s.Rcpt(t.Context(), parse(t, "a@other.test"), smtpd.RcptParams{}) }
 	if r := errors.Join(asError(rcpt()), asError(rcpt())); r != nil {
 		t.Fatal(r)
