@@ -147,13 +147,6 @@ func alphaPostern(l *lab.Lab, in *lab.Internet) *lab.Postern {
 // and what stands there instead.
 func alphaPosternWith(l *lab.Lab, in *lab.Internet, files map[string]string, instead ...string) *lab.Postern {
 	l.T().Helper()
-	config := alphaConfig
-	for i := 0; i < len(instead); i += 2 {
-		if !strings.Contains(config, instead[i]) {
-			l.T().Fatalf("no %q in the configuration", instead[i])
-		}
-		config = strings.Replace(config, instead[i], instead[i+1], 1)
-	}
 	all := map[string]string{
 		"root.hints":                    in.HintsText(),
 		"zones/external/alpha.lab.zone": alphaExternal,
@@ -161,7 +154,20 @@ func alphaPosternWith(l *lab.Lab, in *lab.Internet, files map[string]string, ins
 		"zones/internal/corp.lab.zone":  corpInternal,
 	}
 	maps.Copy(all, files)
-	return l.Postern(lab.PosternConfig{Config: config, Files: all})
+	return l.Postern(lab.PosternConfig{Config: alphaWith(l, instead...), Files: all})
+}
+
+// alphaWith is Alpha's configuration with other settings, in the same pairs.
+func alphaWith(l *lab.Lab, instead ...string) string {
+	l.T().Helper()
+	config := alphaConfig
+	for i := 0; i < len(instead); i += 2 {
+		if !strings.Contains(config, instead[i]) {
+			l.T().Fatalf("no %q in the configuration", instead[i])
+		}
+		config = strings.Replace(config, instead[i], instead[i+1], 1)
+	}
+	return config
 }
 
 // tree holds Beta's zone with further records, and refers to us for ours.
