@@ -70,6 +70,7 @@ type App struct {
 	selector   *selector.Ring
 	inspector  *inspect.Inspector
 	calls      *deliver.Pool // conversations with next hops
+	announced  deliver.Announced
 	queue      *queue.Queue
 	recipients *recipient.Keeper
 	mail       atomic.Pointer[mailWorld] // what mail follows; changes with the configuration

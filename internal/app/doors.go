@@ -164,6 +164,7 @@ func (a *App) doorOf(cfg *config.Checked, l config.Listen) (smtpd.Config, bool) 
 	switch l.Serve {
 	case config.ServeMX:
 		c.Name, c.Limits, c.NewSession = "mx", mx.Limits(), a.mxSession
+		c.Offers = func() smtpd.Offers { return a.mail.Load().carry.offers() }
 		c.XClient = cfg.Mail.Inbound.TrustedXClient
 		c.Limits.GreetWait = cfg.Limits.GreetingDelay
 	case config.ServeSubmission:

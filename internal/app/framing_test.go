@@ -84,7 +84,6 @@ func (anyone) MetSince(context.Context, int64, time.Time) (int, error)     { ret
 type entrance struct {
 	name  string
 	addr  string
-	hello string // what is said before MAIL, and its replies
 	tls   string // "", "at once", "on request"
 	login bool
 	tray  *tray

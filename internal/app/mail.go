@@ -34,6 +34,7 @@ type mailWorld struct {
 	client     *deliver.Client
 	asker      *deliver.Client // asks who exists
 	people     *recipient.Plan
+	carry      carrying
 	acceptor   *accept.Acceptor
 	mx         *mx.Door
 	submission *submission.Door
@@ -125,11 +126,15 @@ func (a *App) selectorOf(cfg *config.Checked) (*selector.Ring, error) {
 // replace, or nil at the start.
 func (a *App) mailOf(cfg *config.Checked, old *mailWorld) (*mailWorld, error) {
 	w := &mailWorld{}
-	var err error
-	if w.router, err = a.routerOf(cfg); err != nil {
+	routes, err := routesOf(cfg)
+	if err != nil {
 		return nil, err
 	}
-	w.client = deliver.New(deliver.Config{Hostname: hostname(cfg), Sources: cfg.Mail.Outbound.Source, Pool: a.calls, Now: a.now, Log: a.log})
+	w.router = a.routerOf(cfg, routes)
+	w.carry = carrying{routes, &a.announced}
+	w.client = deliver.New(deliver.Config{
+		Hostname: hostname(cfg), Sources: cfg.Mail.Outbound.Source, Pool: a.calls, Now: a.now, Log: a.log, Announced: &a.announced,
+	})
 	w.asker = a.askerOf(cfg)
 	if w.people, err = a.peopleOf(cfg); err != nil {
 		return nil, err
@@ -137,7 +142,7 @@ func (a *App) mailOf(cfg *config.Checked, old *mailWorld) (*mailWorld, error) {
 	if w.acceptor, err = a.acceptorOf(cfg, old); err != nil {
 		return nil, err
 	}
-	if w.mx, err = a.mxOf(cfg, w.acceptor); err != nil {
+	if w.mx, err = a.mxOf(cfg, w.acceptor, w.carry); err != nil {
 		return nil, err
 	}
 	if w.submission, err = a.submissionOf(cfg, w.acceptor, old); err != nil {
@@ -171,7 +176,15 @@ func (a *App) acceptorOf(cfg *config.Checked, old *mailWorld) (*accept.Acceptor,
 // routerOf finds the next hops: those of the configuration, and the world's.
 // Names of configured hops resolve like all mail look-ups, as outsiders see
 // them, until a hop can name its view.
-func (a *App) routerOf(cfg *config.Checked) (*route.Router, error) {
+func (a *App) routerOf(cfg *config.Checked, routes map[string][]route.Hop) *route.Router {
+	return route.New(route.Config{
+		Routes: routes, Lookup: a.outside(cfg), Inside: a.inside(cfg), OwnNames: []string{hostname(cfg)},
+		OwnAddrs: func(addr netip.Addr) bool { return a.own.Load().has(addr) },
+	})
+}
+
+// routesOf is the configured hops by domain.
+func routesOf(cfg *config.Checked) (map[string][]route.Hop, error) {
 	routes := map[string][]route.Hop{}
 	for _, r := range cfg.Mail.Routes {
 		roots, err := rootsOf(r.CA)
@@ -188,10 +201,7 @@ func (a *App) routerOf(cfg *config.Checked) (*route.Router, error) {
 			routes[r.Domain] = append(routes[r.Domain], h)
 		}
 	}
-	return route.New(route.Config{
-		Routes: routes, Lookup: a.outside(cfg), Inside: a.inside(cfg), OwnNames: []string{hostname(cfg)},
-		OwnAddrs: func(addr netip.Addr) bool { return a.own.Load().has(addr) },
-	}), nil
+	return routes, nil
 }
 
 var protocols = map[string]route.Protocol{"smtp": route.SMTP, "smtps": route.SMTPS, "lmtp": route.LMTP, "maildir": route.Maildir}
@@ -211,12 +221,12 @@ func rootsOf(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-func (a *App) mxOf(cfg *config.Checked, door *accept.Acceptor) (*mx.Door, error) {
+func (a *App) mxOf(cfg *config.Checked, door *accept.Acceptor, carry carrying) (*mx.Door, error) {
 	if len(cfg.Mail.Domains) == 0 {
 		return nil, nil
 	}
 	return mx.New(mx.Config{
-		Domains: cfg.Mail.Domains, Spool: a.intake(), Find: a.recipients.Find, Now: a.now, Log: a.log,
+		Domains: cfg.Mail.Domains, Spool: a.intake(), Find: a.recipients.Find, Refuse: carry.refuse, Now: a.now, Log: a.log,
 		Begin: func(_ context.Context, c *smtpd.Conn) mx.Inspection {
 			return door.Arrive(a.inspector.Begin(c.Remote.Addr()), c.Protocol)
 		},

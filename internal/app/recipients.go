@@ -38,7 +38,7 @@ func (a *App) buildRecipients() (err error) {
 func (a *App) askerOf(cfg *config.Checked) *deliver.Client {
 	const short = 10 * time.Second
 	return deliver.New(deliver.Config{
-		Hostname: hostname(cfg), Now: a.now, Log: a.log,
+		Hostname: hostname(cfg), Now: a.now, Log: a.log, Announced: &a.announced,
 		Timeouts: deliver.Timeouts{
 			Connect: short / 2, Greeting: short, Hello: short, TLS: short, Mail: short, Rcpt: short, Quit: time.Second,
 		},

@@ -46,6 +46,8 @@ type Config struct {
 	Log      *slog.Logger     // nil: nothing is logged
 	Pool     *Pool            // of conversations; nil: each ends with its attempt
 
+	Announced *Announced // keeps what configured hosts announce; may be nil
+
 	// Dial connects; nil: a net.Dialer. local may be the zero Addr.
 	Dial func(ctx context.Context, network, addr string, local netip.Addr) (net.Conn, error)
 }
@@ -169,6 +171,7 @@ func (c *Client) Deliver(ctx context.Context, j Job) Report {
 			break
 		}
 	}
+	a.giveUpTLS()
 	return a.report
 }
 

@@ -93,6 +93,7 @@ func (s *session) begin(ctx context.Context, useTLS bool) *trouble {
 	if t := s.secure(ctx, useTLS); t != nil {
 		return t
 	}
+	s.client.cfg.Announced.note(s)
 	return s.auth()
 }
 

@@ -23,6 +23,10 @@ const pipelined = 50
 // that was deferred stays open with its result noted. Trouble concerns the
 // whole server.
 func (a *attempt) transaction(s *session, rcpts []int) *trouble {
+	if a.job.Envelope.RequireTLS && !s.keepsTLS() {
+		t := leavesTLS
+		return &t
+	}
 	rcpts, utf8 := a.internationalise(s, rcpts)
 	if len(rcpts) == 0 {
 		return nil
@@ -105,6 +109,9 @@ func (a *attempt) mailCommand(s *session, utf8 bool) string {
 	}
 	if utf8 {
 		b.WriteString(" SMTPUTF8")
+	}
+	if env.RequireTLS { // only a server that knows it gets here
+		b.WriteString(" REQUIRETLS")
 	}
 	if s.has("DSN") {
 		addParam(&b, "RET", env.Ret)

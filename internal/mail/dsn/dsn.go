@@ -133,7 +133,9 @@ func (w *writer) body() []byte {
 	b.WriteString("This is a report in MIME format.\r\n")
 	w.part(&b, "text/plain; charset="+w.charset(), w.explain())
 	w.part(&b, w.kind("delivery-status"), w.status())
-	w.part(&b, w.headersKind(), w.original())
+	if len(w.Header) > 0 { // RFC 6522, Section 3: it may be left out
+		w.part(&b, w.headersKind(), w.original())
+	}
 	fmt.Fprintf(&b, "\r\n--%s--\r\n", w.boundary)
 	return b.Bytes()
 }

@@ -91,22 +91,23 @@ func (n Notify) String() string {
 // the message and never changed after: what happens to each recipient is kept
 // in the spool's journal.
 type Envelope struct {
-	ID       ID                `json:"id"`
-	From     address.Address   `json:"from"` // zero: the null reverse-path
-	To       []address.Address `json:"to"`
-	Received time.Time         `json:"received"`
-	Client   netip.Addr        `json:"client,omitzero"`
-	Helo     string            `json:"helo,omitempty"`
-	Account  string            `json:"account,omitempty"` // who logged in, or the relay's name
-	Origin   Origin            `json:"origin"`
-	TLS      bool              `json:"tls,omitempty"`       // it reached us over TLS
-	NoBounce bool              `json:"no_bounce,omitempty"` // nothing vouches for From: it is not told of a failure
-	UTF8     bool              `json:"utf8,omitempty"`      // sent with SMTPUTF8 (RFC 6531)
-	Body8Bit bool              `json:"body8bit,omitempty"`  // sent with BODY=8BITMIME (RFC 6152)
-	Ret      string            `json:"ret,omitempty"`       // RET: "", "FULL" or "HDRS" (RFC 3461, Section 4.3)
-	EnvID    string            `json:"envid,omitempty"`     // ENVID as received, still in xtext
-	Notify   []Notify          `json:"notify,omitempty"`    // per recipient of To; nil: nobody asked
-	ORcpt    []string          `json:"orcpt,omitempty"`     // per recipient of To, as received; nil: nobody asked
+	ID         ID                `json:"id"`
+	From       address.Address   `json:"from"` // zero: the null reverse-path
+	To         []address.Address `json:"to"`
+	Received   time.Time         `json:"received"`
+	Client     netip.Addr        `json:"client,omitzero"`
+	Helo       string            `json:"helo,omitempty"`
+	Account    string            `json:"account,omitempty"` // who logged in, or the relay's name
+	Origin     Origin            `json:"origin"`
+	TLS        bool              `json:"tls,omitempty"`         // it reached us over TLS
+	NoBounce   bool              `json:"no_bounce,omitempty"`   // nothing vouches for From: it is not told of a failure
+	UTF8       bool              `json:"utf8,omitempty"`        // sent with SMTPUTF8 (RFC 6531)
+	RequireTLS bool              `json:"require_tls,omitempty"` // sent with REQUIRETLS (RFC 8689): it never leaves verified TLS
+	Body8Bit   bool              `json:"body8bit,omitempty"`    // sent with BODY=8BITMIME (RFC 6152)
+	Ret        string            `json:"ret,omitempty"`         // RET: "", "FULL" or "HDRS" (RFC 3461, Section 4.3)
+	EnvID      string            `json:"envid,omitempty"`       // ENVID as received, still in xtext
+	Notify     []Notify          `json:"notify,omitempty"`      // per recipient of To; nil: nobody asked
+	ORcpt      []string          `json:"orcpt,omitempty"`       // per recipient of To, as received; nil: nobody asked
 }
 
 // NotifyOf returns what was asked for recipient i.

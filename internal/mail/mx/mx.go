@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"postern/internal/mail/address"
@@ -50,12 +51,23 @@ type Config struct {
 	// Find says where mail for an address of our domains goes, or refuses it. It
 	// may wait for the next hop, which alone knows who exists. nil: all exist.
 	Find func(ctx context.Context, to address.Address) ([]address.Address, *smtpline.Reply)
-	Now  func() time.Time // nil: time.Now
-	Log  *slog.Logger
+	// Refuse says what the next hop of a recipient would not take; nil: it takes
+	// all.
+	Refuse func(to address.Address, n Needs) *smtpline.Reply
+	Now    func() time.Time // nil: time.Now
+	Log    *slog.Logger
+}
+
+// Needs are what a message asks of the host that it goes to.
+type Needs struct {
+	UTF8       bool  // SMTPUTF8 (RFC 6531)
+	RequireTLS bool  // REQUIRETLS (RFC 8689)
+	Size       int64 // octets; 0: not known yet
 }
 
 // Counters are what a Door counts.
 type Counters struct {
+	HopRefuses  metrics.Counter // recipients and messages that the next hop would not take
 	RelayDenied metrics.Counter // recipients that were not ours, or pointed further
 }
 
@@ -138,6 +150,11 @@ func (s *session) Rcpt(ctx context.Context, to address.Address, p smtpd.RcptPara
 		if !s.door.admits(target) {
 			return relayDenied
 		}
+		n := s.needs()
+		n.UTF8 = !s.tx.From.IsASCII() || !target.IsASCII()
+		if refusal := s.door.refuse(target, n); refusal != nil {
+			return refusal
+		}
 	}
 	for _, target := range targets {
 		s.tx.Add(target, p)
@@ -160,8 +177,43 @@ func (s *session) Data(ctx context.Context, r io.Reader) *smtpline.Reply {
 		return refusal
 	}
 	defer draft.Abort()
+	if refusal := s.tooMuch(draft); refusal != nil {
+		return refusal
+	}
 	env := s.tx.Envelope(s.conn, envelope.MX, "", s.door.c.Now())
 	return s.inspection.Inbound(ctx, draft, env)
+}
+
+// needs are those that MAIL has told.
+func (s *session) needs() Needs {
+	p := s.tx.Params()
+	return Needs{RequireTLS: p.RequireTLS, Size: p.Size}
+}
+
+func (d *Door) refuse(to address.Address, n Needs) *smtpline.Reply {
+	if d.c.Refuse == nil {
+		return nil
+	}
+	r := d.c.Refuse(to, n)
+	if r != nil {
+		d.Counters.HopRefuses.Inc()
+	}
+	return r
+}
+
+// tooMuch looks at what only the message itself tells. Where the next hop of one
+// recipient would take it, it is taken: the others are told by the queue.
+func (s *session) tooMuch(draft *spool.Draft) *smtpline.Reply {
+	n := s.needs()
+	n.Size = draft.Size()
+	n.UTF8 = s.tx.Params().UTF8 && slices.ContainsFunc(draft.Header(), func(b byte) bool { return b >= 0x80 })
+	var last *smtpline.Reply
+	for _, to := range s.tx.To {
+		if last = s.door.refuse(to, n); last == nil {
+			return nil
+		}
+	}
+	return last
 }
 
 func (s *session) Reset() { s.tx = smtpd.Transaction{} }

@@ -66,6 +66,12 @@ func (full) Create() (*spool.Draft, error) { return nil, spool.ErrFull }
 
 func world(t *testing.T, edit func(*Config)) (*smtpd.Server, *taker) {
 	t.Helper()
+	return worldOn(t, edit, nil)
+}
+
+// worldOn is a world whose listener is changed, too.
+func worldOn(t *testing.T, edit func(*Config), listener func(*smtpd.Config)) (*smtpd.Server, *taker) {
+	t.Helper()
 	sp, err := spool.Open(spool.Config{Dir: t.TempDir(), MinFree: -1})
 	if err != nil {
 		t.Fatal(err)
@@ -85,11 +91,15 @@ func world(t *testing.T, edit func(*Config)) (*smtpd.Server, *taker) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := smtpd.New(smtpd.Config{
+	listen := smtpd.Config{
 		Name: "mx", Hostname: "edge.example.test", Addr: netip.MustParseAddrPort("127.0.0.1:0"), Mode: smtpd.Plain,
 		MaxSize: 1_000_000, Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Limits: Limits(),
 		Log: log, NewSession: door.Session,
-	})
+	}
+	if listener != nil {
+		listener(&listen)
+	}
+	s, err := smtpd.New(listen)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -199,7 +199,11 @@ func (q *Queue) bounce(j job, m *spool.Message, failed []*fate) error {
 		}
 		return nil
 	}
-	report := q.report(env, m.Header())
+	header := m.Header()
+	if env.RequireTLS {
+		header = nil // RFC 8689, Section 5: the notice may not go over TLS all the way
+	}
+	report := q.report(env, header)
 	for _, f := range failed {
 		if env.NotifyOf(f.state.Rcpt).WantsFailure() {
 			report.Recipients = append(report.Recipients, q.told(env, f))

@@ -116,7 +116,14 @@ func (c *conn) hello(ctx context.Context, cmd smtpline.Command) *smtpline.Reply 
 	text := c.conf.Hostname
 	if c.info.ESMTP {
 		text += "\nPIPELINING\nSIZE " + strconv.FormatInt(c.conf.MaxSize, 10) +
-			"\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES"
+			"\n8BITMIME"
+		if c.offers = c.offered(); c.offers.UTF8 {
+			text += "\nSMTPUTF8"
+		}
+		text += "\nENHANCEDSTATUSCODES"
+		if c.offers.RequireTLS {
+			text += "\nREQUIRETLS"
+		}
 		if c.conf.DSN {
 			text += "\nDSN"
 		}
@@ -137,6 +144,17 @@ func (c *conn) hello(ctx context.Context, cmd smtpline.Command) *smtpline.Reply 
 	return &smtpline.Reply{Code: 250, Text: text}
 }
 
+// offered asks what comes after us. REQUIRETLS is for TLS alone (RFC 8689,
+// Section 4.1).
+func (c *conn) offered() Offers {
+	if c.conf.Offers == nil {
+		return Offers{UTF8: true}
+	}
+	o := c.conf.Offers()
+	o.RequireTLS = o.RequireTLS && c.info.TLS != nil
+	return o
+}
+
 func (c *conn) sayHello(ctx context.Context, name string, esmtp bool) {
 	c.info.Helo, c.info.ESMTP = name, esmtp
 	if g, ok := c.session.(Greeter); ok {
@@ -155,7 +173,7 @@ func (c *conn) extensions() smtpline.Extensions {
 	if !c.info.ESMTP {
 		return smtpline.Extensions{}
 	}
-	return smtpline.Extensions{Size: true, EightBit: true, UTF8: true, Auth: c.offersAuth(), DSN: c.conf.DSN}
+	return smtpline.Extensions{Size: true, EightBit: true, UTF8: c.offers.UTF8, Auth: c.offersAuth(), DSN: c.conf.DSN, RequireTLS: c.offers.RequireTLS}
 }
 
 func (c *conn) mail(ctx context.Context, arg string) *smtpline.Reply {

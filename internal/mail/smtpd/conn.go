@@ -31,6 +31,7 @@ type conn struct {
 	doing        smtpline.Command // for the log
 	inMail       bool             // a transaction has begun
 	params       MailParams
+	offers       Offers // at the last EHLO
 	rcpts        int
 	rcptsRefused int
 

@@ -59,6 +59,7 @@ type Config struct {
 	RequireTLS bool           // refuse all but EHLO, STARTTLS, NOOP and QUIT until TLS is up
 	DSN        bool           // announce DSN
 	Chunking   bool           // announce CHUNKING, and take BDAT
+	Offers     func() Offers  // asked at each EHLO; nil: SMTPUTF8 alone
 	Clients    []netip.Prefix // who may connect at all; empty: anyone
 	Proxy      bool           // every connection begins with a PROXY block of version 2
 	Proxies    []netip.Prefix // whose blocks are believed; required with Proxy, and nobody else then gets in
@@ -100,6 +101,12 @@ func (c *Conn) Protocol(utf8 bool) string {
 		p += "A"
 	}
 	return p
+}
+
+// Offers are the extensions that hang on what comes after us.
+type Offers struct {
+	UTF8       bool // SMTPUTF8
+	RequireTLS bool // REQUIRETLS, which is announced under TLS alone
 }
 
 // MailParams and RcptParams are the parameters of the two commands.

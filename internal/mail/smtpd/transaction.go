@@ -27,6 +27,9 @@ func (t *Transaction) Begin(from address.Address, p MailParams) {
 	*t = Transaction{From: from, params: p}
 }
 
+// Params are those of MAIL.
+func (t *Transaction) Params() MailParams { return t.params }
+
 // Add takes a recipient; one that is there already is not taken twice.
 func (t *Transaction) Add(to address.Address, p RcptParams) {
 	for _, have := range t.To {
@@ -43,7 +46,7 @@ func (t *Transaction) Add(to address.Address, p RcptParams) {
 func (t *Transaction) Envelope(c *Conn, o envelope.Origin, account string, now time.Time) envelope.Envelope {
 	env := envelope.Envelope{
 		From: t.From, To: t.To, Received: now, Client: c.Remote.Addr(), Helo: c.Helo, Account: account,
-		Origin: o, TLS: c.TLS != nil, UTF8: t.params.UTF8, Body8Bit: t.params.Body == smtpline.Body8Bit,
+		Origin: o, TLS: c.TLS != nil, UTF8: t.params.UTF8, RequireTLS: t.params.RequireTLS, Body8Bit: t.params.Body == smtpline.Body8Bit,
 		Ret: t.params.Ret, EnvID: t.params.EnvID,
 	}
 	for i := range t.To {

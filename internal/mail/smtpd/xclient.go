@@ -51,7 +51,7 @@ func (c *conn) offersXClient() bool { return within(c.conf.XClient, c.origin.Add
 // forget is what was said.
 func (c *conn) forget() {
 	c.endTransaction()
-	c.info.Helo, c.info.ESMTP = "", false
+	c.info.Helo, c.info.ESMTP, c.offers = "", false, Offers{UTF8: c.offered().UTF8}
 	c.signOut()
 }
 

@@ -19,12 +19,13 @@ const (
 
 // MailParams are the parameters of MAIL.
 type MailParams struct {
-	Size  int64  // RFC 1870; 0: not given
-	Body  Body   // RFC 6152
-	UTF8  bool   // RFC 6531
-	Auth  string // RFC 4954, Section 5, decoded; "<>" or an address; never trusted
-	Ret   string // RFC 3461, Section 4.3: "", "FULL" or "HDRS"
-	EnvID string // RFC 3461, Section 4.4, checked and still in xtext
+	Size       int64  // RFC 1870; 0: not given
+	Body       Body   // RFC 6152
+	UTF8       bool   // RFC 6531
+	RequireTLS bool   // RFC 8689
+	Auth       string // RFC 4954, Section 5, decoded; "<>" or an address; never trusted
+	Ret        string // RFC 3461, Section 4.3: "", "FULL" or "HDRS"
+	EnvID      string // RFC 3461, Section 4.4, checked and still in xtext
 }
 
 // RcptParams are the parameters of RCPT.
@@ -96,6 +97,11 @@ func parseMailParams(s string, ext Extensions) (MailParams, *Reply) {
 			out.UTF8 = true
 			if p.hasValue {
 				refusal = badParam("SMTPUTF8 takes no value")
+			}
+		case p.name == "REQUIRETLS" && ext.RequireTLS:
+			out.RequireTLS = true
+			if p.hasValue {
+				refusal = badParam("REQUIRETLS takes no value")
 			}
 		case p.name == "AUTH" && ext.Auth:
 			refusal = out.setAuth(p)

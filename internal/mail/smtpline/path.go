@@ -14,6 +14,8 @@ type Extensions struct {
 	UTF8     bool // RFC 6531
 	Auth     bool // RFC 4954, Section 5
 	DSN      bool // RFC 3461
+
+	RequireTLS bool // RFC 8689
 }
 
 // ParseMail reads the argument of MAIL: "FROM:<path>" and parameters. The zero

@@ -10,7 +10,7 @@ import (
 	"postern/internal/mail/envelope"
 )
 
-var all = Extensions{Size: true, EightBit: true, UTF8: true, Auth: true, DSN: true}
+var all = Extensions{Size: true, EightBit: true, UTF8: true, Auth: true, DSN: true, RequireTLS: true}
 
 func TestParseCommand(t *testing.T) {
 	t.Parallel()
@@ -88,6 +88,8 @@ func TestParseMail(t *testing.T) {
 		"FROM:<a@b.test> SIZE=":                     {code: 501},
 		"FROM:<a@b.test> BODY=BINARY":               {code: 501},
 		"FROM:<a@b.test> SMTPUTF8=1":                {code: 501},
+		"FROM:<a@b.test> REQUIRETLS=1":              {code: 501},
+		"FROM:<a@b.test> requiretls":                {from: a, p: MailParams{RequireTLS: true}},
 		"FROM:<a@b.test> HOLDFOR=1":                 {code: 555},
 		"FROM:<a@b.test> RET=SOME":                  {code: 501},
 		"FROM:<a@b.test> ENVID=a+0D+0Ab":            {code: 501},
@@ -111,7 +113,7 @@ func TestParseMail(t *testing.T) {
 			t.Errorf("ParseMail(%q) = %+v %+v %v; want %+v %+v code %d", in, from, p, refusal, want.from, want.p, want.code)
 		}
 	}
-	for _, in := range []string{"SIZE=1", "BODY=7BIT", "SMTPUTF8", "AUTH=<>", "RET=FULL", "ENVID=x"} {
+	for _, in := range []string{"SIZE=1", "BODY=7BIT", "SMTPUTF8", "REQUIRETLS", "AUTH=<>", "RET=FULL", "ENVID=x"} {
 		if _, _, refusal := ParseMail("FROM:<> "+in, Extensions{}); code(refusal) != 555 {
 			t.Errorf("RFC 5321, Section 4.1.1.11: %s of an extension that was not announced: %v, want 555", in, refusal)
 		}

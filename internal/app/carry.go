@@ -1,0 +1,66 @@
+package app
+
+import (
+	"postern/internal/mail/address"
+	"postern/internal/mail/deliver"
+	"postern/internal/mail/mx"
+	"postern/internal/mail/route"
+	"postern/internal/mail/smtpd"
+	"postern/internal/mail/smtpline"
+)
+
+// carrying knows what the next hops of our domains will do with a message, so
+// that a sender is refused at once what would come back to it later.
+type carrying struct {
+	hops map[string][]route.Hop // by domain
+	said *deliver.Announced
+}
+
+// can sums up the hops of one domain: what all of them are known to lack, the
+// domain lacks. None that was never spoken to is known to lack what only it can
+// announce.
+func (c carrying) can(domain string) deliver.Abilities {
+	hops := c.hops[domain]
+	if len(hops) == 0 {
+		return deliver.Abilities{UTF8: true} // the world's: each host says for itself
+	}
+	var sum deliver.Abilities
+	unbounded := false
+	for _, h := range hops {
+		a, known := c.said.Of(h)
+		a.RequireTLS = a.RequireTLS && (h.TLS.Mode == route.Required || h.Protocol == route.Maildir) // it may have changed since
+		if !known {
+			a = deliver.Abilities{UTF8: true, RequireTLS: h.TLS.Mode == route.Required}
+		}
+		sum.UTF8, sum.RequireTLS = sum.UTF8 || a.UTF8, sum.RequireTLS || a.RequireTLS
+		sum.Size, unbounded = max(sum.Size, a.Size), unbounded || a.Size == 0
+	}
+	if unbounded {
+		sum.Size = 0
+	}
+	return sum
+}
+
+// offers is what port 25 announces: what the hops of any domain can do.
+func (c carrying) offers() smtpd.Offers {
+	o := smtpd.Offers{}
+	for domain := range c.hops {
+		a := c.can(domain)
+		o.UTF8, o.RequireTLS = o.UTF8 || a.UTF8, o.RequireTLS || a.RequireTLS
+	}
+	return o
+}
+
+// refuse decides about one recipient.
+func (c carrying) refuse(to address.Address, n mx.Needs) *smtpline.Reply {
+	a := c.can(to.Domain)
+	switch {
+	case n.RequireTLS && !a.RequireTLS:
+		return smtpline.Refuse(550, "5.7.30", "no-requiretls", "this recipient's server cannot promise to keep TLS")
+	case n.UTF8 && !a.UTF8:
+		return smtpline.Refuse(550, "5.6.7", "no-smtputf8", "this recipient's server does not take internationalised mail")
+	case a.Size > 0 && n.Size > a.Size:
+		return smtpline.Refuse(552, "5.3.4", "too-large", "the message is larger than this recipient's server takes")
+	}
+	return nil
+}
