@@ -29,12 +29,12 @@ type settings struct {
 	fixed    []zone.RRset // what the apex has besides denial and ZONEMD
 }
 
-func newSettings(unsigned *zone.Zone, keys []dnssec.Key, p Policy, now time.Time) (*settings, error) {
+func newSettings(z *zone.Zone, keys []dnssec.Key, p Policy, now time.Time) (*settings, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	soa := unsigned.SOA()
-	s := &settings{policy: p, origin: unsigned.Origin(), text: soa.Hdr.Name, now: now.Unix()}
+	soa := z.SOA()
+	s := &settings{policy: p, origin: z.Origin(), text: soa.Hdr.Name, now: now.Unix()}
 	s.negative = min(soa.Minttl, soa.Hdr.Ttl) // RFC 9077, Section 3
 	if p.Jitter == 0 {
 		s.policy.Jitter = (p.Validity - p.Refresh) / 4

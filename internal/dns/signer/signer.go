@@ -120,7 +120,7 @@ func (p *Policy) stopped() error {
 // immutable.
 type Signed struct {
 	zone     *zone.Zone
-	unsigned *zone.Zone
+	unsigned *zone.Zone // nil where it was resumed
 	set      *settings
 	chain    []hash // of NSEC3, in order
 	horizon  horizon
@@ -174,15 +174,11 @@ func (s *Signed) Next(unsigned *zone.Zone, keys []dnssec.Key, p Policy, now time
 // Resume returns what Sign or Next made once, from the zone alone: after a
 // restart. The first Next looks at everything. The zone is trusted.
 func Resume(signed *zone.Zone, keys []dnssec.Key, p Policy, now time.Time) (*Signed, error) {
-	unsigned, err := Strip(signed)
+	set, err := newSettings(signed, keys, p, now)
 	if err != nil {
 		return nil, err
 	}
-	set, err := newSettings(unsigned, keys, p, now)
-	if err != nil {
-		return nil, err
-	}
-	s := &Signed{zone: signed, unsigned: unsigned, set: set, horizon: set.horizon(), resumed: true}
+	s := &Signed{zone: signed, set: set, horizon: set.horizon(), resumed: true}
 	for n := range signed.Nodes() {
 		s.count(n.Set(dns.TypeRRSIG), 1)
 	}
@@ -192,7 +188,8 @@ func Resume(signed *zone.Zone, keys []dnssec.Key, p Policy, now time.Time) (*Sig
 // Strip returns a signed zone without what signing makes.
 func Strip(signed *zone.Zone) (*zone.Zone, error) {
 	b := zone.NewBuilder(signed.Origin())
-	b.Expect(signed.Records()/3, signed.Names())
+	records, owners := unsignedIn(signed)
+	b.Expect(records, owners)
 	for n := range signed.Nodes() {
 		for _, s := range n.Sets {
 			if Makes(s.Type, n.Name == signed.Origin()) {
@@ -206,6 +203,22 @@ func Strip(signed *zone.Zone) (*zone.Zone, error) {
 		}
 	}
 	return b.Build()
+}
+
+// unsignedIn counts what Strip leaves: its room stays for as long as the zone.
+func unsignedIn(signed *zone.Zone) (records, owners int) {
+	for n := range signed.Nodes() {
+		before := records
+		for i := range n.Sets {
+			if s := &n.Sets[i]; !Makes(s.Type, n.Name == signed.Origin()) {
+				records += len(s.RRs)
+			}
+		}
+		if records > before {
+			owners++
+		}
+	}
+	return records, owners
 }
 
 // Makes reports whether records of the type, at the apex or elsewhere, are what
