@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 
 	"postern/internal/dns/name"
 )
@@ -18,7 +17,7 @@ var ErrOrder = errors.New("names are out of order")
 // by type, in order, with one TTL. That the names are in order is looked at,
 // the sets are taken as they are.
 func Assemble(apex Node, rest []Node) (*Zone, error) {
-	z := &Zone{apex: &apex, rest: rest, count: apex.records()}
+	z := &Zone{apex: &apex, rest: shelve(rest, boardNodes), count: apex.records()}
 	for i := range rest {
 		n := &rest[i]
 		before := apex.Name
@@ -50,12 +49,8 @@ func (z *Zone) From(n name.Name) iter.Seq[*Node] {
 		if n == z.apex.Name && !yield(z.apex) {
 			return
 		}
-		i, _ := z.search(n)
-		for ; i < len(z.rest); i++ {
-			if !yield(&z.rest[i]) {
-				return
-			}
-		}
+		at, _ := z.rest.search(n)
+		z.rest.from(at)(yield)
 	}
 }
 
@@ -63,9 +58,9 @@ func (z *Zone) From(n name.Name) iter.Seq[*Node] {
 // which is not the apex, need not be there.
 func (z *Zone) Before(n name.Name) iter.Seq[*Node] {
 	return func(yield func(*Node) bool) {
-		i, _ := z.search(n)
-		for j := range slices.Backward(z.rest[:i]) {
-			if !yield(&z.rest[j]) {
+		at, _ := z.rest.search(n)
+		for node := range z.rest.before(at) {
+			if !yield(node) {
 				return
 			}
 		}

@@ -73,28 +73,30 @@ func TestFromAndBefore(t *testing.T) {
 	t.Parallel()
 	names := []string{"example.", "b.example.", "a.b.example.", "d.example."}
 	rest := []Node{{Name: wire(t, names[1])}, {Name: wire(t, names[2])}, {Name: wire(t, names[3])}}
-	z := &Zone{apex: &Node{Name: wire(t, names[0])}, rest: rest}
-	for at, c := range map[string]struct{ from, before []string }{
-		"example.":   {names, names[:1]},
-		"a.example.": {names[1:], names[:1]},
-		"b.example.": {names[1:], names[:1]},
-		"c.example.": {names[3:], names[:3]},
-		"d.example.": {names[3:], names[:3]},
-		"e.example.": {nil, names},
-	} {
-		var from, before []string
-		for n := range z.From(wire(t, at)) {
-			from = append(from, n.Name.String())
+	for _, each := range []int{1, 2, 3} {
+		z := &Zone{apex: &Node{Name: wire(t, names[0])}, rest: shelve(rest, each)}
+		for at, c := range map[string]struct{ from, before []string }{
+			"example.":   {names, names[:1]},
+			"a.example.": {names[1:], names[:1]},
+			"b.example.": {names[1:], names[:1]},
+			"c.example.": {names[3:], names[:3]},
+			"d.example.": {names[3:], names[:3]},
+			"e.example.": {nil, names},
+		} {
+			var from, before []string
+			for n := range z.From(wire(t, at)) {
+				from = append(from, n.Name.String())
+			}
+			for n := range z.Before(wire(t, at)) {
+				before = append([]string{n.Name.String()}, before...)
+			}
+			if !slices.Equal(from, c.from) || !slices.Equal(before, c.before) {
+				t.Errorf("%s: from %v, before %v", at, from, before)
+			}
 		}
-		for n := range z.Before(wire(t, at)) {
-			before = append([]string{n.Name.String()}, before...)
+		for range z.From(name.Root) {
+			break
 		}
-		if !slices.Equal(from, c.from) || !slices.Equal(before, c.before) {
-			t.Errorf("%s: from %v, before %v", at, from, before)
-		}
-	}
-	for range z.From(name.Root) {
-		break
 	}
 }
 

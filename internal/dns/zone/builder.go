@@ -91,7 +91,7 @@ func (b *Builder) put(rr dns.RR) error {
 // Build returns the zone. The builder must not be used afterwards.
 func (b *Builder) Build() (*Zone, error) {
 	s := b.sorted()
-	z := &Zone{apex: &Node{Name: b.origin}, rest: make([]Node, 0, s.names)}
+	z, rest := &Zone{apex: &Node{Name: b.origin}}, make([]Node, 0, s.names)
 	var sets Arena
 	for i := 0; i < len(s.order); {
 		n := i + 1
@@ -101,9 +101,9 @@ func (b *Builder) Build() (*Zone, error) {
 		}
 		node := z.apex
 		if owner != b.origin {
-			z.rest = appendGaps(z.rest, owner, s.gaps(i))
-			z.rest = append(z.rest, Node{Name: owner})
-			node = &z.rest[len(z.rest)-1]
+			rest = appendGaps(rest, owner, s.gaps(i))
+			rest = append(rest, Node{Name: owner})
+			node = &rest[len(rest)-1]
 		}
 		if err := node.fill(b.records(s.order[i:n]), &sets); err != nil {
 			return nil, fmt.Errorf("%s: %w", owner, err)
@@ -113,6 +113,7 @@ func (b *Builder) Build() (*Zone, error) {
 		}
 		i = n
 	}
+	z.rest = shelve(rest, boardNodes)
 	return z, z.takeSOA(b.origin)
 }
 

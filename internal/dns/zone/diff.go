@@ -28,6 +28,7 @@ func Diff(old, new *Zone) (removed, added []dns.RR) {
 				removed = appendMissing(removed, x, y)
 				added = appendMissing(added, y, x)
 			}
+			passShared(&a, &b)
 			x, y = a.next(), b.next()
 		}
 	}
@@ -41,30 +42,6 @@ func SameContent(a, b *Zone) bool {
 	}
 	removed, added := Diff(a, b.WithSerial(a.Serial()))
 	return len(removed) == 0 && len(added) == 0
-}
-
-// cursor goes through a zone's nodes.
-type cursor struct {
-	apex *Node
-	rest []Node
-}
-
-func nodesOf(z *Zone) cursor {
-	if z == nil {
-		return cursor{}
-	}
-	return cursor{z.apex, z.rest}
-}
-
-func (c *cursor) next() *Node {
-	n := c.apex
-	switch {
-	case n != nil:
-		c.apex = nil
-	case len(c.rest) > 0:
-		n, c.rest = &c.rest[0], c.rest[1:]
-	}
-	return n
 }
 
 // same reports whether two nodes hold the same records. Sets and records are

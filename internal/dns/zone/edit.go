@@ -12,7 +12,7 @@ import (
 // Edit returns the zone with the records of some owners replaced. Of each owner
 // that changes, records holds all that it has from now on, none where it goes;
 // they are as Builder.AddOwned takes them. All else is shared, so that it costs
-// what the edit costs and one copy of the list of nodes. It is equal to what a
+// what the edit costs and the boards of nodes that it touches. It is equal to what a
 // Builder makes of all the records.
 func (z *Zone) Edit(records map[name.Name][]dns.RR) (*Zone, error) {
 	e := edit{old: z, records: records, above: map[name.Name]bool{}}
@@ -30,7 +30,8 @@ func (z *Zone) Edit(records map[name.Name][]dns.RR) (*Zone, error) {
 		}
 	}
 	e.settleGaps()
-	next.rest = e.merge()
+	slices.SortFunc(e.changes, func(a, b change) int { return a.name.Compare(b.name) })
+	next.rest = z.rest.with(e.changes)
 	return next, next.takeSOA(z.apex.Name)
 }
 
@@ -42,12 +43,6 @@ type edit struct {
 	changes []change
 	above   map[name.Name]bool // names between the apex and an owner that has records now
 	seen    map[name.Name]bool // of the gaps
-}
-
-// change is the node that a name has from now on; nil: none.
-type change struct {
-	name name.Name
-	node *Node
 }
 
 func (e *edit) set(n name.Name, node *Node) { e.changes = append(e.changes, change{n, node}) }
@@ -126,30 +121,14 @@ func (e *edit) lives(n name.Name) bool {
 	if e.above[n] {
 		return true
 	}
-	for i, _ := e.old.search(n); i < len(e.old.rest) && e.old.rest[i].Name.IsBelow(n); i++ {
-		node := &e.old.rest[i]
+	at, _ := e.old.rest.search(n)
+	for node := range e.old.rest.from(at) {
+		if !node.Name.IsBelow(n) {
+			return false
+		}
 		if _, changes := e.records[node.Name]; !changes && len(node.Sets) > 0 {
 			return true
 		}
 	}
 	return false
-}
-
-// merge returns the old list of nodes with the changes in place.
-func (e *edit) merge() []Node {
-	slices.SortFunc(e.changes, func(a, b change) int { return a.name.Compare(b.name) })
-	from := e.old.rest
-	rest := make([]Node, 0, len(from)+len(e.changes))
-	at := 0
-	for _, c := range e.changes {
-		i, found := e.old.search(c.name)
-		rest = append(rest, from[at:i]...)
-		if at = i; found {
-			at++
-		}
-		if c.node != nil {
-			rest = append(rest, *c.node)
-		}
-	}
-	return append(rest, from[at:]...)
 }

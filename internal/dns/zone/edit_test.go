@@ -87,6 +87,7 @@ func TestEditIsABuild(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		z.rest = shelve(slices.Concat(z.rest.boards...), 1+int(seed)%4) // more than one board
 		for step := range 20 {
 			before := shown(z)
 			edits := map[name.Name][]dns.RR{}

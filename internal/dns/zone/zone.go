@@ -21,7 +21,7 @@ import (
 type Zone struct {
 	soa   *dns.SOA
 	apex  *Node
-	rest  []Node // all nodes but the apex, in canonical order
+	rest  shelf // all nodes but the apex
 	count int
 }
 
@@ -54,35 +54,25 @@ func (z *Zone) SOA() *dns.SOA { return z.soa }
 func (z *Zone) Records() int { return z.count }
 
 // Names returns how many nodes the zone has.
-func (z *Zone) Names() int { return 1 + len(z.rest) }
+func (z *Zone) Names() int { return 1 + z.rest.count }
 
 // Node returns the node of that name, or nil where the zone has none.
 func (z *Zone) Node(n name.Name) *Node {
 	if n == z.apex.Name {
 		return z.apex
 	}
-	i, found := z.search(n)
+	at, found := z.rest.search(n)
 	if !found {
 		return nil
 	}
-	return &z.rest[i]
-}
-
-// search returns where in rest the name is, or would be.
-func (z *Zone) search(n name.Name) (int, bool) {
-	return slices.BinarySearchFunc(z.rest, n, func(node Node, n name.Name) int { return node.Name.Compare(n) })
+	return z.rest.at(at)
 }
 
 // Nodes returns the nodes in canonical order, the apex first.
 func (z *Zone) Nodes() iter.Seq[*Node] {
 	return func(yield func(*Node) bool) {
-		if !yield(z.apex) {
-			return
-		}
-		for i := range z.rest {
-			if !yield(&z.rest[i]) {
-				return
-			}
+		if yield(z.apex) {
+			z.rest.from(spot{})(yield)
 		}
 	}
 }
