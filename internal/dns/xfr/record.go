@@ -52,7 +52,7 @@ func (r *records) read(msg []byte, off int, of name.Name) (rr dns.RR, end int, e
 		return nil, 0, fault(UnfitRecord, "%s %s: %w", owner, dns.Type(kind), zone.ErrTooLarge)
 	}
 	binary.BigEndian.PutUint16(r.room[data-2:], uint16(size))
-	if rr, err = r.normal(kind); err != nil {
+	if rr, err = r.normal(); err != nil {
 		return nil, 0, fault(UnfitRecord, "%s %s: %w", owner, dns.Type(kind), err)
 	}
 	return rr, end, nil
@@ -62,22 +62,30 @@ func (r *records) read(msg []byte, off int, of name.Name) (rr dns.RR, end int, e
 // written again as it came is refused: a signature over it would fail with us,
 // and a compression pointer that nobody may write (RFC 3597, Section 4) shows
 // in this way too.
-func (r *records) normal(kind uint16) (dns.RR, error) {
+func (r *records) normal() (dns.RR, error) {
+	asIs := false // there is nothing to normalise; those of a signed zone lie side by side
 	rr, _, err := r.arena.Unpack(r.room)
 	if err != nil {
 		return nil, err // wrapped by zone
 	}
-	h := rr.Header()
-	switch kind {
-	case dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeCNAME, dns.TypePTR, dns.TypeMX:
+	if rr.Header().Ttl > 1<<31-1 {
+		return nil, zone.ErrLongTTL
+	}
+	size := rr.Header().Rdlength
+	switch x := rr.(type) {
+	case *dns.A, *dns.AAAA, *dns.NS, *dns.CNAME, *dns.PTR, *dns.MX:
 		// Most records of most zones. Their data were read octet by octet, so
 		// there is nothing to compare.
-		if h.Ttl > 1<<31-1 {
-			return nil, zone.ErrLongTTL
-		}
 		return rr, nil
+	case *dns.RRSIG, *dns.NSEC, *dns.DS:
+		asIs = size > 0 && size < 4096
+	case *dns.NSEC3:
+		asIs = x.NextDomain != "" && size < 4096
 	}
-	if rr, _, err = zone.Normalise(rr); err != nil {
+	if !asIs {
+		rr, _, err = zone.Normalise(rr)
+	}
+	if err != nil {
 		return nil, err // wrapped by zone
 	}
 	if r.again, err = zone.AppendRecord(r.again[:0], rr); err != nil {

@@ -73,14 +73,32 @@ func ParseText(src, file string, origin name.Name, opts Options) ([]Record, []Pr
 // all reads a zone from its beginning to its end.
 func (p *parser) all(src, file string) {
 	p.size = p.opts.MaxSize
-	// One record a line, and none shorter than this: lists that grow are copied
-	// over and over.
+	// None is shorter than this: lists that grow are copied over and over.
 	const shortest = 12
-	p.records = make([]Record, 0, min(strings.Count(src, "\n")+1, len(src)/shortest+1, p.opts.MaxRecords))
+	p.records = make([]Record, 0, min(entries(src), len(src)/shortest+1, p.opts.MaxRecords))
 	p.file(src, newScope(file, p.zone))
 	p.settleTTLs()
 	if len(p.records) < cap(p.records)*3/4 {
 		p.records = slices.Clip(slices.Clone(p.records))
+	}
+}
+
+// entries is about how many entries a text has: its lines, but those within
+// parentheses, wherever these stand.
+func entries(src string) int {
+	count := 1
+	for {
+		open := strings.IndexByte(src, '(')
+		if open < 0 {
+			return count + strings.Count(src, "\n")
+		}
+		count += strings.Count(src[:open], "\n")
+		src = src[open:]
+		end := strings.IndexByte(src, ')')
+		if end < 0 {
+			return count
+		}
+		src = src[end:]
 	}
 }
 

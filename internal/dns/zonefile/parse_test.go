@@ -359,3 +359,14 @@ l LOC 52 22 23.000 N 4 53 32.000 E -2.00m 0.00m 10000m 10m
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
+
+func TestEntriesAreAbout(t *testing.T) {
+	t.Parallel()
+	for src, want := range map[string]int{
+		"": 1, "a A 1\n": 2, "a A 1\nb A 1": 2, "a SOA (\n1\n2\n)\nb A 1\n": 3, "a TXT (\n": 1, "a (\n) (\n\n)\n\n": 3, ")\n(": 2,
+	} {
+		if got := entries(src); got != want {
+			t.Errorf("%q: %d, want %d", src, got, want)
+		}
+	}
+}
