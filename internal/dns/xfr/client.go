@@ -37,7 +37,9 @@ type client struct {
 	keys     func() *tsig.Keys
 	exchange Exchange
 	dial     Dial
-	idle     time.Duration
+	wait     time.Duration // within a transfer, for the next message
+	idle     *idle
+	reused   func() // counts requests on connections that were there
 	now      func() time.Time
 	rand     io.Reader
 	messages func(octets int) // counts those of transfers
@@ -93,11 +95,29 @@ func (c *client) ask(d demand, t target) (*asked, error) {
 		o.Option = []dns.EDNS0{&dns.EDNS0_EXPIRE{Code: dns.EDNS0EXPIRE, Empty: true}} // RFC 7314, Section 3
 		m.Extra = []dns.RR{o}
 	}
+	a, err := c.sign(m, t)
+	if err != nil || t.TLS == nil || d.plain {
+		return a, err
+	}
+	// RFC 9103, Section 7.9.1, and RFC 8467, Section 4.1: what is asked for does
+	// not show in the length; and who pads is answered padded.
+	size := len(a.wire) + 4
+	fill := (size+padBlock-1)/padBlock*padBlock - size
+	o := m.IsEdns0()
+	o.Option = append(o.Option, &dns.EDNS0_PADDING{Padding: make([]byte, fill)}) // the last (RFC 7830, Section 3)
+	return c.sign(m, t)
+}
+
+// padBlock is what requests within TLS are padded to.
+const padBlock = 128
+
+// sign packs a request, and signs it where there is a key.
+func (c *client) sign(m *dns.Msg, t target) (*asked, error) {
 	packed, err := m.Pack()
 	if err != nil {
 		return nil, fmt.Errorf("pack: %w", err)
 	}
-	a := &asked{id: m.Id, kind: d.kind, wire: packed}
+	a := &asked{id: m.Id, kind: m.Question[0].Qtype, wire: packed}
 	if t.Key == "" {
 		return a, nil
 	}
@@ -121,10 +141,13 @@ func (a *asked) replies() *tsig.Replies {
 
 // stream is a connection to a primary.
 type stream struct {
-	conn net.Conn
-	read *bufio.Reader
-	room []byte
-	stop func() bool
+	conn  net.Conn
+	read  *bufio.Reader
+	room  []byte
+	stop  func() bool
+	timer *time.Timer // while it is idle
+	again bool        // it was there before this request
+	heard bool        // something came in answer to it
 }
 
 // connect connects to a primary, within TLS where that is asked for.
@@ -141,8 +164,13 @@ func (c *client) connect(ctx context.Context, t target) (*stream, error) {
 		}
 	}
 	s := &stream{conn: conn, read: bufio.NewReaderSize(conn, 64<<10)}
-	s.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	s.follow(ctx)
 	return s, nil
+}
+
+// follow has the connection end with ctx.
+func (s *stream) follow(ctx context.Context) {
+	s.stop = context.AfterFunc(ctx, func() { _ = s.conn.SetDeadline(time.Unix(1, 0)) })
 }
 
 // secure speaks TLS over a connection, which it closes where that fails. RFC
@@ -164,8 +192,10 @@ func secure(ctx context.Context, conn net.Conn, config *tls.Config) (net.Conn, e
 
 func (s *stream) close() {
 	s.stop()
-	_ = s.conn.Close()
+	s.shut()
 }
+
+func (s *stream) shut() { _ = s.conn.Close() }
 
 // send writes a message.
 func (s *stream) send(msg []byte, by time.Duration) error {
@@ -187,6 +217,7 @@ func (s *stream) next(ctx context.Context, within time.Duration) ([]byte, error)
 	if _, err := io.ReadFull(s.read, size[:]); err != nil {
 		return nil, broken(ctx, err)
 	}
+	s.heard = true
 	s.room = slices.Grow(s.room[:0], 0xFFFF)[:binary.BigEndian.Uint16(size[:])]
 	if _, err := io.ReadFull(s.read, s.room); err != nil {
 		return nil, broken(ctx, err)

@@ -74,23 +74,22 @@ func retryWhole(err error) bool {
 	return true
 }
 
-// transfer makes one request on a connection of its own, so that nothing of
-// another answer can come between.
+// transfer makes one request on a connection that nobody else uses meanwhile, so
+// that nothing of another answer can come between.
 func (c *client) transfer(ctx context.Context, in *Inbound, t target, d demand, w wanted) (*fetched, error) {
-	a, err := c.ask(d, t)
+	var r *reading
+	err := c.talk(ctx, t, func(s *stream) error {
+		a, err := c.ask(d, t)
+		if err != nil {
+			return err
+		}
+		if err := s.send(a.wire, c.wait); err != nil {
+			return err
+		}
+		r = newReading(in, a.id, a.kind, a.replies(), form{have: w.have, steps: d.kind == dns.TypeIXFR, any: w.any})
+		return c.gather(ctx, s, r)
+	})
 	if err != nil {
-		return nil, err
-	}
-	s, err := c.connect(ctx, t)
-	if err != nil {
-		return nil, err
-	}
-	defer s.close()
-	if err := s.send(a.wire, c.idle); err != nil {
-		return nil, err
-	}
-	r := newReading(in, a.id, a.kind, a.replies(), form{have: w.have, steps: d.kind == dns.TypeIXFR, any: w.any})
-	if err := c.gather(ctx, s, r); err != nil {
 		return nil, err
 	}
 	got := &fetched{current: r.form.current, expire: r.expire, expires: r.expires, records: r.count, octets: r.octets}
@@ -101,7 +100,7 @@ func (c *client) transfer(ctx context.Context, in *Inbound, t target, d demand, 
 // gather reads messages until the transfer is whole.
 func (c *client) gather(ctx context.Context, s *stream, r *reading) error {
 	for {
-		within := c.idle
+		within := c.wait
 		if r.form.lone() {
 			within = min(within, loneTime)
 		}
@@ -161,23 +160,22 @@ func (c *client) pollOnce(ctx context.Context, in *Inbound, t target, d demand) 
 			}
 		}
 	}
-	a, err := c.ask(d, t)
-	if err != nil {
-		return polled{}, err
-	}
-	s, err := c.connect(ctx, t)
-	if err != nil {
-		return polled{}, err
-	}
-	defer s.close()
-	if err := s.send(a.wire, pollTime); err != nil {
-		return polled{}, err
-	}
-	msg, err := s.next(ctx, pollTime)
-	if err != nil {
-		return polled{}, err
-	}
-	got, _, err := c.readSOA(in, a, msg)
+	var got polled
+	err := c.talk(ctx, t, func(s *stream) error {
+		a, err := c.ask(d, t)
+		if err != nil {
+			return err
+		}
+		if err := s.send(a.wire, pollTime); err != nil {
+			return err
+		}
+		msg, err := s.next(ctx, pollTime)
+		if err != nil {
+			return err
+		}
+		got, _, err = c.readSOA(in, a, msg)
+		return err
+	})
 	return got, err
 }
 

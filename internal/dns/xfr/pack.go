@@ -66,9 +66,15 @@ func (p *packer) end() error {
 
 // flush ends the message at hand and gives it to emit.
 func (p *packer) flush() error {
-	if p.flushed == 0 {
+	switch limit := p.query.Limit(false); {
+	case p.flushed == 0:
 		p.msg = p.query.Finish(p.msg, wire.AA, wire.NoError, wire.Counts{Question: 1, Answer: uint16(p.count)}, p.options)
-	} else {
+	case p.ending && p.query.Padded && p.options != nil && p.options.Block > 0 && len(p.msg)+wire.OptLen+paddingLen <= limit:
+		// RFC 9103, Section 7.9.1: the messages before are full, and the length of
+		// the last would tell that of the zone. RFC 5936, Section 2.2.5, allows OPT in
+		// each; whoever pads can read it.
+		p.msg = p.query.Finish(p.msg, wire.AA, wire.NoError, wire.Counts{Answer: uint16(p.count)}, &wire.Options{Block: p.options.Block, Limit: limit})
+	default:
 		// RFC 5936, Section 2.2.1: the id and the flags of the first message.
 		wire.Patch(p.msg, wire.QR|wire.AA|p.query.Flags&(wire.RD|wire.CD), wire.Counts{Answer: uint16(p.count)})
 	}
@@ -81,6 +87,9 @@ func (p *packer) flush() error {
 	p.names.clear()
 	return nil
 }
+
+// paddingLen is the least that a padding option takes.
+const paddingLen = 4
 
 // set appends the records of one owner and type: within one message where they
 // fit one, else as many as fit each.

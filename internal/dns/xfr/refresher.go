@@ -27,6 +27,7 @@ type RefresherCounters struct {
 	FellBack        metrics.Counter // zones asked for whole after differences came to nothing
 	Messages        metrics.Counter // of transfers, whatever became of them
 	Octets          metrics.Counter // of those messages
+	Reused          metrics.Counter // requests within TLS on a connection that was there already
 	Failed          metrics.Counter // zones that no primary gave or vouched for, each time
 	Expired         metrics.Counter // zones that expired
 	Notified        metrics.Counter // NOTIFY of a primary
@@ -99,7 +100,7 @@ func NewRefresher(c RefresherConfig) *Refresher {
 	}
 	r.lanes[checking] = newLane(c.Checks, max(1, c.Checks/4))
 	r.lanes[transferring] = newLane(c.Transfers, c.PerPrimary)
-	r.client = client{keys: c.Keys, exchange: c.Exchange, dial: c.Dial, idle: c.Idle, now: r.now, rand: c.Rand, messages: func(octets int) {
+	r.client = client{keys: c.Keys, exchange: c.Exchange, dial: c.Dial, wait: c.Idle, idle: new(idle), reused: r.Counters.Reused.Inc, now: r.now, rand: c.Rand, messages: func(octets int) {
 		r.Counters.Messages.Inc()
 		r.Counters.Octets.Add(uint64(octets))
 	}}
@@ -113,7 +114,10 @@ func (r *Refresher) Start(context.Context) error {
 }
 
 // Stop breaks off what is under way.
-func (r *Refresher) Stop(ctx context.Context) error { return r.workers.Stop(ctx) }
+func (r *Refresher) Stop(ctx context.Context) error {
+	defer r.client.idle.close()
+	return r.workers.Stop(ctx)
+}
 
 // Follow hears that zones, primaries or keys are others. It does not wait.
 func (r *Refresher) Follow() {
