@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/miekg/dns"
 
@@ -101,6 +101,7 @@ func (s *Store) hold(key string, sum checksum) (bool, error) {
 	if err := os.Link(present, path); err != nil {
 		return false, err
 	}
+	s.list(path)
 	if err := s.fault(atomicfile.StepSyncDir); err != nil {
 		return false, err
 	}
@@ -324,18 +325,19 @@ func (s *Store) basePathOf(key string, b *baseName) string {
 // dropOrphans removes the bases of (zone, view)s of which nothing else is left:
 // a crash came while one was removed.
 func (s *Store) dropOrphans() {
-	entries, err := os.ReadDir(filepath.Join(s.dir, historyDir))
-	if err != nil {
+	if s.index() != nil {
 		return // versions says so
 	}
-	for _, e := range entries {
-		key, _, ok := strings.Cut(e.Name(), "#")
-		if !ok || !strings.HasSuffix(e.Name(), baseExt) {
+	for _, key := range slices.Sorted(maps.Keys(s.listed)) {
+		_, err := os.Lstat(s.path(key, snapshotExt))
+		if !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		_, err := os.Lstat(s.path(key, snapshotExt))
-		if versions, _ := s.history(key); len(versions) == 0 && errors.Is(err, fs.ErrNotExist) {
-			s.drop(filepath.Join(s.dir, historyDir, e.Name()))
+		versions, bases := s.history(key)
+		for _, b := range bases {
+			if len(versions) == 0 {
+				s.drop(b.path)
+			}
 		}
 	}
 }
@@ -343,5 +345,7 @@ func (s *Store) dropOrphans() {
 func (s *Store) drop(path string) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.Warn(fmt.Errorf("zone history: %w", err))
+		return
 	}
+	s.unlist(path)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -75,18 +76,18 @@ func (k kept) size() int64 {
 // history returns what the history holds of a stem: versions, oldest first, and
 // the bases of edits.
 func (s *Store) history(stem string) (versions, bases []kept) {
-	entries, err := os.ReadDir(filepath.Join(s.dir, historyDir))
-	if err != nil {
+	if err := s.index(); err != nil {
 		s.Warn(fmt.Errorf("zone history: %w", err))
 		return nil, nil
 	}
-	for _, e := range entries {
-		rest, ok := strings.CutPrefix(e.Name(), stem+"#")
-		if !ok {
+	for _, rest := range slices.Sorted(maps.Keys(s.listed[stem])) {
+		k := kept{path: filepath.Join(s.dir, historyDir, stem+"#"+rest)}
+		info, err := os.Lstat(k.path)
+		if errors.Is(err, fs.ErrNotExist) {
+			s.unlist(k.path)
 			continue
 		}
-		k := kept{path: filepath.Join(s.dir, historyDir, e.Name())}
-		if info, err := e.Info(); err == nil {
+		if err == nil {
 			k.info = info
 		}
 		if strings.HasSuffix(rest, baseExt) {
@@ -103,6 +104,43 @@ func (s *Store) history(stem string) (versions, bases []kept) {
 	}
 	slices.SortFunc(versions, func(a, b kept) int { return cmp.Compare(a.number, b.number) })
 	return versions, bases
+}
+
+// index reads which files the history has, once: its directory holds those of all
+// zones, and a change of one must not cost what all have.
+func (s *Store) index() error {
+	if s.listed != nil {
+		return nil
+	}
+	entries, err := os.ReadDir(filepath.Join(s.dir, historyDir))
+	if err != nil {
+		return err
+	}
+	s.listed = map[string]map[string]bool{}
+	for _, e := range entries {
+		s.list(e.Name())
+	}
+	return nil
+}
+
+// list notes a file that came into the history.
+func (s *Store) list(path string) {
+	stem, rest, ok := strings.Cut(filepath.Base(path), "#")
+	if !ok || s.listed == nil { // it is read when it is wanted
+		return
+	}
+	if s.listed[stem] == nil {
+		s.listed[stem] = map[string]bool{}
+	}
+	s.listed[stem][rest] = true
+}
+
+// unlist forgets one that is gone.
+func (s *Store) unlist(path string) {
+	stem, rest, _ := strings.Cut(filepath.Base(path), "#")
+	if delete(s.listed[stem], rest); len(s.listed[stem]) == 0 {
+		delete(s.listed, stem)
+	}
 }
 
 func (s *Store) versions(stem string) []kept {
@@ -143,6 +181,7 @@ func (s *Store) keep(stem string) {
 	if err := os.Link(s.path(stem, snapshotExt), to); err != nil {
 		s.Warn(fmt.Errorf("zone history: a version is not kept: %w", err))
 	}
+	s.list(to)
 }
 
 // prune drops the oldest versions beyond the bounds, and the bases that nothing

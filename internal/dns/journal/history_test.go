@@ -186,3 +186,41 @@ func TestPins(t *testing.T) {
 		t.Error(p)
 	}
 }
+
+// TestHistoryIsReadOnce: what a change of one zone costs does not grow with what
+// the history holds of others; what it lists is what lies there.
+func TestHistoryIsReadOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open2(t, dir, atomicfile.Writer{})
+	s.Versions = 3
+	for serial := uint32(1); serial <= 9; serial++ {
+		save(t, s, newer(t, "v", serial), newer(t, "w", serial))
+		names := 0
+		for _, of := range s.listed {
+			names += len(of)
+		}
+		entries, err := os.ReadDir(filepath.Join(dir, historyDir))
+		if err != nil || len(entries) != names {
+			t.Fatalf("at serial %d %d files are known, and %d lie there, %v", serial, names, len(entries), err)
+		}
+	}
+	// Nobody else writes there: a stranger is not seen before the next start.
+	present := s.versionPath(stem("example.test.", "v"), 8)
+	stray := s.versionPath(stem("example.test.", "v"), 100)
+	if err := os.Link(present, stray); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(s.versions(stem("example.test.", "v"))); n != 3 {
+		t.Errorf("%d versions", n)
+	}
+	if err := errors.Join(os.Remove(stray), os.Remove(present)); err != nil { // what is gone is
+		t.Fatal(err)
+	}
+	if n := len(s.versions(stem("example.test.", "v"))); n != 2 {
+		t.Errorf("%d versions", n)
+	}
+	if err := s.Remove("example.test.", "v"); err != nil || s.listed[stem("example.test.", "v")] != nil {
+		t.Errorf("%v, %v", err, s.listed)
+	}
+}

@@ -86,6 +86,8 @@ type Store struct {
 	stamps []Stamp
 	redo   []string // stems of a commit whose files are not all in place
 
+	listed map[string]map[string]bool // file name stem -> the rest of the names in the history; nil: not read yet
+
 	bases    map[string]*base // file name stem -> what the next snapshot may be an edit of
 	editFrom int              // records that make a base
 
@@ -295,6 +297,7 @@ func (s *Store) Remove(zone, view string) error {
 		if err := os.Remove(v.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove version: %w", err)
 		}
+		s.unlist(v.path)
 	}
 	if err := os.Remove(s.path(key, noteExt)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove note: %w", err)
