@@ -25,7 +25,7 @@ const lattice = `
 3 keepers: store account certs dns/journal dns/authority dns/xfr
 3 keepers: dns/keyring dns/roster
 3 keepers: dns/resolver dns/resolver/cache dns/resolver/outbound
-3 keepers: mail/inspect mail/spool mail/route mail/deliver mail/queue mail/accept mail/selector
+3 keepers: mail/inspect mail/spool mail/route mail/deliver mail/queue mail/accept mail/selector mail/trail
 3 keepers: mail/recipient mail/scan
 4 doors:   dns/listen dns/listen/doh dns/listen/doq dns/serve mail/smtpd mail/mx mail/submission mail/relay
 5 desk:    manage control admin manual

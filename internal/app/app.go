@@ -33,6 +33,7 @@ import (
 	"postern/internal/mail/recipient"
 	"postern/internal/mail/selector"
 	"postern/internal/mail/spool"
+	"postern/internal/mail/trail"
 	"postern/internal/manage"
 	"postern/internal/metrics"
 	"postern/internal/store"
@@ -43,6 +44,7 @@ type App struct {
 	opts     Options
 	log      *slog.Logger
 	failures *failures
+	trail    *trail.Trail
 	now      func() time.Time
 	started  time.Time
 	registry *metrics.Registry
@@ -89,8 +91,8 @@ type App struct {
 
 // newApp takes the state and opens what keeps data in it. Nothing runs yet.
 func newApp(o Options, cfg *config.Checked) (_ *App, err error) {
-	a := &App{opts: o, cfg: cfg, failures: &failures{}, registry: metrics.NewRegistry()}
-	a.log = o.logger(a.failures)
+	a := &App{opts: o, cfg: cfg, failures: &failures{}, registry: metrics.NewRegistry(), trail: trail.New(trail.Config{})}
+	a.log = slog.New(a.trail.Handler(o.logger(a.failures).Handler()))
 	if a.now, err = o.clock(); err != nil {
 		return nil, err
 	}
@@ -104,6 +106,7 @@ func newApp(o Options, cfg *config.Checked) (_ *App, err error) {
 	if a.state, err = openState(cfg.Server.State, o.TestKnobs); err != nil {
 		return nil, err
 	}
+	a.trail.Open(a.state.path("trail"), a.log)
 	if err := a.build(cfg); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
@@ -137,6 +140,7 @@ func (a *App) start(ctx context.Context) error {
 		part lifecycle.Part
 		stop time.Duration // how long its clients and its work may take to end
 	}{
+		{"message trail", a.trail, stopShort},
 		{"certificate", a.certs, stopShort},
 		{"memory", &a.heap, stopShort},
 		{"zones", a.authority, stopLong}, // a change in hand is written down

@@ -24,7 +24,7 @@ import (
 func (a *App) buildDesk(*config.Checked) error {
 	a.desk = manage.New(manage.Config{
 		Authority: a.authority, Queue: a.queue, Accounts: a.accounts, Forgive: func(id int64) { a.mail.Load().submission.Forgive(id) }, Secondaries: secondaries{a.notifier}, Primaries: primaries{a.refresher}, Catalogs: catalogs{a.roster}, Keys: a.zoneKeys, Now: a.now,
-		Facts: a.facts, Reload: a.reload, Explain: a.explain, Log: a.log,
+		Facts: a.facts, Reload: a.reload, Explain: a.explain, Trail: a.trail, Log: a.log,
 	})
 	return nil
 }
@@ -148,6 +148,7 @@ func (a *App) count() error {
 		count(reg, "mail_spool", one(&a.spool.Counters), nil),
 		count(reg, "mail_inspect", one(&a.inspector.Counters), nil),
 		count(reg, "mail_selector", one(&a.selector.Counters), nil),
+		count(reg, "mail_trail", one(&a.trail.Counters), nil),
 		count(reg, "mail_queue", one(&a.queue.Counters), nil),
 		count(reg, "mail_deliver", one(&a.calls.Counters), nil),
 		reg.Gauge("postern_mail_deliver_conversations", "Conversations with next hops that wait for another message.", func() float64 { return float64(a.calls.Waiting()) }, nil),

@@ -31,6 +31,7 @@ type Config struct {
 	Facts   func() Status                                   // the parts of a status that only the roof knows
 	Reload  func(ctx context.Context) (ReloadReport, error) // see ReloadReport
 	Explain func(q QueryArgs) (serve.Explanation, error)    // how a question would be answered
+	Trail   Trail                                           // of messages
 	Now     func() time.Time                                // default time.Now
 	Log     *slog.Logger                                    // one line for each action that changes something
 }
@@ -88,6 +89,7 @@ func New(cfg Config) *Desk {
 		VerbQueueRelease:   {true, with(d.queueDo(cfg.Queue.Release))},
 		VerbQueueDrop:      {true, with(d.queueDo(cfg.Queue.Drop))},
 		VerbExplainQuery:   {false, with(d.explainQuery)},
+		VerbTrace:          {false, with(d.trace)},
 	}
 	return d
 }

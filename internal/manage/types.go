@@ -38,6 +38,7 @@ const (
 	VerbQueueRelease   = "queue release"   // QueueArgs -> Done
 	VerbQueueDrop      = "queue drop"      // QueueArgs -> Done
 	VerbExplainQuery   = "explain query"   // QueryArgs -> serve.Explanation
+	VerbTrace          = "trace"           // TraceArgs -> Trace
 )
 
 // Status is one screen about the running server.

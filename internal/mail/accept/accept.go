@@ -200,9 +200,21 @@ func (a *Acceptor) received(draft *spool.Draft, env *envelope.Envelope, with str
 	return t
 }
 
+// maxTold is how many recipients a line about a message names.
+const maxTold = 20
+
+// some is the first recipients, apart by blanks.
+func some(to []address.Address) string {
+	var all []string
+	for _, a := range to[:min(len(to), maxTold)] {
+		all = append(all, a.String())
+	}
+	return strings.Join(all, " ")
+}
+
 // told puts the facts that every log line about a message has.
 func told(draft *spool.Draft, env *envelope.Envelope, h *message.Header, more ...any) []any {
-	out := []any{"queue_id", string(draft.ID()), "door", env.Origin.String(), "from", env.From.String(), "rcpts", len(env.To), "size", draft.Size()}
+	out := []any{"queue_id", string(draft.ID()), "door", env.Origin.String(), "from", env.From.String(), "to", some(env.To), "rcpts", len(env.To), "size", draft.Size()}
 	if env.Client.IsValid() {
 		out = append(out, "client", env.Client.String())
 	}
