@@ -28,7 +28,7 @@ func (a *App) buildRecipients() (err error) {
 			}
 			return call, nil
 		},
-		Now: a.now, Log: a.log,
+		File: a.state.path("recipients"), Now: a.now, Log: a.log,
 	})
 	return err
 }

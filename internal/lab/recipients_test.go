@@ -56,6 +56,8 @@ func TestVerifiedRecipients(t *testing.T) {
 			}
 			edge.Log.Wait(mark, "verify-silent")
 			edge.Run("status").Want(1, "silent")
+			edge.Restart()
+			l.Swaks(rcpts("after a restart", "ann@alpha.lab")...).Want(0)
 		})
 
 		l.Step("when it is back, the mail goes on and nobody is nobody again", func() {

@@ -67,6 +67,7 @@ type Config struct {
 	// Call begins a conversation with the next hop of a domain, which ends with
 	// the context.
 	Call func(ctx context.Context, domain string) (Call, error)
+	File string           // where known recipients outlive a restart; "": nowhere
 	Now  func() time.Time // nil: time.Now
 	Log  *slog.Logger     // nil: nothing is logged
 }
@@ -93,6 +94,9 @@ type Keeper struct {
 	jobs    lifecycle.Workers
 	changed chan struct{} // Follow has something new
 
+	recalled map[string]remembered // by domain; not changed once read
+	saved    uint64                // learnt by the last save; of tend, and of Stop after it
+
 	mu      sync.RWMutex // guards domains
 	domains map[string]*domain
 }
@@ -115,7 +119,9 @@ func New(cfg Config) (*Keeper, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Keeper{cfg: cfg, changed: make(chan struct{}, 1), domains: map[string]*domain{}}, nil
+	k := &Keeper{cfg: cfg, changed: make(chan struct{}, 1), domains: map[string]*domain{}}
+	k.recall()
+	return k, nil
 }
 
 // Plan is what a configuration asks for, prepared.
@@ -152,7 +158,11 @@ func (k *Keeper) verifierOf(d Domain) *verifier {
 	if old := k.domains[d.Name]; old != nil && old.Mode == Verify && old.Hops == d.Hops {
 		return old.asked
 	}
-	return newVerifier(k, d.Name)
+	v := newVerifier(k, d.Name)
+	if r, ok := k.recalled[d.Name]; ok && r.Hops == d.Hops {
+		v.take(r)
+	}
+	return v
 }
 
 // Follow takes a plan of Prepare's.
@@ -221,8 +231,14 @@ func (k *Keeper) Start(context.Context) error {
 	return nil
 }
 
-// Stop ends all conversations. Find goes on with what is known.
-func (k *Keeper) Stop(ctx context.Context) error { return k.jobs.Stop(ctx) }
+// Stop ends all conversations and writes down who is known. Find goes on with
+// that.
+func (k *Keeper) Stop(ctx context.Context) error {
+	if err := k.jobs.Stop(ctx); err != nil {
+		return err
+	}
+	return k.save()
+}
 
 // fileLook is how soon an edited file is noticed.
 const fileLook = 2 * time.Second
@@ -231,6 +247,8 @@ const fileLook = 2 * time.Second
 func (k *Keeper) tend(ctx context.Context) {
 	look := time.NewTicker(fileLook)
 	defer look.Stop()
+	write := time.NewTicker(memoryEvery)
+	defer write.Stop()
 	for {
 		for _, d := range k.all() {
 			switch d.Mode {
@@ -243,6 +261,10 @@ func (k *Keeper) tend(ctx context.Context) {
 		select {
 		case <-look.C:
 		case <-k.changed:
+		case <-write.C:
+			if err := k.save(); err != nil {
+				k.cfg.Log.Warn("known recipients not written down", "reason", "recipients-memory", "err", err)
+			}
 		case <-ctx.Done():
 			return
 		}

@@ -63,6 +63,7 @@ type verifier struct {
 	rest     time.Time // not asked until then
 	heard    bool      // a made-up name was answered, one way or the other
 	anything bool      // and taken
+	learnt   uint64    // changes of known
 	probing  bool
 	probeAt  time.Time
 }
@@ -202,9 +203,11 @@ func (v *verifier) settleLocked(q *question, r ruling) {
 		switch r {
 		case exists:
 			delete(v.absent, key)
+			v.learnt++
 			v.remember(v.known, key, now, maxKnown, knownLong)
 		case absentFor:
 			delete(v.known, key)
+			v.learnt++ // that somebody has left
 			v.remember(v.absent, key, now, maxAbsent, absentFresh)
 		}
 	}
@@ -308,6 +311,7 @@ func (v *verifier) probe(ctx context.Context, q *question) {
 	log := v.keeper.cfg.Log
 	switch {
 	case v.anything && (first || !was):
+		v.learnt++
 		clear(v.known) // learnt of a server that says yes to all
 		log.Error("recipients cannot be verified: the next hop takes a name made up by chance. Every recipient is taken until it refuses such names",
 			"domain", v.domain, "reason", "accepts-anything", "name", q.to.String())
