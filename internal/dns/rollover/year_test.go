@@ -46,6 +46,11 @@ func lives() []life {
 		{"algorithm, ksk+zsk", Policy{Split: true, Algorithm: 8, CDS: true, ZSKLifetime: 60 * day}, []deed{{50 * day, change(true, 13)}, {230 * day, change(false, 15)}}, 12, 60},
 		{"model", Policy{Algorithm: 13, CDS: true}, []deed{{40 * day, change(true, 13)}, {220 * day, change(false, 13)}}, 8, 40},
 		{"standby", Policy{Algorithm: 13, CDS: true, Standby: true}, []deed{{60 * day, roll(All, true)}, {200 * day, roll(All, false)}}, 8, 40},
+		{"standby, then none", Policy{Split: true, Algorithm: 13, CDS: true, Standby: true}, []deed{
+			{60 * day, func(x *world) error { x.p.Standby = false; return nil }},
+			{150 * day, func(x *world) error { x.p.Standby = true; return roll(Entries, true)(x) }},
+			{250 * day, func(x *world) error { x.p.Standby = false; return roll(Signers, true)(x) }},
+		}, 8, 60},
 		{"insecure", Policy{Split: true, Algorithm: 13, CDS: true, ZSKLifetime: 30 * day}, []deed{
 			{80 * day, func(x *world) error { x.s = x.s.Disable(); return nil }},
 			{250 * day, func(x *world) error { x.s = x.s.Enable(); return nil }},
