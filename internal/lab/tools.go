@@ -101,6 +101,12 @@ func (l *Lab) Shell(dir, line string) Output {
 	return l.execIn(dir, "", "/bin/sh", "-c", line)
 }
 
+// Tool runs a peer's program with this standard input, wherever Debian has put it.
+func (l *Lab) Tool(program, debianPackage, stdin string, args ...string) Output {
+	l.t.Helper()
+	return l.ExecInput(stdin, l.program(program, debianPackage), args...)
+}
+
 // Swaks runs swaks, the SMTP test client. Its exit status is 0 when the mail
 // was taken; the dialogue is in Stdout.
 func (l *Lab) Swaks(args ...string) Output {

@@ -87,7 +87,7 @@ func (x *Scram) First(message []byte) (identity string, err error) {
 	if identity, err = x.readBare(bare); err != nil {
 		return "", err
 	}
-	if authzid != "" {
+	if authzid != "" && authzid != "a=" { // GNU SASL writes the latter for none
 		name, ok := strings.CutPrefix(authzid, "a=")
 		if name, err = saslname(name); !ok || err != nil {
 			return "", ErrMalformed

@@ -152,6 +152,7 @@ func TestScramBindings(t *testing.T) {
 		"none offered to bind, none used": {ScramName, client{"n,,", bare, "secret", nil}, nil, true},
 		"exporter":                        {ScramPlusName, client{"p=tls-exporter,,", bare, "secret", b.Exporter}, nil, true},
 		"end point":                       {ScramPlusName, client{"p=tls-server-end-point,,", bare, "secret", b.EndPoint}, nil, true},
+		"authzid that is empty":           {ScramPlusName, client{"p=tls-exporter,a=,", bare, "secret", b.Exporter}, nil, true},
 		"authzid that is the identity":    {ScramPlusName, client{"p=tls-exporter,a=us=2Ce=3Dr,", bare, "secret", b.Exporter}, nil, true},
 		"somebody between, exporter":      {ScramPlusName, client{"p=tls-exporter,,", bare, "secret", []byte("of another")}, ErrBinding, false},
 		"somebody between, end point":     {ScramPlusName, client{"p=tls-server-end-point,,", bare, "secret", []byte("of another")}, ErrBinding, false},
