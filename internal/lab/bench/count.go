@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"postern/internal/lab/load"
@@ -151,7 +152,13 @@ func (p *server) settle() {
 func control(p *server, args ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // of the tool's own life
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "callgrind_control", append(args, strconv.Itoa(p.cmd.Process.Pid))...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, "callgrind_control", append(args, strconv.Itoa(p.cmd.Process.Pid))...)
+	// It has a child that holds the server by ptrace, and would hold it, ended or
+	// not, and our pipe: both go together.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("callgrind_control %v: %w: %s", args, err, out)
 	}
