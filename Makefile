@@ -44,7 +44,7 @@ TABLES ?= plain,signed,defaults,count,total,edits,mixes,load,signing,signededits
 KERNEL ?=
 bench: build
 	$(GO) run ./internal/lab/bench -bin ./postern -rounds $(ROUNDS) -secs $(SECS) -only $(TABLES) -kernel "$(KERNEL)"
-	POSTERN_PROVE=1 POSTERN_LAB_BINARY=$(CURDIR)/postern $(GO) test -count=1 -v -parallel 1 -timeout 100m -run '^(TestReloadUnderLoad|TestFlood)$$' ./internal/lab
+	POSTERN_PROVE=1 POSTERN_LAB_BINARY=$(CURDIR)/postern $(GO) test -count=1 -v -parallel 1 -timeout 100m -run '^(TestReloadUnderLoad|TestFlood|TestLoginFlood)$$' ./internal/lab
 
 # What single functions cost.
 micro:

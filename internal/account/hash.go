@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/argon2"
+
+	"postern/internal/lifecycle"
 )
 
 // Cost is what one argon2id hash costs (RFC 9106, Section 3.1).
@@ -100,6 +102,7 @@ func (p phc) derive(password string) []byte {
 type hasher struct {
 	cost    Cost
 	rand    io.Reader
+	room    func() (leave func())
 	slots   chan struct{}
 	wait    time.Duration
 	queue   int64
@@ -109,7 +112,7 @@ type hasher struct {
 
 func newHasher(c Config) (*hasher, error) {
 	h := &hasher{
-		cost: c.Cost.withDefaults(), rand: c.Rand, slots: make(chan struct{}, c.HashSlots),
+		cost: c.Cost.withDefaults(), rand: c.Rand, room: c.Room, slots: make(chan struct{}, c.HashSlots),
 		wait: c.HashWait, queue: int64(c.HashQueue),
 	}
 	salt, err := h.salt()
@@ -139,14 +142,32 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 		return "", err
 	}
 	defer h.leave()
-	p.key = p.derive(password)
+	p.key = h.derive(p, password)
 	return p.String(), nil
 }
 
 // matches reports whether the password is the stored one. It does the same work
 // for the decoy, which nothing matches. The caller holds a slot.
-func (p phc) matches(password string) bool {
-	return subtle.ConstantTimeCompare(p.derive(password), p.key) == 1
+func (h *hasher) matches(p phc, password string) bool {
+	return subtle.ConstantTimeCompare(h.derive(p, password), p.key) == 1
+}
+
+// derive takes some tens of milliseconds of a core. In a place of the readers',
+// on one core, nobody would be answered until the runtime takes it back, after
+// ten; so it has a thread of its own that stands back, for that time.
+func (h *hasher) derive(p phc, password string) []byte {
+	if h.room == nil {
+		return p.derive(password)
+	}
+	leave := h.room()
+	defer leave()
+	made := make(chan []byte, 1)
+	go func() {
+		// At the usual priority it is no less right.
+		_ = lifecycle.StandBack()
+		made <- p.derive(password)
+	}()
+	return <-made
 }
 
 // enter waits for a slot, not for long and not behind many.

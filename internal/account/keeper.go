@@ -21,18 +21,22 @@ type Config struct {
 	Store *store.Store // required
 	Log   *slog.Logger // required
 
-	MinLength       int              // of a password, in characters; 12
-	Reuse           int              // how many of the last passwords a new one must not be, the current one among them; 0: any
-	MaxAge          time.Duration    // of an account's own password; 0: any
-	LockoutFailures int              // failures of a login from one host before it is locked there; 10
-	LockoutWindow   time.Duration    // how long failures count; 10m
-	LockoutTracked  int              // counts kept at once; 65536
-	Cost            Cost             // of a hash
-	HashSlots       int              // hashes at once; half the processors, at least 1
-	HashWait        time.Duration    // longest wait for a slot; 5s
-	HashQueue       int              // logins waiting for a slot; 64
-	Now             func() time.Time // time.Now
-	Rand            io.Reader        // crypto/rand
+	MinLength       int           // of a password, in characters; 12
+	Reuse           int           // how many of the last passwords a new one must not be, the current one among them; 0: any
+	MaxAge          time.Duration // of an account's own password; 0: any
+	LockoutFailures int           // failures of a login from one host before it is locked there; 10
+	LockoutWindow   time.Duration // how long failures count; 10m
+	LockoutTracked  int           // counts kept at once; 65536
+	Cost            Cost          // of a hash
+	HashSlots       int           // hashes at once; half the processors, at least 1
+	HashWait        time.Duration // longest wait for a slot; 5s
+	HashQueue       int           // logins waiting for a slot; 64
+	// Room makes room for a hash while questions are answered, until what it
+	// returns is called; the hash then has a thread that stands back. nil: a hash
+	// goes beside all else.
+	Room func() (leave func())
+	Now  func() time.Time // time.Now
+	Rand io.Reader        // crypto/rand
 }
 
 // maxPassword bounds what is hashed, in octets.
@@ -141,7 +145,7 @@ func (k *Keeper) Verify(ctx context.Context, login, password string, from netip.
 		k.Counters.LoginLocked.Inc()
 		return Account{}, ErrLocked
 	}
-	right := p.matches(bounded(password)) && len(password) <= maxPassword
+	right := k.hash.matches(p, bounded(password)) && len(password) <= maxPassword
 	app, err := k.appOf(ctx, acc.ID, name, password)
 	if err != nil {
 		return Account{}, err

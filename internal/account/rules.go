@@ -63,7 +63,7 @@ func (k *Keeper) noneOf(ctx context.Context, hashes []string, password string) e
 		if err != nil {
 			continue // a damaged row matches nothing, and a new password heals it
 		}
-		if p.matches(password) {
+		if k.hash.matches(p, password) {
 			return ErrReused
 		}
 	}

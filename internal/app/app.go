@@ -71,6 +71,7 @@ type App struct {
 	spool      *spool.Spool
 	selector   *selector.Ring
 	inspector  *inspect.Inspector
+	room       room
 	calls      *deliver.Pool // conversations with next hops
 	announced  deliver.Announced
 	queue      *queue.Queue

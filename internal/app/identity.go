@@ -69,7 +69,7 @@ func (a *App) buildAccounts(cfg *config.Checked) error {
 	a.store = s
 	a.accounts, err = account.New(account.Config{
 		Store: s, Log: a.log, Now: a.now, MinLength: cfg.Accounts.MinLength, Reuse: cfg.Accounts.Reuse, MaxAge: cfg.Accounts.MaxAge,
-		LockoutFailures: cfg.Accounts.Lockout.Count, LockoutWindow: cfg.Accounts.Lockout.Window,
+		LockoutFailures: cfg.Accounts.Lockout.Count, LockoutWindow: cfg.Accounts.Lockout.Window, Room: a.room.enter,
 	})
 	if err == nil && a.opts.Config == "" {
 		err = demoAccount(ctx, a.accounts)

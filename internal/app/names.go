@@ -96,7 +96,7 @@ func (a *App) zonesOf(cfg *config.Checked) authority.Config {
 	c := authority.Config{
 		StateDir: cfg.Server.State, External: ExternalView(cfg), Serial: authority.SerialPolicy(cfg.DNS.Serial),
 		Manual: cfg.DNS.Apply == "manual", MaxChange: cfg.DNS.MaxChange,
-		Strict: cfg.DNS.Lint == "strict", Files: map[string]string{}, Changed: a.zoneChanged, Gone: a.zoneGone, Now: a.now, Log: a.log, Room: room, Tidy: a.heap.tidy,
+		Strict: cfg.DNS.Lint == "strict", Files: map[string]string{}, Changed: a.zoneChanged, Gone: a.zoneGone, Now: a.now, Log: a.log, Room: a.room.enter, Tidy: a.heap.tidy,
 	}
 	full := map[string][]string{} // view -> zones without overlay
 	for _, z := range cfg.Zones {

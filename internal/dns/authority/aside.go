@@ -1,6 +1,6 @@
 package authority
 
-import "runtime"
+import "postern/internal/lifecycle"
 
 // roomFrom is how many octets of files, one or many, take long enough to load
 // for room of their own.
@@ -34,12 +34,9 @@ func (o *owner) leaveRoom() {
 	}
 }
 
-// standBack gives the calling goroutine a thread of its own with a lower
-// priority, for as long as it lives. Not the lowest: a flood of questions
-// must not keep an edit from being served.
+// standBack lets the readers go before the calling goroutine.
 func (o *owner) standBack() {
-	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-	if err := lower(); err != nil {
+	if err := lifecycle.StandBack(); err != nil {
 		o.log.Warn("zones are loaded at the priority of answers", "err", err)
 	}
 }

@@ -1,7 +1,8 @@
-package authority
+package lifecycle
 
 import (
 	"fmt"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -9,8 +10,12 @@ import (
 // lesser is by how much the priority is lowered: a tenth of the weight.
 const lesser = 10
 
-// lower lowers the priority of the calling thread. Everybody may.
-func lower() error {
+// StandBack gives the calling goroutine a thread of its own with a lower
+// priority, for as long as it lives: for work that takes long while questions
+// are answered. Everybody may. Not the lowest: a flood of questions must not
+// keep the work from being done.
+func StandBack() error {
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 	// The system call counts from 40 down to 1, so that it is never negative.
 	is, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
 	if err != nil {
