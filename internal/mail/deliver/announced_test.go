@@ -84,3 +84,16 @@ func TestAnnounced(t *testing.T) {
 		}
 	})
 }
+
+// RFC 3461: a host that announced DSN tells of success itself.
+func TestTells(t *testing.T) {
+	t.Parallel()
+	for ext, want := range map[string]bool{"DSN": true, "SIZE 1000": false} {
+		synctest.Test(t, func(t *testing.T) {
+			r := client(world{first: {ext: []string{ext}}}).Deliver(context.Background(), job(1, "b@example.net")).Results[0]
+			if r.Outcome != Delivered || r.Tells != want {
+				t.Errorf("%s: %+v", ext, r)
+			}
+		})
+	}
+}

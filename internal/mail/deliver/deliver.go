@@ -114,6 +114,7 @@ type Result struct {
 	Host      string // who gave the reply, as the route names it
 	Addr      string // its address
 	TLS       string // protocol version; "" without TLS
+	Tells     bool   // the host tells the sender of success where that was asked for (RFC 3461)
 	Static    bool   // the host came from the configuration: its name and words are not for outsiders
 }
 

@@ -256,7 +256,7 @@ func (a *attempt) final(s *session, rcpts []int, r reply) {
 	}
 	for _, i := range rcpts {
 		a.note(i, s.peer, s.version, &trouble{code: r.code, enhanced: r.enhanced, text: r.text(), reason: "delivered"})
-		a.report.Results[i].Outcome = Delivered
+		a.report.Results[i].Outcome, a.report.Results[i].Tells = Delivered, s.has("DSN")
 		a.settle(i)
 	}
 }

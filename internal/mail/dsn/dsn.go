@@ -24,8 +24,10 @@ type Action string
 
 // The actions that Postern reports.
 const (
-	Failed  Action = "failed"
-	Delayed Action = "delayed"
+	Failed    Action = "failed"
+	Delayed   Action = "delayed"
+	Delivered Action = "delivered" // into the mailbox
+	Relayed   Action = "relayed"   // to a server that will not tell
 )
 
 // Recipient is the fate of one recipient.
@@ -113,8 +115,11 @@ func (w *writer) header() []byte {
 }
 
 func (w *writer) subject() string {
-	if w.delayed() {
+	switch {
+	case w.delayed():
 		return "Your message is delayed"
+	case w.delivered():
+		return "Your message was delivered"
 	}
 	return "Your message could not be delivered"
 }
@@ -122,6 +127,15 @@ func (w *writer) subject() string {
 func (w *writer) delayed() bool {
 	for _, r := range w.Recipients {
 		if r.Action != Delayed {
+			return false
+		}
+	}
+	return len(w.Recipients) > 0
+}
+
+func (w *writer) delivered() bool {
+	for _, r := range w.Recipients {
+		if r.Action != Delivered && r.Action != Relayed {
 			return false
 		}
 	}
@@ -175,9 +189,12 @@ func (w *writer) headersKind() string {
 func (w *writer) explain() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "This is the mail system at %s.\r\n\r\n", token(w.Hostname))
-	if w.delayed() {
+	switch {
+	case w.delivered():
+		b.WriteString("You asked to be told: your message was delivered to the recipients below.\r\n")
+	case w.delayed():
 		b.WriteString("Your message has not been delivered yet. It will be tried again;\r\nyou need not send it once more.\r\n")
-	} else {
+	default:
 		b.WriteString("Your message could not be delivered to the recipients below.\r\n")
 	}
 	for _, r := range w.Recipients {

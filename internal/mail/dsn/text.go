@@ -77,6 +77,10 @@ func reply(r Recipient, utf8OK bool) string {
 // temporary refusals (RFC 3464, Appendix E.2).
 func statusOf(r Recipient) string {
 	switch {
+	case r.Action == Delivered || r.Action == Relayed:
+		if !validStatus(r.Status) || r.Status[0] != '2' {
+			return "2.0.0"
+		}
 	case r.Action == Delayed && (!validStatus(r.Status) || r.Status[0] != '4'):
 		return "4.0.0"
 	case !validStatus(r.Status) || r.Status[0] == '2':

@@ -66,6 +66,9 @@ const (
 // WantsFailure reports whether a failed delivery is to be told.
 func (n Notify) WantsFailure() bool { return n == 0 || n&Failure != 0 }
 
+// WantsSuccess reports whether a delivery is to be told.
+func (n Notify) WantsSuccess() bool { return n&Success != 0 }
+
 // String writes the value of a NOTIFY parameter; nothing asked is "".
 func (n Notify) String() string {
 	if n&Never != 0 {

@@ -59,6 +59,7 @@ func (q *Queue) attempt(j job) {
 			q.bounceFault(j, failed, err)
 		}
 	}
+	q.confirm(j, m, fates)
 	states := make([]spool.State, len(fates))
 	for i, f := range fates {
 		states[i] = f.state

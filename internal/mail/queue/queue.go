@@ -114,6 +114,7 @@ type Counters struct {
 	Failed        metrics.Counter // recipients refused for good or given up
 	Dropped       metrics.Counter // recipients dropped by an operator
 	Bounced       metrics.Counter // notifications made
+	Confirmed     metrics.Counter // notices of success
 	BounceFaults  metrics.Counter // notifications that could not be made durable
 	DoubleBounces metrics.Counter // failures that nobody could be told of
 	Kept          metrics.Counter // messages held after a failure, since nothing vouches for their sender
