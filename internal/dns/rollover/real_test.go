@@ -60,7 +60,9 @@ type real struct {
 	cds    []uint16
 	asked  map[string]bool // combinations that were judged
 	tools  map[string]int
-	alone  bool // nobody else judges versions
+	novel  map[*content]bool // versions that did something new
+	ends   int               // moments before something ended that were looked at
+	alone  bool              // nobody else judges versions
 }
 
 func newReal(t *testing.T, x *world, nsec3 bool) *real {
@@ -68,8 +70,8 @@ func newReal(t *testing.T, x *world, nsec3 bool) *real {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &real{t: t, x: x, origin: origin, nsec3: nsec3, keys: map[uint16]dnssec.Key{}, asked: map[string]bool{}, tools: map[string]int{}}
-	x.made, x.judge = r.made, r.judge
+	r := &real{t: t, x: x, origin: origin, nsec3: nsec3, keys: map[uint16]dnssec.Key{}, asked: map[string]bool{}, tools: map[string]int{}, novel: map[*content]bool{}}
+	x.made, x.judge, x.ended = r.made, r.judge, r.ended
 	r.made(x.sides[0].contents[0])
 	return r
 }
@@ -201,8 +203,15 @@ func (r *real) made(c *content) {
 		r.t.Fatalf("uses %s: %v\n%s", uses(c.uses), problems, r.x.story())
 	}
 	if !maps.Equal(c.uses, r.uses) || !slices.Equal(c.cds, r.cds) {
-		r.uses, r.cds = maps.Clone(c.uses), slices.Clone(c.cds)
-		r.others(c, plain, keys, p)
+		r.uses, r.cds, r.novel[c] = maps.Clone(c.uses), slices.Clone(c.cds), true
+		r.others(c)
+	}
+}
+
+// ended has others judge a version that some cache is about to lose.
+func (r *real) ended(c *content) {
+	if r.ends++; r.novel[c] {
+		r.others(c)
 	}
 }
 
@@ -217,7 +226,7 @@ func (r *real) ds(tag uint16) *dns.DS {
 // judge validates data of one version with the keys of another and a DS set.
 func (r *real) judge(ds []uint16, keys, data *content) string {
 	asked := fmt.Sprint(ds, keys.serial, data.serial)
-	if len(ds) == 0 || r.asked[asked] {
+	if len(ds) == 0 || r.asked[asked] && !r.x.last {
 		return ""
 	}
 	r.asked[asked] = true
@@ -267,24 +276,22 @@ func answer(z *zone.Zone, at name.Name, rtype uint16) *dns.Msg {
 	return m
 }
 
-// others has programs of others judge a version: at the world's time those that
-// can be told the time, at today's a version that is signed today.
-func (r *real) others(c *content, unsigned *zone.Zone, keys []dnssec.Key, p signer.Policy) {
-	file := r.file(c.zone)
-	today, err := signer.Sign(unsigned, keys, p, time.Now())
-	if err != nil {
-		r.t.Fatal(err)
+// others has programs of others judge a version, at the world's time.
+func (r *real) others(c *content) {
+	if r.alone {
+		return
 	}
+	file := r.file(c.zone)
 	how, inSet := "-x", 0 // the KSK alone signs the keys
-	for _, k := range keys {
-		if k.Use&dnssec.InSet != 0 {
+	for tag, u := range c.uses {
+		if u&InSet != 0 {
 			inSet++
 		}
-		if k.SEP() && k.Use&dnssec.SignsData != 0 {
+		if k := r.key(tag); k.SEP() && u&SignsData != 0 {
 			how = "-z"
 		}
 	}
-	r.run("dnssec-verify", how, "-q", "-o", r.origin.String(), r.file(today.Zone()))
+	r.runAt(r.x.now, "dnssec-verify", how, "-q", "-o", r.origin.String(), file)
 	// kzonecheck 3.2.6 finds no valid signature where a key with the SEP flag
 	// signs data and others are in the set; so it says of what dnssec-signzone -z
 	// makes, too.
@@ -315,6 +322,31 @@ func (r *real) file(z *zone.Zone) string {
 }
 
 func (r *real) run(tool string, args ...string) {
+	r.wants(true, nil, tool, args...)
+}
+
+// runAt runs a tool that takes the time from the clock.
+func (r *real) runAt(at time.Time, tool string, args ...string) {
+	if env := r.clock(at); env != nil {
+		r.wants(true, env, tool, args...)
+	}
+}
+
+// clock is what makes a program see that time: libfaketime, and the C library's
+// allocator before BIND's, which asks for the time too soon. Nil: it is not here.
+func (r *real) clock(at time.Time) []string {
+	found, err := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
+	if err != nil || len(found) == 0 {
+		if os.Getenv("CI") != "" {
+			r.t.Error("libfaketime is not installed")
+		}
+		return nil
+	}
+	return []string{"LD_PRELOAD=" + found[0] + ":libc.so.6", "FAKETIME_FMT=%s", fmt.Sprintf("FAKETIME=%d", at.Unix())}
+}
+
+// wants has a tool say well or not.
+func (r *real) wants(well bool, env []string, tool string, args ...string) {
 	path, err := exec.LookPath(tool)
 	if err != nil {
 		if os.Getenv("CI") != "" {
@@ -325,10 +357,22 @@ func (r *real) run(tool string, args ...string) {
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	r.tools[tool]++
-	if out, err := exec.CommandContext(ctx, path, args...).CombinedOutput(); err != nil {
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = append(os.Environ(), env...)
+	if out, err := cmd.CombinedOutput(); err == nil != well {
 		r.t.Errorf("%s %s: %v\n%s\n%s", tool, strings.Join(args, " "), err, out, r.x.story())
 		r.x.wrong = append(r.x.wrong, tool)
 	}
+}
+
+// tooLate shows that who is told the time goes by it: weeks later the signatures
+// have expired.
+func (r *real) tooLate() {
+	file, at := r.file(r.last.Zone()), r.x.now.Add(40*day)
+	if env := r.clock(at); env != nil {
+		r.wants(false, env, "dnssec-verify", "-z", "-q", "-o", r.origin.String(), file)
+	}
+	r.wants(false, nil, "kzonecheck", "-o", r.origin.String(), "-d", "on", "-t", fmt.Sprint(at.Unix()), file)
 }
 
 func TestRealYear(t *testing.T) {
@@ -350,7 +394,11 @@ func TestRealYear(t *testing.T) {
 				if x.steps < l.least || len(r.asked) < 20 {
 					t.Errorf("%d steps, %d combinations: too few to show anything", x.steps, len(r.asked))
 				}
-				t.Logf("%d steps, %d combinations, runs of tools %v", x.steps, len(r.asked), r.tools)
+				t.Logf("%d steps, %d combinations, %d moments before something ended, runs of tools %v", x.steps, len(r.asked), r.ends, r.tools)
+				r.tooLate()
+				if r.ends < 100 {
+					t.Error("too little ended")
+				}
 			})
 		}
 	}

@@ -80,6 +80,12 @@ type trouble struct {
 	crashes   bool // while steps are written down
 }
 
+// ending is when caches are about to lose the last of something.
+type ending struct {
+	at time.Time
+	c  *content // nil: a DS set
+}
+
 type world struct {
 	t     *testing.T
 	r     *rand.Rand
@@ -101,6 +107,9 @@ type world struct {
 
 	made  func(c *content)                              // is called for each version outside
 	judge func(ds []uint16, keys, data *content) string // a second opinion, "" for good
+	ends  []ending                                      // where somebody judges
+	last  bool                                          // something is about to end
+	ended func(c *content)                              // is called for a version of which that is so
 	// earnest: the second opinion alone counts.
 	earnest bool
 
@@ -168,9 +177,31 @@ func (x *world) give(n *node, c *content) {
 	if n.has != nil {
 		n.has.servers--
 		n.has.last = x.now
+		if n.has.servers == 0 {
+			x.willEnd(n.has.keyTTL, n.has)
+			x.willEnd(n.has.dataTTL, n.has)
+		}
 	}
 	if n.has = c; c != nil {
 		c.servers++
+	}
+}
+
+// willEnd notes what nobody serves from now on: the moment before the last cache
+// loses it is looked at, where signatures are real and might end before.
+func (x *world) willEnd(ttl time.Duration, c *content) {
+	if x.judge != nil {
+		x.ends = append(x.ends, ending{x.now.Add(ttl - time.Second), c})
+	}
+}
+
+// end is such a moment.
+func (x *world) end(i int) {
+	c := x.ends[i].c
+	x.ends = slices.Delete(x.ends, i, i+1)
+	x.changed, x.last = true, true
+	if c != nil && x.ended != nil && c.zone != nil {
+		x.ended(c)
 	}
 }
 
@@ -291,6 +322,9 @@ func (x *world) parentServes(i int) {
 	a.takes[i] = time.Time{}
 	a.servers[i].servers--
 	a.servers[i].last = x.now
+	if a.servers[i].servers == 0 {
+		x.willEnd(a.servers[i].ttl, nil)
+	}
 	a.servers[i] = a.target
 	a.target.servers++
 	x.changed = true
@@ -459,6 +493,9 @@ func (x *world) soonest() (at time.Time, do func()) {
 	for i := range a.takes {
 		event(a.takes[i], func() { x.parentServes(i) })
 	}
+	for i := range x.ends {
+		event(x.ends[i].at, func() { x.end(i) })
+	}
 	if x.w.clock {
 		event(x.jump, x.setClock)
 	}
@@ -528,6 +565,7 @@ func (x *world) validate() {
 	}
 	x.checks++
 	x.changed = false
+	defer func() { x.last = false }()
 	var sets [][]uint16
 	for _, s := range x.above.sets {
 		if s.servers > 0 || s.last.Add(s.ttl).After(x.now) {
