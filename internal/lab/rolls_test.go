@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -44,7 +45,7 @@ const rollsConfig = `
 	trust_anchor = "ANCHOR"
 
 	[dnssec.one]
-	algorithm = "ALGORITHM"
+	algorithm = "ed25519"
 
 	[dnssec.pair]
 	keys         = "ksk+zsk"
@@ -108,7 +109,9 @@ type rolls struct {
 	ds    map[string]string
 	kept  []keeper
 
-	second      *lab.Secondary
+	seconds     map[string]*lab.Secondary // by address
+	at          map[string]string         // the address of each zone's secondary
+	away        map[string]bool           // zones whose secondary is not waited for
 	began       time.Time
 	warm, fresh int                  // names that were asked for: each time others
 	ends        []time.Time          // when what was asked for then is about to end
@@ -118,28 +121,30 @@ type rolls struct {
 	judged      int
 }
 
-// secondAddress is that of the secondary of all of them.
+// secondAddress is that of their usual secondary.
 const secondAddress = "203.0.113.61"
 
-// newRolls starts a world. more goes into the configuration, and into each
-// zone's table.
-func newRolls(l *lab.Lab, zones map[string]string, algorithm, more string, peers map[string]string) *rolls {
+// newRolls starts a world of zones by policy. more goes into the configuration;
+// at has the addresses of secondaries, by zone, where it is not the usual one.
+func newRolls(l *lab.Lab, zones map[string]string, more string, at map[string]string) *rolls {
 	l.T().Helper()
-	w := &rolls{l: l, began: time.Now().Truncate(time.Second), ds: map[string]string{}, versions: map[string]uint32{}, changed: map[string]int{}, until: map[string]time.Time{}}
+	w := &rolls{
+		l: l, began: time.Now().Truncate(time.Second), ds: map[string]string{}, versions: map[string]uint32{}, changed: map[string]int{},
+		until: map[string]time.Time{}, seconds: map[string]*lab.Secondary{}, at: map[string]string{}, away: map[string]bool{},
+	}
 	w.clock = l.Clock(w.began)
 	key := lab.TSIG{Name: "second.", Algorithm: "hmac-sha256", Secret: "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IDEyMzQ="}
 	cuts, files := "", map[string]string{}
 	config := rollsConfig + more
-	keys := map[string]lab.TSIG{}
+	keys := map[string]map[string]lab.TSIG{}
 	for zone, policy := range zones {
 		w.zones = append(w.zones, zone)
 		short := strings.TrimSuffix(zone, ".lab.")
-		other := secondAddress
-		if peers[zone] != "" {
-			other = peers[zone]
-		} else {
-			keys[zone] = key
+		other := cmp.Or(at[zone], secondAddress)
+		if w.at[zone] = other; keys[other] == nil {
+			keys[other] = map[string]lab.TSIG{}
 		}
+		keys[other][zone] = key
 		cuts += fmt.Sprintf("\n%[1]s NS ns.%[1]s\n%[1]s NS other.%[1]s\nns.%[1]s A 198.51.100.53\nother.%[1]s A %[2]s", short, other)
 		files["zones/"+zone+"zone"] = fmt.Sprintf(rolledZone, other)
 		config += fmt.Sprintf("\n[peer.%[1]s]\nnotify = [\"%[2]s:53\"]\ntransfer_from = [%[2]q]\nkeys = [\"second.\"]\n[zone.\"%[1]s.lab\"]\ndnssec = %[3]q\nsecondaries = [%[1]q]\n", short, other, policy)
@@ -147,7 +152,7 @@ func newRolls(l *lab.Lab, zones map[string]string, algorithm, more string, peers
 	slices.Sort(w.zones)
 	w.tree = l.SignedTree(lab.SignedZone{Name: "lab", Text: "www A 203.0.113.1" + cuts})
 	w.edge = l.Prepare(lab.PosternConfig{
-		Config: strings.NewReplacer("HINTS", w.tree.Hints, "ANCHOR", w.tree.Anchor, "ALGORITHM", algorithm).Replace(config),
+		Config: strings.NewReplacer("HINTS", w.tree.Hints, "ANCHOR", w.tree.Anchor).Replace(config),
 		Files:  files, Args: []string{"--test-knobs", "--test-clock", w.clock.File},
 	})
 	secret := w.edge.Path("secrets", "second")
@@ -159,7 +164,9 @@ func newRolls(l *lab.Lab, zones map[string]string, algorithm, more string, peers
 		l.T().Fatal(err)
 	}
 	w.edge.Start()
-	w.second = l.Secondary(lab.SecondaryConfig{Program: lab.NSD, Address: secondAddress, Primary: alphaDNS, Keys: keys})
+	for address, zones := range keys {
+		w.seconds[address] = l.Secondary(lab.SecondaryConfig{Program: lab.NSD, Name: "nsd-" + address, Address: address, Primary: alphaDNS, Keys: zones})
+	}
 	return w
 }
 
@@ -200,7 +207,7 @@ func (w *rolls) turn(to time.Time) {
 			if err != nil {
 				return fmt.Errorf("%s: %w", zone, err)
 			}
-			if theirs, err := lab.Serial(secondAddress, zone); err != nil || theirs != ours {
+			if theirs, err := lab.Serial(w.at[zone], zone); !w.away[zone] && (err != nil || theirs != ours) {
 				return fmt.Errorf("%s: serial %d, want %d: %v", zone, theirs, ours, err)
 			}
 			if w.versions[zone] != ours {
@@ -217,7 +224,7 @@ func (w *rolls) ask(zone string, rtype uint16) []dns.RR {
 	w.l.T().Helper()
 	m := new(dns.Msg).SetQuestion(zone, rtype)
 	m.SetEdns0(4096, true)
-	r, _, err := (&dns.Client{Net: "tcp", Timeout: 5 * time.Second}).Exchange(m, secondAddress+":53")
+	r, _, err := (&dns.Client{Net: "tcp", Timeout: 5 * time.Second}).Exchange(m, w.at[zone]+":53")
 	if err != nil || r.Rcode != dns.RcodeSuccess {
 		w.l.T().Fatalf("%s %s: %v, %v", zone, dns.TypeToString[rtype], r, err)
 	}
@@ -453,7 +460,7 @@ func (w *rolls) step(at time.Time, judges bool, act func()) {
 func TestKeysAreReplaced(t *testing.T) {
 	t.Parallel()
 	lab.In(t, func(l *lab.Lab) {
-		w := newRolls(l, map[string]string{"one.lab.": "one", "pair.lab.": "pair", "other.lab.": "moving"}, "ed25519", "\n[dnssec.moving]\nalgorithm = \"ecdsap256sha256\"\n", nil)
+		w := newRolls(l, map[string]string{"one.lab.": "one", "pair.lab.": "pair", "other.lab.": "moving"}, "\n[dnssec.moving]\nalgorithm = \"ecdsap256sha256\"\n", nil)
 		w.turn(w.began)
 		w.keepers()
 		w.live(false)
@@ -519,4 +526,118 @@ func (w *rolls) refuses() {
 			}
 		}
 	}
+}
+
+// TestRollWaitsForSecondaries: a ZSK is not signed with before every secondary
+// has it. One that died is waited for as long as it may be silent, one that
+// answers an old serial until it must have expired the zone, and no longer; both
+// are told of. Who asks any of them gets what validates all the while.
+func TestRollWaitsForSecondaries(t *testing.T) {
+	t.Parallel()
+	lab.In(t, func(l *lab.Lab) {
+		const dead, good, lagging = "dead.lab.", "good.lab.", "lagging.lab."
+		w := newRolls(l, map[string]string{dead: "pair", good: "pair", lagging: "pair"}, "", map[string]string{dead: "203.0.113.62", lagging: "203.0.113.63"})
+		w.turn(w.began)
+		w.live(false)
+		first := map[string]uint16{}
+		for _, zone := range w.zones {
+			first[zone] = w.signer(zone)
+		}
+		w.seconds[w.at[dead]].Down()
+		config, err := os.ReadFile(w.edge.Path("postern.toml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.edge.Write("postern.toml", strings.Replace(string(config), `transfer_from = ["203.0.113.63"]`, `transfer_from = ["203.0.113.99"]`, 1))
+		w.edge.Reload()
+		w.away[dead], w.away[lagging] = true, true
+		begin := w.clock.Now()
+		for _, zone := range w.zones {
+			w.edge.Run("dnssec", "roll", strings.TrimSuffix(zone, "."), "--zsk").Want(0)
+		}
+		const step, expires = 15 * time.Minute, 4 * time.Hour
+		signs, told := map[string]time.Duration{}, map[string]time.Duration{}
+		for passed := time.Duration(0); passed < 6*time.Hour; passed += step {
+			w.turn(begin.Add(passed))
+			if passed > 0 {
+				w.edge.Run("zone", "notify", "lagging.lab").Want(0)
+			}
+			if passed < expires-2*step { // it heard of a serial last before all this, and by then has no zone
+				l.Eventually("it answers", func() error { return w.answered(lagging) })
+			}
+			w.turn(begin.Add(passed))
+			for zone, z := range w.status() {
+				if _, known := signs[zone]; !known && w.signer(zone) != first[zone] {
+					signs[zone] = passed
+				}
+				for _, a := range z.Alarms {
+					if _, known := told[zone+" "+strings.Fields(a)[0]]; !known {
+						told[zone+" "+strings.Fields(a)[0]] = passed
+					}
+				}
+				for _, q := range w.questions(zone, fmt.Sprintf("at%d", passed/step)) {
+					if got := w.tree.Unbound(q.Name, q.Qtype); got != "secure" {
+						t.Errorf("after %s: %s %s is %s", passed, q.Name, dns.TypeToString[q.Qtype], got)
+					}
+				}
+			}
+		}
+		t.Logf("signed with the new key after %v, told after %v", signs, told)
+		// The TTL and five minutes after each was waited for: SOA refresh and
+		// retry, and expire.
+		const caches = rolledTTL + 5*time.Minute
+		for zone, waits := range map[string]time.Duration{good: 0, dead: 70 * time.Minute, lagging: expires} {
+			if at, does := signs[zone]; !does || at < waits+caches || at > waits+caches+3*step {
+				t.Errorf("%s is signed with the new key after %s, want %s and little more", zone, at, waits+caches)
+			}
+		}
+		for what, after := range map[string]time.Duration{dead + " secondary-silent:": 70 * time.Minute, lagging + " secondary-behind:": 70 * time.Minute} {
+			if at, is := told[what]; !is || at < after || at > after+2*step {
+				t.Errorf("%s told after %s: %v", what, at, told)
+			}
+			delete(told, what)
+		}
+		if len(told) > 0 {
+			t.Errorf("told besides: %v", told)
+		}
+	})
+}
+
+// answered reports whether the zone's secondary was asked at this time, and
+// answered.
+func (w *rolls) answered(zone string) error {
+	w.l.T().Helper()
+	var s struct {
+		Secondaries []struct {
+			Zone  string
+			Asked time.Time
+		}
+	}
+	if err := json.Unmarshal([]byte(w.edge.Run("status", "--json").Stdout), &s); err != nil {
+		return err
+	}
+	for _, one := range s.Secondaries {
+		if dns.Fqdn(one.Zone) == zone && one.Asked.Before(w.clock.Now()) {
+			return fmt.Errorf("it answered at %s, and it is %s", one.Asked, w.clock.Now())
+		}
+	}
+	return nil
+}
+
+// signer is the tag of the key that signs a zone's data.
+func (w *rolls) signer(zone string) uint16 {
+	w.l.T().Helper()
+	m := new(dns.Msg).SetQuestion(zone, dns.TypeSOA)
+	m.SetEdns0(1232, true)
+	r, _, err := (&dns.Client{Timeout: 5 * time.Second}).Exchange(m, alphaDNS+":53")
+	if err != nil {
+		w.l.T().Fatal(err)
+	}
+	for _, rr := range r.Answer {
+		if sig, ok := rr.(*dns.RRSIG); ok {
+			return sig.KeyTag
+		}
+	}
+	w.l.T().Fatalf("not signed: %v", r)
+	return 0
 }
