@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -326,4 +327,44 @@ func TestNewRefuses(t *testing.T) {
 			t.Errorf("%+v was taken", c)
 		}
 	}
+}
+
+// TestLargeMessageIsNotHeld: 25 MB pass through a scan, and a small part of them
+// is ever in memory.
+func TestLargeMessageIsNotHeld(t *testing.T) {
+	const size = 25 << 20
+	for _, kind := range []Kind{Clamd, Rspamd} {
+		s := scanner(t, kind, pipe(func(conn net.Conn) {
+			r := bufio.NewReader(conn)
+			if kind == Clamd {
+				_, _ = io.CopyN(io.Discard, r, int64(len("zINSTREAM\x00")+size+4*(size/chunk)+4))
+				_, _ = io.WriteString(conn, "stream: OK\x00")
+				return
+			}
+			req, err := http.ReadRequest(r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.Copy(io.Discard, req.Body)
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{\"action\":\"no action\"}")
+		}), false)
+		m := mail("")
+		m.Size = size
+		m.Open = func() io.Reader { return io.LimitReader(zeros{}, size) }
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		f := s.scan(t.Context(), m)
+		runtime.ReadMemStats(&after)
+		if got := after.TotalAlloc - before.TotalAlloc; f.Outcome != verdict.ScanClean || got > 1<<20 {
+			t.Errorf("%s: %s %v, %d octets of memory", kind, f, f.Err, got)
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
