@@ -24,7 +24,7 @@ import (
 func (a *App) buildDesk(*config.Checked) error {
 	a.desk = manage.New(manage.Config{
 		Authority: a.authority, Queue: a.queue, Accounts: a.accounts, Forgive: func(id int64) { a.mail.Load().submission.Forgive(id) }, Secondaries: secondaries{a.notifier}, Primaries: primaries{a.refresher}, Catalogs: catalogs{a.roster}, Keys: a.zoneKeys, Now: a.now,
-		Facts: a.facts, Reload: a.reload, Explain: a.explain, Trail: a.trail, Log: a.log,
+		Facts: a.facts, Reload: a.reload, Explain: a.explain, Mail: a.explainMail, Trail: a.trail, Log: a.log,
 	})
 	return nil
 }

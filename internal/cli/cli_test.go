@@ -45,6 +45,9 @@ func TestWrongUseIsExitTwoWithAHint(t *testing.T) {
 		{"user add a@b.example hunter2", "wants an account's address"},
 		{"user add a@b.example", "--password-stdin"},
 		{"queue drop", "say which messages"},
+		{"quarantine", "drop, list, release, show"},
+		{"quarantine release", "say which messages"},
+		{"explain mail --ip 192.0.2.1", "--ip and --to are needed"},
 		{"serve --test-clock f", "--test-knobs"},
 		{"serve --log-format xml", "text or json"},
 		{"init nodots", "not a domain name"},
@@ -63,7 +66,7 @@ func TestWrongUseIsExitTwoWithAHint(t *testing.T) {
 func TestNoServerIsSaidWithAHint(t *testing.T) {
 	t.Parallel()
 	conf := write(t, "postern.toml", "[server]\nhostname = \"e.example.net\"\nstate = \"s\"\ncontrol = \"none.sock\"\n")
-	for _, line := range []string{"status", "reload", "user list", "queue list", "zone list", "zone notify", "zone notify a.example --view external", "zone retransfer a.example --view external", "explain query a.example A"} {
+	for _, line := range []string{"status", "reload", "user list", "queue list", "zone list", "zone notify", "zone notify a.example --view external", "zone retransfer a.example --view external", "explain query a.example A", "explain mail --ip 192.0.2.1 --to a@b.example", "trace a@b.example", "quarantine list"} {
 		code, _, errs := command(t, "", append(strings.Fields(line), "--config", conf)...)
 		if code != exitWrong || !strings.Contains(errs, "no Postern is running there") || !strings.Contains(errs, "postern serve") {
 			t.Errorf("postern %s: exit %d, %q", line, code, errs)

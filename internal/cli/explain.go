@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,7 +13,7 @@ import (
 )
 
 func (e *env) explain() *cobra.Command {
-	return group("explain", "Say why the server does what it does", e.explainQuery())
+	return group("explain", "Say why the server does what it does", e.explainQuery(), e.explainMail())
 }
 
 func (e *env) explainQuery() *cobra.Command {
@@ -53,4 +55,44 @@ func (e *env) text(c *cobra.Command, verb string, args any) error {
 		return err
 	}
 	return e.print(t, func(w io.Writer) { _, _ = io.WriteString(w, t.Text) })
+}
+
+func (e *env) explainMail() *cobra.Command {
+	var a manage.MailArgs
+	c := &cobra.Command{
+		Use:   "mail --ip IP --from ADDRESS --to ADDRESS",
+		Short: "Say what would become of an unsigned message from the world, and why",
+		Args:  exactly(0, "no arguments; flags say the case"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if a.IP == "" || a.To == "" {
+				return usageError{errors.New("--ip and --to are needed (hint: --from is the null sender where it is left out)")}
+			}
+			var x manage.MailExplanation
+			if err := e.call(c.Context(), manage.VerbExplainMail, a, &x); err != nil {
+				return err
+			}
+			if err := e.print(x, func(w io.Writer) { printMail(w, x) }); err != nil {
+				return err
+			}
+			return wrongUnless(x.Action == "accept")
+		},
+	}
+	c.Flags().StringVar(&a.IP, "ip", "", "the client's `address`")
+	c.Flags().StringVar(&a.Helo, "helo", "", "the `name` it says it has")
+	c.Flags().StringVar(&a.From, "from", "", "the envelope sender's `address`, who is the author too")
+	c.Flags().StringVar(&a.To, "to", "", "the recipient's `address`")
+	return c
+}
+
+func printMail(w io.Writer, x manage.MailExplanation) {
+	for _, row := range [][2]string{
+		{"rcpt", x.Recipient}, {"to", strings.Join(x.To, " ")}, {"reverse", strings.TrimSpace(x.Reverse + " " + x.Name)},
+		{"listed", strings.Join(x.Listed, " ")}, {"spf", strings.Join(x.SPF, ", ")}, {"dmarc", x.DMARC},
+		{"policy", strings.TrimSpace(x.Policy + " " + x.PolicyAt)}, {"marks", strings.Join(x.Marks, " ")},
+		{"verdict", x.Action}, {"why", x.Reason}, {"reply", x.Reply},
+	} {
+		if row[1] != "" {
+			fmt.Fprintf(w, "%-7s %s\n", row[0], row[1])
+		}
+	}
 }

@@ -13,7 +13,7 @@ import (
 
 func (e *env) queue() *cobra.Command {
 	return group("queue", "Messages that are not delivered yet",
-		e.queueList(), e.queueShow(),
+		e.queueList("List the queue", manage.QueueArgs{}), e.queueShow(manage.QueueArgs{}),
 		e.queueAct("retry", "Try messages now", manage.VerbQueueRetry, "is due now, unless it is held"),
 		e.queueAct("hold", "Keep messages from being tried", manage.VerbQueueHold, "held"),
 		e.queueAct("release", "Let held messages go", manage.VerbQueueRelease, "released"),
@@ -25,13 +25,21 @@ func selectors(c *cobra.Command, a *manage.QueueArgs) {
 	c.Flags().StringVar(&a.Account, "account", "", "submitted by this `login`")
 	c.Flags().StringVar(&a.Domain, "domain", "", "with a recipient in this `domain`")
 	c.Flags().StringVar(&a.From, "from", "", "with this envelope sender `address`; <> for bounces")
+	c.Flags().StringVar(&a.Reason, "reason", "", "held for this `word`, as the log has it")
 }
 
-func (e *env) queueList() *cobra.Command {
-	var a manage.QueueArgs
+// quarantine is the queue's commands for what is held by itself.
+func (e *env) quarantine() *cobra.Command {
+	return group("quarantine", "Messages that are held by a policy, a scanner or a failure",
+		e.queueList("List the quarantine", manage.QueueArgs{Quarantine: true}), e.queueShow(manage.QueueArgs{Quarantine: true}),
+		e.heldAct("release", "Deliver messages after all", manage.VerbQueueRelease, "released"),
+		e.heldAct("drop", "Throw messages away, without telling the sender", manage.VerbQueueDrop, "dropped"))
+}
+
+func (e *env) queueList(short string, a manage.QueueArgs) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list",
-		Short: "List the queue",
+		Short: short,
 		Args:  exactly(0, "no arguments; flags select"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			messages := []manage.Message{}
@@ -40,10 +48,10 @@ func (e *env) queueList() *cobra.Command {
 			}
 			return e.print(messages, func(w io.Writer) {
 				switch {
-				case len(messages) == 0 && a.Account+a.Domain+a.From != "":
+				case len(messages) == 0 && a.Account+a.Domain+a.From+a.Reason != "":
 					fmt.Fprintln(w, "no message matches")
 				case len(messages) == 0:
-					fmt.Fprintln(w, "the queue is empty")
+					fmt.Fprintf(w, "the %s is empty\n", place(a))
 				}
 				printQueue(w, messages)
 			})
@@ -83,14 +91,22 @@ func sender(from string) string {
 	return from
 }
 
-func (e *env) queueShow() *cobra.Command {
+// place is what a command is about.
+func place(a manage.QueueArgs) string {
+	if a.Quarantine {
+		return "quarantine"
+	}
+	return "queue"
+}
+
+func (e *env) queueShow(a manage.QueueArgs) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show ID",
 		Short: "Show one message: where it stands for each recipient, and why",
 		Args:  exactly(1, "a queue id"),
 		RunE: func(c *cobra.Command, args []string) error {
 			var m manage.Message
-			if err := e.call(c.Context(), manage.VerbQueueShow, manage.QueueArgs{IDs: args}, &m); err != nil {
+			if err := e.call(c.Context(), manage.VerbQueueShow, manage.QueueArgs{IDs: args, Quarantine: a.Quarantine}, &m); err != nil {
 				return err
 			}
 			return e.print(m, func(w io.Writer) { printMessage(w, m) })
@@ -100,6 +116,9 @@ func (e *env) queueShow() *cobra.Command {
 
 func printMessage(w io.Writer, m manage.Message) {
 	fmt.Fprintf(w, "id        %s\nfrom      %s\nreceived  %s\nsize      %d\nstate     %s\n", m.ID, sender(m.From), m.Received.Format(time.DateTime), m.Size, m.State)
+	if m.Reason != "" {
+		fmt.Fprintf(w, "held for  %s\n", m.Reason)
+	}
 	if m.Account != "" {
 		fmt.Fprintf(w, "account   %s\n", m.Account)
 	}
@@ -114,14 +133,21 @@ func printMessage(w io.Writer, m manage.Message) {
 }
 
 func (e *env) queueAct(name, short, verb, past string) *cobra.Command {
-	var a manage.QueueArgs
+	return e.act(name, short, verb, past, manage.QueueArgs{})
+}
+
+func (e *env) heldAct(name, short, verb, past string) *cobra.Command {
+	return e.act(name, short, verb, past, manage.QueueArgs{Quarantine: true})
+}
+
+func (e *env) act(name, short, verb, past string, a manage.QueueArgs) *cobra.Command {
 	c := &cobra.Command{
 		Use:   name + " [ID…]",
 		Short: short,
 		Args:  between(0, -1, "queue ids, or flags that select"),
 		RunE: func(c *cobra.Command, args []string) error {
 			a.IDs = args
-			if len(args) == 0 && !a.All && a.Account+a.Domain+a.From == "" {
+			if len(args) == 0 && !a.All && a.Account+a.Domain+a.From+a.Reason == "" {
 				return usageError{errors.New("say which messages: ids, a selector, or --all")}
 			}
 			var done manage.Done
@@ -129,14 +155,14 @@ func (e *env) queueAct(name, short, verb, past string) *cobra.Command {
 				return err
 			}
 			if len(done.IDs) == 0 && !a.All {
-				return &manage.Error{Reason: manage.ReasonUnknown, Text: "no message matches", Hint: "postern queue list shows the queue"}
+				return &manage.Error{Reason: manage.ReasonUnknown, Text: "no message matches", Hint: "postern " + place(a) + " list shows what is there"}
 			}
 			return e.print(done, func(w io.Writer) {
 				for _, id := range done.IDs {
 					fmt.Fprintf(w, "%s %s\n", id, past)
 				}
 				if len(done.IDs) == 0 {
-					fmt.Fprintln(w, "the queue is empty")
+					fmt.Fprintf(w, "the %s is empty\n", place(a))
 				}
 			})
 		},

@@ -10,7 +10,7 @@ import (
 )
 
 func (a QueueArgs) filter() queue.Filter {
-	return queue.Filter{From: a.From, Domain: a.Domain, Account: a.Account}
+	return queue.Filter{From: a.From, Domain: a.Domain, Account: a.Account, Reason: a.Reason, Kept: a.Quarantine}
 }
 
 func (d *Desk) queueList(_ context.Context, a QueueArgs) ([]Message, error) {
@@ -29,11 +29,8 @@ func (d *Desk) queueShow(_ context.Context, a QueueArgs) (Message, error) {
 	if len(a.IDs) != 1 {
 		return Message{}, &Error{Reason: ReasonUsage, Text: "show one message at a time"}
 	}
-	e, err := d.cfg.Queue.Show(envelope.ID(a.IDs[0]))
-	if err != nil {
-		return Message{}, queueError(err)
-	}
-	return messageOf(e), nil
+	e, err := d.one(a.IDs[0], a.Quarantine)
+	return messageOf(e), err
 }
 
 // queueDo acts on the messages that the arguments choose. Messages named by id
@@ -55,18 +52,30 @@ func (d *Desk) queueDo(act func(...envelope.ID) error) func(context.Context, Que
 	}
 }
 
+// one is a message of the queue, or of the quarantine alone.
+func (d *Desk) one(id string, quarantine bool) (queue.Entry, error) {
+	e, err := d.cfg.Queue.Show(envelope.ID(id))
+	switch {
+	case err != nil:
+		return queue.Entry{}, queueError(err)
+	case quarantine && e.Reason == "":
+		return queue.Entry{}, &Error{Reason: ReasonUnknown, Text: fmt.Sprintf("%q: is in the queue, not in the quarantine", id), Hint: "postern queue show tells more"}
+	}
+	return e, nil
+}
+
 func (d *Desk) choose(a QueueArgs) ([]envelope.ID, error) {
 	var ids []envelope.ID
 	for _, id := range a.IDs {
-		if _, err := d.cfg.Queue.Show(envelope.ID(id)); err != nil {
-			return nil, queueError(err)
+		if _, err := d.one(id, a.Quarantine); err != nil {
+			return nil, err
 		}
 		ids = append(ids, envelope.ID(id))
 	}
 	if len(ids) > 0 {
 		return ids, nil
 	}
-	if !a.All && a.filter() == (queue.Filter{}) {
+	if !a.All && a.filter() == (queue.Filter{Kept: a.Quarantine}) {
 		return nil, &Error{Reason: ReasonUsage, Text: "say which messages: ids, a selector, or all"}
 	}
 	entries, err := d.cfg.Queue.List(a.filter())
@@ -82,7 +91,7 @@ func (d *Desk) choose(a QueueArgs) ([]envelope.ID, error) {
 func messageOf(e queue.Entry) Message {
 	m := Message{
 		ID: string(e.ID), From: e.Envelope.From.String(), Account: e.Envelope.Account,
-		Received: e.Envelope.Received, Size: e.Size, State: e.Phase, Next: e.Next, Recipients: []Recipient{},
+		Received: e.Envelope.Received, Size: e.Size, State: e.Phase, Reason: e.Reason, Next: e.Next, Recipients: []Recipient{},
 	}
 	for _, r := range e.Recipients {
 		row := Recipient{Address: r.Address.String(), State: r.Status.String(), Tries: r.Tries}

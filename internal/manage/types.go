@@ -39,6 +39,7 @@ const (
 	VerbQueueDrop      = "queue drop"      // QueueArgs -> Done
 	VerbExplainQuery   = "explain query"   // QueryArgs -> serve.Explanation
 	VerbTrace          = "trace"           // TraceArgs -> Trace
+	VerbExplainMail    = "explain mail"    // MailArgs -> MailExplanation
 )
 
 // Status is one screen about the running server.
@@ -204,6 +205,9 @@ type QueueArgs struct {
 	Account string   `json:"account,omitempty"`
 	Domain  string   `json:"domain,omitempty"` // of a recipient
 	From    string   `json:"from,omitempty"`
+	Reason  string   `json:"reason,omitempty"` // why it is held
+
+	Quarantine bool `json:"quarantine,omitempty"` // only what is held for a reason of Postern's own
 }
 
 // Message is one message of the queue.
@@ -213,7 +217,8 @@ type Message struct {
 	Account    string      `json:"account,omitempty"`
 	Received   time.Time   `json:"received"`
 	Size       int64       `json:"size"`
-	State      string      `json:"state"` // waiting, active, held; parked while outbound mail is held
+	State      string      `json:"state"`            // waiting, active, held; parked while outbound mail is held
+	Reason     string      `json:"reason,omitempty"` // why it is held; "": an operator said so
 	Next       time.Time   `json:"next,omitzero"`
 	Recipients []Recipient `json:"recipients"`
 }

@@ -129,6 +129,18 @@ func (a *Acceptor) decide(f verdict.Facts, to []address.Address) verdict.Decisio
 	return d
 }
 
+// Preview says what would become of a message, and why; it takes nothing, counts
+// nothing and remembers nothing.
+func (a *Acceptor) Preview(ctx context.Context, draft *spool.Draft, to []address.Address, p *inspect.Pending) (verdict.Facts, verdict.Decision, error) {
+	h, err := message.Parse(draft.Header())
+	if err != nil {
+		return verdict.Facts{}, verdict.Decision{}, err
+	}
+	f, err := p.Await(ctx, draft, h)
+	policy := verdict.Policy{DMARC: a.cfg.DMARC, Lists: a.cfg.Lists, Forwarders: a.cfg.Forwarders, Role: roles(to), Patient: true}
+	return f, verdict.Decide(f, policy), err
+}
+
 // roles tells whether all recipients are those whom everybody must be able to
 // write to (RFC 2142, Section 2; RFC 5321, Section 4.5.1).
 func roles(to []address.Address) bool {

@@ -18,6 +18,8 @@ type Filter struct {
 	From    string // sender address, or "@domain"; "<>" the null sender
 	Domain  string // of a recipient that is still open
 	Account string // who logged in, or the relay's name
+	Reason  string // why it is held
+	Kept    bool   // held for a reason of Postern's own: the quarantine
 	Limit   int    // 0: all
 }
 
@@ -115,6 +117,9 @@ func (q *Queue) entry(g glimpse) (Entry, error) {
 
 func (f Filter) picks(e Entry) bool {
 	if f.Account != "" && e.Envelope.Account != f.Account {
+		return false
+	}
+	if f.Reason != "" && e.Reason != f.Reason || f.Kept && e.Reason == "" {
 		return false
 	}
 	return f.picksSender(e.Envelope.From) && f.picksRecipient(e)

@@ -1,0 +1,103 @@
+package app
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"postern/internal/mail/envelope"
+	"postern/internal/manage"
+)
+
+// TestExplainMail asks what would become of messages, and leaves nothing behind.
+func TestExplainMail(t *testing.T) {
+	t.Parallel()
+	p := newPen(t)
+	h := verdictHouse(t, listed(t, p), withInbound(verdictConfig, exceptionsConfig), nil)
+	for _, c := range []struct{ ip, helo, from, to, want string }{
+		{"127.0.0.2", "x.example", "x@reject.example", "b@elsewhere.example", "550 5.7.1 (relay-denied)"},
+		{"127.0.0.2", "x.example", "x@reject.example", "b@city.example", `"250" [b@city.example] "" [helo none x.example mailfrom pass reject.example] "pass" "reject" reject.example accept dmarc-pass`},
+		{"127.0.0.30", "", "x@reject.example", "b@city.example", `"fail" "reject" reject.example reject dmarc-reject 550 5.7.1`},
+		{"127.0.0.20", "", "x@reject.example", "b@city.example", `accept forwarder`},
+		{"127.0.0.9", "", "x@stranger.example", "b@city.example", `bl.example=127.0.0.2`},
+		{"127.0.0.9", "", "x@stranger.example", "b@city.example", `reject dnsbl 550 5.7.1`},
+		{"127.0.0.9", "", "x@stranger.example", "postmaster@city.example", `accept no-policy`},
+		{"127.0.0.30", "localhost", "<>", "b@city.example", `[no-reverse-name helo-not-a-name]`},
+	} {
+		x := desked[manage.MailExplanation](h, manage.VerbExplainMail, manage.MailArgs{IP: c.ip, Helo: c.helo, From: c.from, To: c.to})
+		got := strings.TrimSpace(strings.Join([]string{
+			inQuotes(x.Recipient), inBrackets(x.To), inQuotes(x.Name), inBrackets(x.SPF), inQuotes(x.DMARC), inQuotes(x.Policy), x.PolicyAt, x.Action, x.Reason, x.Reply,
+		}, " ")) + " " + strings.Join(x.Listed, " ") + inBrackets(x.Marks)
+		if !strings.Contains(got, c.want) {
+			t.Errorf("%s %s %s %s: %s\nwant %s", c.ip, c.helo, c.from, c.to, got, c.want)
+		}
+	}
+	for _, bad := range []manage.MailArgs{{IP: "x", To: "b@city.example"}, {IP: "192.0.2.1", To: "b"}, {IP: "192.0.2.1", To: "b@city.example", From: "@"}} {
+		raw, err := json.Marshal(bad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := h.app.desk.Do(t.Context(), manage.Caller{}, manage.VerbExplainMail, raw); err == nil {
+			t.Errorf("%+v: %v", bad, got)
+		}
+	}
+	if ids, err := h.app.spool.IDs(); err != nil || len(ids) > 0 || h.app.queue.Len() > 0 {
+		t.Errorf("left behind: %v %v", ids, err)
+	}
+}
+
+func inQuotes(s string) string       { return `"` + s + `"` }
+func inBrackets(all []string) string { return "[" + strings.Join(all, " ") + "]" }
+
+// TestQuarantine is the queue's commands, for what is held by itself alone.
+func TestQuarantine(t *testing.T) {
+	t.Parallel()
+	p := newPen(t)
+	h := verdictHouse(t, p.world(), verdictConfig, nil)
+	d := h.connect("127.0.0.9", "x.example")
+	id := func(author string) string {
+		m := queuedAs.FindStringSubmatch(d.send("x@stranger.example", "From: a@"+author+"\r\n\r\nx"))
+		if m == nil {
+			t.Fatal("not taken")
+		}
+		return m[1]
+	}
+	held, other, plain := id("quarantine.example"), id("quarantine.example"), id("stranger.example")
+	if err := h.app.queue.Hold(envelope.ID(plain)); err != nil { // by an operator: not quarantined
+		t.Fatal(err)
+	}
+	list := func(a manage.QueueArgs) string {
+		var all []string
+		for _, m := range desked[[]manage.Message](h, manage.VerbQueueList, a) {
+			all = append(all, m.ID+":"+m.Reason)
+		}
+		return strings.Join(all, " ")
+	}
+	both := held + ":dmarc-quarantine " + other + ":dmarc-quarantine"
+	for want, a := range map[string]manage.QueueArgs{
+		both:                     {Quarantine: true},
+		both + " " + plain + ":": {},
+		"":                       {Quarantine: true, Reason: "malware"},
+	} {
+		if got := list(a); got != want {
+			t.Errorf("%+v: %s, want %s", a, got, want)
+		}
+	}
+	if got := list(manage.QueueArgs{Reason: "dmarc-quarantine"}); got != both {
+		t.Errorf("by reason: %s", got)
+	}
+	for _, verb := range []string{manage.VerbQueueShow, manage.VerbQueueRelease, manage.VerbQueueDrop} {
+		raw := json.RawMessage(`{"ids":["` + plain + `"],"quarantine":true}`)
+		if _, err := h.app.desk.Do(t.Context(), manage.Caller{}, verb, raw); err == nil {
+			t.Errorf("%s reached what an operator holds", verb)
+		}
+		if _, err := h.app.desk.Do(t.Context(), manage.Caller{}, verb, json.RawMessage(`{"quarantine":true}`)); err == nil {
+			t.Errorf("%s without a word of which", verb)
+		}
+	}
+	desked[manage.Done](h, manage.VerbQueueRelease, manage.QueueArgs{IDs: []string{held}, Quarantine: true})
+	desked[manage.Done](h, manage.VerbQueueDrop, manage.QueueArgs{All: true, Quarantine: true})
+	if got := list(manage.QueueArgs{}); got != held+": "+plain+":" {
+		t.Errorf("in the end: %s", got)
+	}
+}
