@@ -25,13 +25,50 @@ func (e *env) zoneExport() *cobra.Command {
 			if a.Signed && a.Dynamic {
 				return usageError{fmt.Errorf("zone export: --signed or --dynamic, not both (hint: updates are signed with the zone)")}
 			}
-			return e.text(c, manage.VerbZoneExport, a)
+			return e.export(c, a)
 		},
 	}
 	c.Flags().StringVar(&a.View, "view", "", "the `view`, where several have the zone")
 	c.Flags().BoolVar(&a.Dynamic, "dynamic", false, "only what updates changed, and what the file has instead")
 	c.Flags().BoolVar(&a.Signed, "signed", false, "with what signing it made: keys, signatures, proofs and digest")
 	return c
+}
+
+func (e *env) export(c *cobra.Command, a manage.ExportArgs) error {
+	text, err := inPages(a, func(a manage.ExportArgs) (p manage.ZonePage, err error) {
+		return p, e.call(c.Context(), manage.VerbZoneExport, a, &p)
+	})
+	if err != nil {
+		return err
+	}
+	return e.print(manage.Text{Text: text}, func(w io.Writer) { _, _ = io.WriteString(w, text) })
+}
+
+// inPages asks for a zone page by page; one that changes meanwhile, again from
+// the beginning.
+func inPages(of manage.ExportArgs, ask func(manage.ExportArgs) (manage.ZonePage, error)) (string, error) {
+	const tries = 5
+	for range tries {
+		var all strings.Builder
+		var first uint32
+		for a := of; ; {
+			p, err := ask(a)
+			if err != nil {
+				return "", err
+			}
+			if a.From == "" {
+				first = p.Serial
+			}
+			if p.Serial != first {
+				break
+			}
+			all.WriteString(p.Text)
+			if a.From = p.Next; p.Next == "" {
+				return all.String(), nil
+			}
+		}
+	}
+	return "", fmt.Errorf("zone export: %s changed each of the %d times that it was read (hint: try again when less happens)", of.Zone, tries)
 }
 
 func (e *env) zoneList() *cobra.Command {

@@ -41,6 +41,7 @@ type Config struct {
 type Desk struct {
 	cfg   Config
 	verbs map[string]verb
+	page  int // octets of a ZonePage, about
 }
 
 // verb is one action: changes says that it is more than a look.
@@ -54,7 +55,7 @@ func New(cfg Config) *Desk {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	d := &Desk{cfg: cfg}
+	d := &Desk{cfg: cfg, page: pageOctets}
 	d.verbs = map[string]verb{
 		VerbStatus:         {false, with(d.status)},
 		VerbReload:         {true, with(d.reload)},

@@ -227,6 +227,24 @@ func TestZones(t *testing.T) {
 		t.Errorf("%v\n%s", e, text.Text)
 	}
 
+	_, e = do[ZonePage](o, VerbZoneExport, ExportArgs{Zone: "city.example", View: "in", From: "a..b"})
+	o.refused(e, ReasonUsage, "a..b")
+	o.desk.page = 40
+	var pages []string
+	for a := (ExportArgs{Zone: "city.example", View: "in"}); ; {
+		p, e := do[ZonePage](o, VerbZoneExport, a)
+		if e != nil || p.Serial == 0 {
+			t.Fatalf("%v, %+v", e, p)
+		}
+		pages = append(pages, p.Text)
+		if a.From = p.Next; p.Next == "" {
+			break
+		}
+	}
+	if len(pages) < 2 || strings.Join(pages, "") != text.Text {
+		t.Errorf("in pages it is %q, whole\n%s", pages, text.Text)
+	}
+
 	o.write("out/city.example.zone", strings.Replace(cityZone, "192.0.2.1", "192.0.2.300", 1))
 	report, e := do[ReloadReport](o, VerbReload, nil)
 	if e != nil || len(report.Kept) == 0 || !strings.Contains(report.Kept[0], "city.example.zone:4:") {

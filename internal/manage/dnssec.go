@@ -23,6 +23,15 @@ type ExportArgs struct {
 	View    string `json:"view,omitempty"`    // may be left out where one view has the zone
 	Signed  bool   `json:"signed,omitempty"`  // with what signing it made
 	Dynamic bool   `json:"dynamic,omitempty"` // only what updates changed
+	From    string `json:"from,omitempty"`    // a ZonePage's Next: what comes after it
+}
+
+// ZonePage is a zone as text, or a part of one: what does not fit one reply is
+// asked for page by page.
+type ZonePage struct {
+	Text   string `json:"text"`
+	Serial uint32 `json:"serial,omitempty"` // pages of different serials are not of one zone
+	Next   string `json:"next,omitempty"`   // where the next page begins; "": this is the last
 }
 
 // DNSSECArgs names a zone; "" stands for all.

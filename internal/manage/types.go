@@ -9,7 +9,7 @@ const (
 	VerbZoneList       = "zone list"       // nothing -> []Zone
 	VerbZoneNotify     = "zone notify"     // NotifyArgs -> []Notified
 	VerbZoneRetransfer = "zone retransfer" // RetransferArgs -> []Retransferred
-	VerbZoneExport     = "zone export"     // ExportArgs -> Text
+	VerbZoneExport     = "zone export"     // ExportArgs -> ZonePage
 	VerbZonePlan       = "zone plan"       // PlanArgs -> ZonePlans
 	VerbZoneApply      = "zone apply"      // ApplyArgs -> ZonePlans
 	VerbZoneHistory    = "zone history"    // ZoneRef -> []ZoneVersion

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"postern/internal/dns/authority"
+	"postern/internal/dns/name"
 	"postern/internal/dns/signer"
 	"postern/internal/dns/zone"
 	"postern/internal/dns/zonefile"
@@ -38,26 +39,45 @@ func (d *Desk) zoneList(context.Context, none) ([]Zone, error) {
 	return zones, nil
 }
 
-func (d *Desk) zoneExport(ctx context.Context, a ExportArgs) (Text, error) {
+// pageOctets is about how large a page is: a zone may have many times what one
+// reply can hold (control.MaxReply), and it is in memory several times over
+// while it is encoded.
+const pageOctets = 4 << 20
+
+func (d *Desk) zoneExport(ctx context.Context, a ExportArgs) (ZonePage, error) {
 	if a.Dynamic {
-		return d.dynamicText(ctx, a)
+		text, err := d.dynamicText(ctx, a)
+		return ZonePage{Text: text.Text}, err
 	}
 	z, err := d.served(a.Zone, a.View)
 	if err != nil {
-		return Text{}, err
+		return ZonePage{}, err
+	}
+	from := name.Name("")
+	if a.From != "" {
+		if from, err = name.Parse(a.From); err != nil {
+			return ZonePage{}, &Error{Reason: ReasonUsage, Text: fmt.Sprintf("page from %q: %v", a.From, err), Hint: "a page begins where the one before says"}
+		}
 	}
 	// A file that somebody else signed has no other state than the signed one.
 	if !a.Signed && d.signsIt(z.Origin(), a.View) {
 		if z, err = signer.Strip(z); err != nil {
-			return Text{}, err
+			return ZonePage{}, err
 		}
 	}
 	var b strings.Builder
-	if err := zonefile.Print(&b, z); err != nil {
-		return Text{}, err
+	next, err := zonefile.PrintPage(&b, z, from, d.page)
+	if err != nil {
+		return ZonePage{}, err
 	}
-	d.tellDerived(&b, z, a.View)
-	return Text{b.String()}, nil
+	page := ZonePage{Serial: z.Serial()}
+	if next == "" {
+		d.tellDerived(&b, z, a.View)
+	} else {
+		page.Next = next.String()
+	}
+	page.Text = b.String()
+	return page, nil
 }
 
 // tellDerived ends an export with those of its records that are in no file, as

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/miekg/dns"
+
 	"postern/internal/dns/name"
 	"postern/internal/dns/zone"
 )
@@ -344,6 +346,19 @@ l LOC 52 22 23.000 N 4 53 32.000 E -2.00m 0.00m 10000m 10m
 	if err := Print(&out, z); err != nil {
 		t.Fatal(err)
 	}
+	for octets := range 200 {
+		var pages bytes.Buffer
+		count := 0
+		for from := name.Name(""); from != "" || count == 0; count++ {
+			var err error
+			if from, err = PrintPage(&pages, z, from, octets); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if pages.String() != out.String() || octets < 10 && count != z.Names() {
+			t.Fatalf("in %d pages of %d octets:\n%s\nwant\n%s", count, octets, pages.String(), out.String())
+		}
+	}
 	removed, added := zone.Diff(z, build(out.String()))
 	if len(removed)+len(added) > 0 {
 		t.Errorf("printed as\n%s\n- %v\n+ %v", &out, removed, added)
@@ -367,6 +382,50 @@ func TestEntriesAreAbout(t *testing.T) {
 	} {
 		if got := entries(src); got != want {
 			t.Errorf("%q: %d, want %d", src, got, want)
+		}
+	}
+}
+
+// What is not read again before it is printed could be.
+func TestPlainlyWritten(t *testing.T) {
+	t.Parallel()
+	read := func(rr dns.RR) bool {
+		records, _ := ParseText(rr.String()+"\n", "", name.Root, Options{})
+		return len(records) == 1 && same(records[0].RR, rr)
+	}
+	h := dns.RR_Header{Name: "a.example.", Class: dns.ClassINET, Ttl: 60}
+	plain := 0
+	for c := range 1 << 16 {
+		covered := uint16(c)
+		for _, rr := range []dns.RR{
+			&dns.RRSIG{Hdr: h, TypeCovered: covered, Algorithm: uint8(c), Labels: 2, OrigTtl: 60, Expiration: uint32(c) << 16, Inception: ^uint32(c), KeyTag: covered, SignerName: "example.", Signature: "AAAA"},
+			&dns.NSEC{Hdr: h, NextDomain: `B\.\000.example.`, TypeBitMap: []uint16{covered}},
+			&dns.NSEC3{Hdr: h, Hash: 1, Iterations: covered, HashLength: 5, NextDomain: "0P9MHAVE", TypeBitMap: []uint16{covered}},
+		} {
+			switch rr.(type) {
+			case *dns.RRSIG:
+				rr.Header().Rrtype = dns.TypeRRSIG
+			case *dns.NSEC:
+				rr.Header().Rrtype = dns.TypeNSEC
+			case *dns.NSEC3:
+				rr.Header().Rrtype = dns.TypeNSEC3
+			}
+			if !plainlyWritten(rr) {
+				continue
+			}
+			if plain++; c < 300 || c%251 == 0 || dns.TypeToString[covered] != "" {
+				if !read(rr) {
+					t.Errorf("%s is not read again", rr)
+				}
+			}
+		}
+	}
+	if plain < 3*(1<<16-10) {
+		t.Errorf("%d are written plainly", plain)
+	}
+	for _, rr := range []dns.RR{&dns.RRSIG{Hdr: h, TypeCovered: 1}, &dns.NSEC3{Hdr: h}, &dns.NSEC{Hdr: h, TypeBitMap: []uint16{0}}, &dns.TXT{Hdr: h}} {
+		if plainlyWritten(rr) {
+			t.Errorf("%s is written plainly", rr)
 		}
 	}
 }

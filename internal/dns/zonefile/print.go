@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"io"
+	"math"
+	"slices"
 
 	"github.com/miekg/dns"
 
@@ -14,14 +16,30 @@ import (
 // Print writes the zone as a zone file: one record a line, all names
 // absolute, the SOA first, the rest in canonical order.
 func Print(w io.Writer, z *zone.Zone) error {
+	_, err := PrintPage(w, z, "", math.MaxInt)
+	return err
+}
+
+// PrintPage is Print for a part of a zone: from a name on, or from the beginning
+// where that is "", and up to the first name after so many octets. It returns
+// that name, from which the next part goes on, and "" where there is none.
+func PrintPage(w io.Writer, z *zone.Zone, from name.Name, octets int) (next name.Name, err error) {
 	b := bufio.NewWriter(w)
 	write := func(rr dns.RR) {
+		line := text(rr)
+		octets -= len(line) + 1
 		// bufio keeps the first error for Flush.
-		_, _ = b.WriteString(text(rr))
+		_, _ = b.WriteString(line)
 		_ = b.WriteByte('\n')
 	}
-	write(z.SOA())
-	for node := range z.Nodes() {
+	if from == "" {
+		from = z.Origin()
+		write(z.SOA())
+	}
+	for node := range z.From(from) {
+		if octets <= 0 && node.Name != from {
+			return node.Name, b.Flush()
+		}
 		for i := range node.Sets {
 			if node.Sets[i].Type == dns.TypeSOA {
 				continue
@@ -31,7 +49,7 @@ func Print(w io.Writer, z *zone.Zone) error {
 			}
 		}
 	}
-	return b.Flush()
+	return "", b.Flush()
 }
 
 // text is the record as it can be read again. What the library writes cannot
@@ -46,6 +64,9 @@ func text(rr dns.RR) string {
 	case *dns.A, *dns.AAAA, *dns.NS, *dns.CNAME, *dns.PTR, *dns.MX, *dns.SOA:
 		return line // most records, and nothing to go wrong
 	}
+	if plainlyWritten(rr) {
+		return line
+	}
 	if records, _ := ParseText(line+"\n", "", name.Root, Options{}); len(records) == 1 && same(records[0].RR, rr) {
 		return line
 	}
@@ -57,6 +78,27 @@ func text(rr dns.RR) string {
 		line = `\` + line
 	}
 	return line
+}
+
+// plainlyWritten reports whether a record of those that signing adds is written
+// as it can be read: all but those that name types without a word of their own.
+func plainlyWritten(rr dns.RR) bool {
+	known := func(t uint16) bool {
+		read, ok := parseType(dns.Type(t).String())
+		return ok && read == t
+	}
+	all := func(types []uint16) bool {
+		return !slices.ContainsFunc(types, func(t uint16) bool { return !known(t) })
+	}
+	switch r := rr.(type) {
+	case *dns.RRSIG:
+		return r.Signature != "" && known(r.TypeCovered)
+	case *dns.NSEC:
+		return all(r.TypeBitMap)
+	case *dns.NSEC3:
+		return r.NextDomain != "" && all(r.TypeBitMap)
+	}
+	return false
 }
 
 // same reports whether two records are the same octets.
