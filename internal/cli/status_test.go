@@ -99,6 +99,7 @@ func TestPrintCatalogs(t *testing.T) {
 		{Zone: "ours.", View: "out", State: "ok", Lists: &manage.Catalog{Made: true, Known: true, Members: 3}},
 		{Zone: "away.", View: "out", State: "ok", Lists: &manage.Catalog{Members: 2}},
 		{Zone: "bad.", View: "out", State: "ok", Lists: &manage.Catalog{Members: 1, Broken: "no version"}},
+		{Zone: "held.", View: "out", State: "ok", Lists: &manage.Catalog{Known: true, Members: 12, Held: []string{"1.", "2.", "3.", "4.", "5.", "6."}}},
 		{Zone: "greedy.", View: "out", State: "ok", Lists: &manage.Catalog{Known: true, Refused: []string{"1", "2", "3", "4", "5", "6", "7"}}},
 	}
 	var b bytes.Buffer
@@ -110,7 +111,9 @@ func TestPrintCatalogs(t *testing.T) {
 		"ours. out us 3 ok",
 		"away. out others 2 not known: what followed from it stays",
 		"bad. out others 1 broken: no version",
+		"held. out others 12 6 zones go only when that is accepted",
 		"greedy. out others 0 7 zones refused",
+		"catalog held. lists no more, or with another label: 1. 2. 3. 4. 5. and 1 more (if it is meant: postern zone apply held. --accept loses-zones --reason TEXT)",
 		"catalog greedy.: 1", "catalog greedy.: 2", "catalog greedy.: 3", "catalog greedy.: 4", "catalog greedy.: 5",
 		"catalog greedy.: and 2 more",
 		"",
@@ -122,7 +125,7 @@ func TestPrintCatalogs(t *testing.T) {
 	if strings.Join(lines, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s", b.String())
 	}
-	for i, good := range []bool{true, true, true, false, false} {
+	for i, good := range []bool{true, true, true, false, false, false} {
 		if allGood(zones[i:i+1]) != good {
 			t.Errorf("%s is good: %t", zones[i].Zone, !good)
 		}

@@ -64,11 +64,13 @@ func TestPrintPlans(t *testing.T) {
 		{Zone: "a.", View: "in", NewSerial: 2, Follows: true, OldSerial: 1, OldRecords: 3},
 		{Zone: "b.", View: "out", NewSerial: 1, Added: 9},
 		{Zone: "c.", View: "out", Reason: "file-broken", Problems: []string{"c.zone:1:1: ERR x y"}},
+		{Zone: "cat.", View: "out", Catalog: true, Removed: 9, OldRecords: 12, Needs: []string{"loses-zones"}, Gone: []string{"zone z."}, Problems: []string{"why"}},
 	}})
 	for _, want := range []string{
 		"zone a. view out: serial 1 -> 2, 5 removed, 1 added of 10 (50 %)\n  needs --accept large-change,loses-mx --reason TEXT\n  - r1\n  - r2\n  - and 3 more\n  + r3\n",
 		"0 added of 3 (0 %), since the view below changes\n", "zone b. view out: serial 0 -> 1, 0 removed, 9 added, a new zone\n",
 		"zone c. view out: cannot be applied (file-broken)\n  c.zone:1:1: ERR x y\n",
+		"catalog cat. view out: 9 of 12 zones go\n  needs --accept loses-zones --reason TEXT\n  - zone z.\n  - and 8 more\n  why\n",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())

@@ -3,6 +3,7 @@ package lab_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -16,8 +17,9 @@ import (
 )
 
 // sources are name servers whose secondary Postern is: of a hard zone each, of
-// one zone for every algorithm, of signed ones where they sign; and in another
-// view it has the hard zone's name from the next of them.
+// one that is hard and sealed, that is signed by NSEC3 with opt-out, of one zone
+// for every algorithm, of signed ones where they sign; and in another view it has
+// the hard zone's name from the next of them.
 type sources struct {
 	*fleet
 	primaries []*source
@@ -26,7 +28,8 @@ type sources struct {
 type source struct {
 	*lab.Primary
 	hard   *hardZone
-	inside uint32 // serial of the zone that it gives to the inner view
+	sealed *hardZone // NSD, which does not sign, has it signed
+	inside uint32    // serial of the zone that it gives to the inner view
 }
 
 // signs reports whether the lab has the program sign zones.
@@ -44,6 +47,19 @@ func (s *source) signed() string { return "signed-" + s.zone() }
 func (s *source) text(t *testing.T) string {
 	t.Helper()
 	return s.hard.plain(t, s.Program != lab.PowerDNS)
+}
+
+// sealedText is the file of its sealed zone, with a record of the moment.
+func (s *source) sealedText(t *testing.T) (text, mark string) {
+	t.Helper()
+	s.sealed.serial++
+	mark = fmt.Sprintf("edit-%d", s.sealed.serial)
+	s.sealed.sets["mark TXT"] = rrsetOf{60, []string{`"` + mark + `"`}}
+	text = s.sealed.plain(t, s.Program != lab.PowerDNS)
+	if s.Program == lab.NSD {
+		text = s.Sealed(s.sealed.origin, text)
+	}
+	return text, mark
 }
 
 const sourcesConfig = `
@@ -94,8 +110,12 @@ func newSources(l *lab.Lab, seed uint64) *sources {
 	}
 	for i, program := range programs {
 		s := &source{hard: newHardZone(l.T(), string(program)+".lab.", seed+uint64(i))}
+		s.sealed = newHardZone(l.T(), "sealed-"+string(program)+".lab.", seed+uint64(100+i))
 		if program == lab.NSD {
 			delete(s.hard.sets, "large TXT") // which it cannot give to anybody
+			delete(s.sealed.sets, "large TXT")
+			// dnssec-signzone ends at a name below which no wildcard could be.
+			maps.DeleteFunc(s.sealed.sets, func(key string, _ rrsetOf) bool { return len(key) > 200 })
 		}
 		cfg := lab.PrimaryConfig{Program: program, Address: primaryAddress(i), Secondary: alphaDNS}
 		s.Primary = &lab.Primary{Program: program}
@@ -115,6 +135,13 @@ func newSources(l *lab.Lab, seed uint64) *sources {
 			}
 			cfg.Zones = append(cfg.Zones, lab.PrimaryZone{Name: s.zone(), Key: key, Text: s.text(l.T())})
 			zone(s.zone(), "external", peer)
+			if program != lab.NSD { // see sealedZones
+				text, _ := s.sealedText(l.T())
+				cfg.Zones = append(cfg.Zones, lab.PrimaryZone{Name: s.sealed.origin, Key: key, Text: text, Signed: true, OptOut: true})
+			} else {
+				cfg.Zones = append(cfg.Zones, lab.PrimaryZone{Name: s.sealed.origin, Key: key, Text: s.sealed.plain(l.T(), true)})
+			}
+			zone(s.sealed.origin, "external", peer)
 			if signs(program) {
 				cfg.Zones = append(cfg.Zones, lab.PrimaryZone{Name: s.signed(), Key: key, Text: smallFile(s.signed(), 1), Signed: true})
 				zone(s.signed(), "external", peer)
@@ -269,6 +296,9 @@ func (f *sources) follows(s *source, zone, mark string) {
 		if !slices.ContainsFunc(theirs, func(rr dns.RR) bool { return strings.Contains(rr.String(), mark) }) {
 			return fmt.Errorf("the primary has no %q yet", mark)
 		}
+		if _, err := lab.Serial(alphaDNS, zone); err != nil {
+			return err // nothing came yet
+		}
 		ours, serial := f.exported(zone)
 		if d := differ(f.l.T(), theirs, ours); d != "" {
 			return fmt.Errorf("at serial %d:%s", serial, d)
@@ -309,6 +339,7 @@ func TestPrimaries(t *testing.T) {
 			{"every algorithm signs a change", f.change},
 			{"edits by hand", func() { f.edits(edits) }},
 			{"signed zones", f.signedZones},
+			{"hard zones with NSEC3 and opt-out", f.sealedZones},
 			{"primaries that were away", f.away},
 			{"Postern that was away", f.restarted},
 			{"serials that go back", f.backwards},
@@ -401,6 +432,98 @@ func (f *sources) signedZones() {
 	}
 }
 
+// sealedZones edits hard zones that are signed.
+func (f *sources) sealedZones() {
+	f.l.T().Helper()
+	const edits = 6
+	for range edits {
+		done := map[*source]string{}
+		marks := map[*source]string{}
+		for _, s := range f.primaries {
+			done[s] = s.sealed.edit()
+			var text string
+			text, marks[s] = s.sealedText(f.l.T())
+			s.Publish(s.sealed.origin, text)
+		}
+		for _, s := range f.primaries {
+			f.follows(s, s.sealed.origin, marks[s])
+			all, _ := f.exported(s.sealed.origin)
+			for _, kind := range []uint16{dns.TypeNSEC3PARAM, dns.TypeNSEC3, dns.TypeRRSIG} {
+				if !slices.ContainsFunc(all, func(rr dns.RR) bool { return rr.Header().Rrtype == kind }) {
+					f.l.T().Errorf("%s has no %s", s.sealed.origin, dns.Type(kind))
+				}
+			}
+			if f.l.T().Failed() {
+				f.l.T().Fatalf("%s after %s", s.Program, done[s])
+			}
+		}
+	}
+	for _, s := range f.primaries {
+		f.answersAlike(s, s.sealed.origin)
+		zone := s.sealed.origin
+		f.l.T().Logf("%s: %d times whole, %d differences of %d edits", zone, f.taken(zone, "external", "full"), f.taken(zone, "external", "incremental"), edits)
+	}
+}
+
+// answersAlike asks the primary and us what is hard to answer: what both say, and
+// what proves it, is the same.
+func (f *sources) answersAlike(s *source, zone string) {
+	f.l.T().Helper()
+	for _, q := range []struct {
+		name string
+		kind uint16
+	}{
+		{"nothing.here", dns.TypeA},
+		{"z.empty", dns.TypeTXT}, // an empty non-terminal
+		{"any.wild", dns.TypeTXT}, {"any.wild", dns.TypeA}, {"a.b.wild", dns.TypeMX}, {"x.a.any.wild", dns.TypeTXT},
+		{"x.y.old", dns.TypeA}, {"old", dns.TypeTXT}, {"old", dns.TypeA},
+		{"sub", dns.TypeDS}, {"below.sub", dns.TypeA}, // a delegation that is secure
+		{"other", dns.TypeDS}, {"below.other", dns.TypeA}, // one that is not, and has no NSEC3
+		{"www", dns.TypeA}, {"star\\*", dns.TypeA}, {"sp\\032ace\\@at\\;semi", dns.TypeTXT}, {"dot\\.in\\.label", dns.TypeMX},
+		{"many", dns.TypeAAAA}, {"raw", 65280}, {"ns", dns.TypeMX}, {"", dns.TypeNSEC3PARAM}, {"", dns.TypeDNSKEY},
+	} {
+		if s.Program == lab.PowerDNS && strings.HasPrefix(q.name, "sp") {
+			continue // it transfers a name with a space, but does not answer it
+		}
+		name := strings.TrimPrefix(q.name+"."+zone, ".")
+		said := map[string]string{}
+		for who, server := range map[string]string{"it": s.Address, "we": alphaDNS} {
+			m := new(dns.Msg).SetQuestion(name, q.kind)
+			m.SetEdns0(65535, true)
+			m.RecursionDesired = false
+			reply, _, err := (&dns.Client{Net: "tcp", Timeout: 10 * time.Second}).Exchange(m, server+":53")
+			if err != nil {
+				f.l.T().Fatalf("%s %s: %v", name, dns.Type(q.kind), err)
+			}
+			said[who] = dns.RcodeToString[reply.Rcode] + "\n" + proven(reply.Answer, "") + "\n" + proven(reply.Ns, zone)
+		}
+		if said["it"] != said["we"] {
+			f.l.T().Errorf("%s %s: %s says\n%s\nand we\n%s", name, dns.Type(q.kind), s.Program, said["it"], said["we"])
+		}
+	}
+}
+
+// proven is records in order, each once, their TTLs apart: what the RFCs leave to
+// a server. So is the CNAME that a DNAME makes, and in the authority section the
+// name servers beside an answer.
+func proven(all []dns.RR, beside string) string {
+	dname := slices.ContainsFunc(all, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeDNAME })
+	var texts []string
+	for _, rr := range all {
+		kind := rr.Header().Rrtype
+		sig, signs := rr.(*dns.RRSIG)
+		if dname && kind == dns.TypeCNAME || strings.EqualFold(rr.Header().Name, beside) && (kind == dns.TypeNS || signs && sig.TypeCovered == dns.TypeNS) {
+			continue
+		}
+		rr = dns.Copy(rr)
+		rr.Header().Ttl = 0
+		rr.Header().Name = strings.ToLower(rr.Header().Name)
+		texts = append(texts, strings.ToLower(rr.String()))
+	}
+	slices.Sort(texts)
+	return strings.Join(slices.Compact(texts), "\n")
+}
+
 // away ends all primaries, changes files, and starts them again.
 func (f *sources) away() {
 	f.l.T().Helper()
@@ -487,7 +610,7 @@ func (f *sources) wantFresh() {
 		if err := json.Unmarshal([]byte(out.Stdout), &s); err != nil {
 			return err
 		}
-		if want := len(programs)*(len(algorithms())+1) + 2; len(s.Zones) != want {
+		if want := len(programs)*(len(algorithms())+2) + 2; len(s.Zones) != want {
 			return fmt.Errorf("%d zones, want %d", len(s.Zones), want)
 		}
 		for _, z := range s.Zones {

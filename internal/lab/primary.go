@@ -28,7 +28,8 @@ type PrimaryZone struct {
 	Name   string // absolute
 	Key    TSIG
 	Text   string // in master-file form
-	Signed bool   // BIND and Knot sign it, with serials of their own
+	Signed bool   // BIND and Knot sign it, with serials of their own, PowerDNS with that of the text
+	OptOut bool   // with Signed: by NSEC3 without insecure delegations; else by NSEC
 }
 
 // Primary is a running name server with zones of its own.
@@ -101,6 +102,17 @@ func (p *Primary) Publish(zone, text string) {
 	default:
 		p.process.Signal(syscall.SIGHUP)
 	}
+}
+
+// Sealed is the text of a zone as dnssec-signzone signs it, by NSEC3 without
+// insecure delegations: for a program that does not sign. Its keys stay the same.
+func (p *Primary) Sealed(zone, text string) string {
+	p.l.t.Helper()
+	p.l.program("dnssec-signzone", "bind9-utils")
+	file := p.l.Write(p.dir+"/sealed.in", text)
+	p.l.Shell(p.dir, fmt.Sprintf("test -e K%[1]s+013+*.key || dnssec-keygen -q -K . -a ECDSAP256SHA256 -f KSK %[1]s", zone)).Want(0)
+	p.l.Shell(p.dir, fmt.Sprintf("dnssec-signzone -S -z -K . -d . -P -3 - -A -H 0 -O full -o %s -f sealed.out %s", zone, file)).Want(0)
+	return withoutDSYNC(p.l.Shell(p.dir, "cat sealed.out").Want(0).Stdout)
 }
 
 // Down ends it as a power cut would.

@@ -42,10 +42,14 @@ logging { channel all { stderr; severity info; print-category yes; }; category d
 	for _, k := range cfg.keys() {
 		fmt.Fprintf(&b, "key %q { algorithm %s; secret %q; };\n", k.Name, k.Algorithm, k.Secret)
 	}
+	b.WriteString("dnssec-policy optout { max-zone-ttl P30D; keys { csk lifetime unlimited algorithm 13; }; nsec3param iterations 0 optout yes salt-length 0; };\n")
 	for _, z := range cfg.Zones {
 		signing := ""
 		if z.Signed {
 			signing = "dnssec-policy default; inline-signing yes;"
+		}
+		if z.OptOut {
+			signing = "dnssec-policy optout; inline-signing yes;"
 		}
 		fmt.Fprintf(&b, "zone %q { type primary; file %q; allow-transfer { %s; key %q; }; also-notify { %s key %q; }; %s };\n",
 			z.Name, p.file(z.Name), elsewhere, z.Key.Name, cfg.Secondary, z.Key.Name, signing)
@@ -129,11 +133,14 @@ key:
 	if cfg.Open {
 		fmt.Fprintf(&b, "  - id: open\n    address: %s\n    action: transfer\n", cfg.Secondary)
 	}
-	b.WriteString("zone:\n")
+	b.WriteString("policy:\n  - id: optout\n    single-type-signing: on\n    nsec3: on\n    nsec3-iterations: 0\n    nsec3-salt-length: 0\n    nsec3-opt-out: on\n    rrsig-lifetime: 60d\nzone:\n")
 	for _, z := range cfg.Zones {
 		how := "    zonefile-load: difference\n    journal-content: changes\n"
 		if z.Signed {
 			how = "    zonefile-load: difference-no-serial\n    journal-content: all\n    dnssec-signing: on\n"
+		}
+		if z.OptOut {
+			how += "    dnssec-policy: optout\n"
 		}
 		peers := fmt.Sprintf("    notify: \"to-%[1]s\"\n    acl: [own, \"from-%[1]s\"]\n", z.Key.Name)
 		if cfg.Open {
@@ -197,12 +204,25 @@ loglevel=6
 `, p.dir, cfg.Address, cfg.Secondary))
 	util := p.l.program("pdnsutil", "pdns-server")
 	p.offline = true
+	signed := map[string]bool{}
 	p.load = func(zone string) {
 		p.l.t.Helper()
 		p.l.Exec(util, "--config-dir="+p.dir, "load-zone", strings.TrimSuffix(zone, "."), p.file(zone)).Want(0)
+		if signed[zone] {
+			p.l.Exec(util, "--config-dir="+p.dir, "rectify-zone", strings.TrimSuffix(zone, ".")).Want(0)
+		}
 	}
 	for _, z := range cfg.Zones {
 		p.load(z.Name)
+		if z.Signed {
+			p.l.Exec(util, "--config-dir="+p.dir, "secure-zone", strings.TrimSuffix(z.Name, ".")).Want(0)
+		}
+		if z.OptOut {
+			p.l.Exec(util, "--config-dir="+p.dir, "set-nsec3", strings.TrimSuffix(z.Name, "."), "1 1 0 -").Want(0)
+		}
+		if signed[z.Name] = z.Signed; z.Signed {
+			p.load(z.Name)
+		}
 	}
 	p.start = func() {
 		p.process = p.l.again(p.Log, p.l.program("pdns_server", "pdns-server"),
