@@ -107,6 +107,9 @@ func printDelegation(w io.Writer, to manage.Delegation) {
 	if to.Wait != "" {
 		fmt.Fprintf(w, "; WAIT: %s\n", to.Wait)
 	}
+	for _, zone := range to.Above {
+		fmt.Fprintf(w, "; the DS is derived into zone %s: nobody need be told\n", zone)
+	}
 	for _, b := range to.Behind {
 		fmt.Fprintf(w, "; WAIT: %s: without the signed zone there, a DS makes its answers bogus\n", b)
 	}

@@ -131,6 +131,7 @@ func TestInternalTree(t *testing.T) {
 					start("unbound2")
 					want(true)
 					edge.Run("dnssec", "status", "sub.corp.example").Want(0, " ds ")
+					edge.Run("dnssec", "ds", "sub.corp.example").Want(0, "; the DS is derived into zone corp.example. view inside")
 				})
 			})
 		})

@@ -113,8 +113,9 @@ func (k ZoneKey) String() string {
 type Delegation struct {
 	Zone   string       `json:"zone"`
 	Keys   []Introduced `json:"keys"`
-	Behind []string     `json:"behind"`         // secondaries that may not serve the signed zone yet
-	Wait   string       `json:"wait,omitempty"` // why it is too early
+	Behind []string     `json:"behind"`          // secondaries that may not serve the signed zone yet
+	Wait   string       `json:"wait,omitempty"`  // why it is too early
+	Above  []string     `json:"above,omitempty"` // zones here into which the DS is derived
 }
 
 // Introduced is a key that the parent may point at.
@@ -276,12 +277,24 @@ func (d *Desk) dnssecDS(_ context.Context, r ZoneRef) (Delegation, error) {
 			Hint: "postern help dnssec says how to sign it",
 		}
 	}
+	to.Above = d.derivedInto(to.Zone)
 	for _, s := range d.cfg.Secondaries.List() {
 		if s.Zone == to.Zone && s.State != SecondaryOK && (r.View == "" || s.View == r.View) {
 			to.Behind = append(to.Behind, fmt.Sprintf("%s %s is %s", s.Peer, s.Address, s.State))
 		}
 	}
 	return to, nil
+}
+
+// derivedInto names the zones that have a DS of the zone which nobody wrote.
+func (d *Desk) derivedInto(zone string) []string {
+	var all []string
+	for _, s := range d.cfg.Authority.Zones() {
+		if slices.ContainsFunc(s.Derived, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeDS && rr.Header().Name == zone }) {
+			all = append(all, fmt.Sprintf("%s view %s", s.Zone, s.View))
+		}
+	}
+	return all
 }
 
 // wanted are the keys whose DS belong at the parent, as far as Postern signs the
