@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -50,6 +51,10 @@ func TestMemoryOfSessions(t *testing.T) {
 		t.Skip("the race detector has memory of its own")
 	}
 	const sessions = 5000
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Max < sessions+500 {
+		t.Skipf("a process may open %d files at most: ulimit -Hn", files.Max)
+	}
 	for _, c := range []struct {
 		serve string
 		most  int // MB
