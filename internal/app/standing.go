@@ -142,14 +142,16 @@ func hopsOf(r config.Route) string {
 	return strings.Join(hops, ", ")
 }
 
-// differences tells what came, went and changed, in order, but for what has
-// been told already.
+// differences tells what came, went and changed, in order. Of what changed,
+// not what has been told already.
 func differences(before, after map[string]string, told []string) []string {
 	lines := []string{}
 	for what, was := range before {
-		if is, stays := after[what]; !stays {
+		is, stays := after[what]
+		already := slices.ContainsFunc(told, func(t string) bool { return strings.HasPrefix(t, what+":") })
+		if !stays {
 			lines = append(lines, what+": gone")
-		} else if is != was {
+		} else if is != was && !already {
 			lines = append(lines, fmt.Sprintf("%s: %s, was %s", what, is, was))
 		}
 	}
@@ -158,10 +160,6 @@ func differences(before, after map[string]string, told []string) []string {
 			lines = append(lines, what+": new, "+is)
 		}
 	}
-	lines = slices.DeleteFunc(lines, func(line string) bool {
-		what, _, _ := strings.Cut(line, ": ")
-		return slices.ContainsFunc(told, func(t string) bool { return strings.HasPrefix(t, what+":") })
-	})
 	slices.Sort(lines)
 	return lines
 }
