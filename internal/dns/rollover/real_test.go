@@ -368,9 +368,13 @@ func (r *real) wants(well bool, env []string, tool string, args ...string) {
 // tooLate shows that who is told the time goes by it: weeks later the signatures
 // have expired.
 func (r *real) tooLate() {
-	file, at := r.file(r.last.Zone()), r.x.now.Add(40*day)
+	file, at, how := r.file(r.last.Zone()), r.x.now.Add(40*day), "-z"
+	if r.x.p.Split {
+		how = "-x"
+	}
+	r.runAt(r.x.now, "dnssec-verify", how, "-q", "-o", r.origin.String(), file)
 	if env := r.clock(at); env != nil {
-		r.wants(false, env, "dnssec-verify", "-z", "-q", "-o", r.origin.String(), file)
+		r.wants(false, env, "dnssec-verify", how, "-q", "-o", r.origin.String(), file)
 	}
 	r.wants(false, nil, "kzonecheck", "-o", r.origin.String(), "-d", "on", "-t", fmt.Sprint(at.Unix()), file)
 }
