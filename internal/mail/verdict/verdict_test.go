@@ -50,6 +50,20 @@ func TestDecide(t *testing.T) {
 	patient := Policy{Patient: true}
 	lists := Policy{Lists: []string{"example.org"}}
 
+	client := netip.MustParseAddr("192.0.2.7")
+	listed := judged(dmarc.Result{Status: dmarc.Pass})
+	listed.Client, listed.Listings = client, []Listing{{"bl.example", netip.MustParseAddr("127.0.0.2")}}
+	listedOnly := listed
+	listedOnly.Ran = Checks{}
+	relayed, sealed, sealedOther := judged(failing(dmarc.Reject)), judged(failing(dmarc.Quarantine)), judged(failing(dmarc.Reject))
+	relayed.Client, sealed.Sealed, sealedOther.Sealed = client, []string{"example.com"}, []string{"example.org"}
+	named := judged(failing(dmarc.Reject))
+	named.Client, named.Reverse = client, Reverse{ReversePass, "mail.Relay.example"}
+	unproved := named
+	unproved.Reverse.Status, unproved.HELO = ReverseFail, spf.Result{Status: spf.SoftFail, Domain: "relay.example"}
+	hosts := Policy{Forwarders: []Forwarder{{Network: netip.MustParsePrefix("192.0.2.0/29")}, {}}}
+	owners := Policy{Forwarders: []Forwarder{{Domain: "relay.example"}}}
+
 	for name, c := range map[string]struct {
 		f      Facts
 		p      Policy
@@ -81,6 +95,15 @@ func TestDecide(t *testing.T) {
 		"pass":                                   {judged(dmarc.Result{Status: dmarc.Pass}), patient, Accept, ReasonPass, ""},
 		"no policy":                              {judged(dmarc.Result{}), patient, Accept, ReasonNone, ""},
 		"monitor, p=reject":                      {judged(failing(dmarc.Reject)), Policy{DMARC: Monitor}, Accept, ReasonMonitor, ""},
+		"listed":                                 {listed, patient, Reject, ReasonListed, "550 5.7.1"},
+		"listed, no other check":                 {listedOnly, patient, Reject, ReasonListed, "550 5.7.1"},
+		"listed, to postmaster":                  {listed, Policy{Role: true}, Accept, ReasonPass, ""},
+		"listed, a forwarder":                    {listed, hosts, Accept, ReasonPass, ""},
+		"p=reject, a forwarder's address":        {relayed, hosts, Accept, ReasonForwarder, ""},
+		"p=reject, a forwarder's name":           {named, owners, Accept, ReasonForwarder, ""},
+		"p=reject, a name that is only said":     {unproved, owners, Reject, ReasonReject, "550 5.7.1"},
+		"p=quarantine, sealed":                   {sealed, patient, Accept, ReasonSealed, ""},
+		"p=reject, sealed for another":           {sealedOther, patient, Reject, ReasonReject, "550 5.7.1"},
 		"monitor, no From":                       {authorless(message.ErrNoFrom), Policy{DMARC: Monitor}, Accept, ReasonMonitor, ""},
 		"monitor, pass":                          {judged(dmarc.Result{Status: dmarc.Pass}), Policy{DMARC: Monitor}, Accept, ReasonPass, ""},
 		"not checked":                            {Facts{}, patient, Accept, ReasonUnchecked, ""},
