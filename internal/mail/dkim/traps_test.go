@@ -175,3 +175,16 @@ func TestBodyInPieces(t *testing.T) {
 		}
 	}
 }
+
+func FuzzReadChain(f *testing.F) {
+	f.Add("ARC-Seal: i=1; cv=none; a=rsa-sha256; d=a.example; s=s; b=x\r\nARC-Message-Signature: i=1; a=rsa-sha256; d=a.example; s=s; h=from; bh=x; b=y\r\nARC-Authentication-Results: i=1; a.example; none\r\n", "x\r\n")
+	f.Fuzz(func(t *testing.T, header, body string) {
+		c := ReadChain([]byte(header))
+		if c == nil {
+			return
+		}
+		if got, _, _ := c.Verify(t.Context(), lookuptest.Map{}, strings.NewReader(body)); got == Pass {
+			t.Fatal("passed without a key")
+		}
+	})
+}
