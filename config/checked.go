@@ -265,7 +265,7 @@ type Relay struct {
 	CertName    string              // a name in it; "": any
 	Senders     []string            // address, "@domain", or "<>"
 	Recipients  []string            // address or "@domain"; empty: anyone
-	ForeignFrom string              // "refuse", "keep"
+	ForeignFrom string              // "refuse", "srs", "keep"
 	Rate        Rate
 }
 

@@ -238,6 +238,9 @@ func (b *builder) relays(s table) {
 			Rate:        t.rate("rate"),
 		}
 		b.relayCert(t, &r)
+		if r.ForeignFrom == "srs" && len(b.checked.Mail.Domains) == 0 {
+			b.file.errorAt(t.where("foreign_from"), fmt.Sprintf("the relay %q rewrites senders to a domain that there is not", r.Name), "add mail.domains: bounces come back to the first")
+		}
 		if wholeFamily(r.Clients) {
 			b.file.errorAt(t.where("clients"), fmt.Sprintf("the relay %q would be open to anyone", r.Name), "name the hosts")
 		}

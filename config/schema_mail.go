@@ -43,7 +43,7 @@ func mailSchema() []section {
 			{name: "client_name", kind: kindHostname(), doc: "of client_cert: a name in the certificate, for authorities that issue to others too"},
 			{name: "senders", kind: kindSender(), list: true, need: true, eg: []string{"@example.test", "<>"}, doc: "envelope senders it may use"},
 			{name: "recipients", kind: kindRecipient(), list: true, def: []string{}, doc: "whom it may write to; [] for anyone"},
-			{name: "foreign_from", kind: kindWord(), def: "refuse", words: []string{"refuse", "keep"}, later: []string{"srs"}, doc: "mail whose header From is not ours"},
+			{name: "foreign_from", kind: kindWord(), def: "refuse", words: []string{"refuse", "srs", "keep"}, doc: "mail whose header From is not ours: srs makes its envelope sender ours, and bounces find back; keep lets it pass as it is"},
 			{name: "rate", kind: kindRate(), def: "20000/h", doc: "messages"},
 		}},
 		{path: "mail.outbound", doc: "What goes out to the world.", keys: []key{

@@ -21,7 +21,7 @@ const lattice = `
 2 rules:   dns/attest dns/tsig dns/resolver/iterate
 2 rules:   dns/dnssec dns/signer dns/catalog dns/update
 2 rules:   dns/resolver/validate dns/dsync dns/rollover
-2 rules:   mail/smtpline mail/sasl mail/spf mail/dkim mail/dmarc mail/verdict mail/seal mail/dsn
+2 rules:   mail/smtpline mail/sasl mail/spf mail/dkim mail/dmarc mail/verdict mail/seal mail/dsn mail/srs
 3 keepers: store account certs dns/journal dns/authority dns/xfr
 3 keepers: dns/keyring dns/roster
 3 keepers: dns/resolver dns/resolver/cache dns/resolver/outbound

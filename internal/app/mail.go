@@ -11,7 +11,6 @@ import (
 	"postern/internal/account"
 	"postern/internal/mail/accept"
 	"postern/internal/mail/deliver"
-	"postern/internal/mail/dsn"
 	"postern/internal/mail/envelope"
 	"postern/internal/mail/inspect"
 	"postern/internal/mail/mx"
@@ -39,6 +38,7 @@ type mailWorld struct {
 	mx         *mx.Door
 	submission *submission.Door
 	relay      *relay.Door
+	senders    *senders // nil: none is rewritten
 }
 
 // buildMail opens the spool and makes what stands between it and the doors.
@@ -54,7 +54,7 @@ func (a *App) buildMail(cfg *config.Checked) error {
 	a.calls = deliver.NewPool(0, 0)
 	a.queue, err = queue.New(queue.Config{
 		Spool: a.spool, Router: following{a}, Deliverer: following{a}, Hostname: hostname(cfg),
-		Bounce: func(ctx context.Context, m dsn.Message) error { return a.mail.Load().acceptor.Bounce(ctx, m) },
+		Bounce: a.bounce,
 		Hold:   cfg.Mail.Outbound.Mode == "hold", Now: a.now, Log: a.log,
 	})
 	if err != nil {
@@ -142,13 +142,14 @@ func (a *App) mailOf(cfg *config.Checked, old *mailWorld) (*mailWorld, error) {
 	if w.acceptor, err = a.acceptorOf(cfg, old); err != nil {
 		return nil, err
 	}
-	if w.mx, err = a.mxOf(cfg, w.acceptor, w.carry); err != nil {
+	w.senders = a.sendersOf(cfg)
+	if w.mx, err = a.mxOf(cfg, w); err != nil {
 		return nil, err
 	}
 	if w.submission, err = a.submissionOf(cfg, w.acceptor, old); err != nil {
 		return nil, err
 	}
-	w.relay, err = a.relayOf(cfg, w.acceptor)
+	w.relay, err = a.relayOf(cfg, w)
 	return w, err
 }
 
@@ -221,16 +222,20 @@ func rootsOf(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-func (a *App) mxOf(cfg *config.Checked, door *accept.Acceptor, carry carrying) (*mx.Door, error) {
+func (a *App) mxOf(cfg *config.Checked, w *mailWorld) (*mx.Door, error) {
 	if len(cfg.Mail.Domains) == 0 {
 		return nil, nil
 	}
-	return mx.New(mx.Config{
-		Domains: cfg.Mail.Domains, Spool: a.intake(), Find: a.recipients.Find, Refuse: carry.refuse, Now: a.now, Log: a.log,
+	c := mx.Config{
+		Domains: cfg.Mail.Domains, Spool: a.intake(), Find: a.recipients.Find, Refuse: w.carry.refuse, Now: a.now, Log: a.log,
 		Begin: func(_ context.Context, c *smtpd.Conn) mx.Inspection {
-			return door.Arrive(a.inspector.Begin(c.Remote.Addr()), c.Protocol)
+			return w.acceptor.Arrive(a.inspector.Begin(c.Remote.Addr()), c.Protocol)
 		},
-	})
+	}
+	if w.senders != nil {
+		c.Return = w.senders.back
+	}
+	return mx.New(c)
 }
 
 func (a *App) submissionOf(cfg *config.Checked, door *accept.Acceptor, old *mailWorld) (*submission.Door, error) {
@@ -252,20 +257,24 @@ func (a *App) submissionOf(cfg *config.Checked, door *accept.Acceptor, old *mail
 	return submission.New(c)
 }
 
-func (a *App) relayOf(cfg *config.Checked, door *accept.Acceptor) (*relay.Door, error) {
+func (a *App) relayOf(cfg *config.Checked, w *mailWorld) (*relay.Door, error) {
 	if len(cfg.Mail.Relays) == 0 {
 		return nil, nil
 	}
 	c := relay.Config{Hostname: hostname(cfg), Spool: a.intake(), Now: a.now, Log: a.log}
 	policy := map[string]accept.RelayPolicy{}
 	for _, r := range cfg.Mail.Relays {
-		c.Hosts = append(c.Hosts, relay.Host{Name: r.Name, Clients: r.Clients, Cert: r.Cert, CertName: r.CertName, Senders: r.Senders, Recipients: r.Recipients, PerHour: r.Rate.Count})
-		if r.ForeignFrom == "keep" {
+		h := relay.Host{Name: r.Name, Clients: r.Clients, Cert: r.Cert, CertName: r.CertName, Senders: r.Senders, Recipients: r.Recipients, PerHour: r.Rate.Count}
+		if r.ForeignFrom == "srs" {
+			h.Rewrite = w.senders.forward
+		}
+		c.Hosts = append(c.Hosts, h)
+		if r.ForeignFrom != "refuse" {
 			policy[r.Name] = accept.RelayPolicy{ForeignFrom: accept.KeepForeign}
 		}
 	}
 	c.Accept = func(ctx context.Context, _ *smtpd.Conn, d *spool.Draft, e envelope.Envelope, host string) *smtpline.Reply {
-		return door.Relayed(ctx, d, e, policy[host])
+		return w.acceptor.Relayed(ctx, d, e, policy[host])
 	}
 	return relay.New(c)
 }

@@ -1,7 +1,9 @@
 // Package mx is the session of port 25: mail from anybody, for our own domains
 // and no others. Its type has no way to relay: a recipient of another domain,
 // or one whose local part points further, is refused at RCPT, and no setting
-// changes that; an alias that led to another domain would be refused, too.
+// changes that; an alias that led to another domain would be refused, too. What
+// bounces to a sender that was rewritten here goes on to that sender: from the
+// null sender alone, and by an address of our own making.
 //
 // It looks nothing up itself. Who exists is asked at RCPT of Config's Find. What is to be known about a sender is asked for
 // when the client connects and awaited after the message's final dot, both by
@@ -48,6 +50,9 @@ type Config struct {
 	// Begin is called when a client connects. The context ends with the
 	// connection.
 	Begin func(ctx context.Context, c *smtpd.Conn) Inspection
+	// Return finds whom a rewritten sender stands for; ours is false for any other
+	// address. nil: none was rewritten.
+	Return func(to address.Address) (back address.Address, ours bool, err error)
 	// Find says where mail for an address of our domains goes, or refuses it. It
 	// may wait for the next hop, which alone knows who exists. nil: all exist.
 	Find func(ctx context.Context, to address.Address) ([]address.Address, *smtpline.Reply)
@@ -139,6 +144,11 @@ func (s *session) Rcpt(ctx context.Context, to address.Address, p smtpd.RcptPara
 	if to.Domain == "" { // RFC 5321, Section 4.5.1: <postmaster> is always taken
 		to.Domain = s.door.postmaster
 	}
+	if s.door.c.Return != nil {
+		if back, ours, err := s.door.c.Return(to); ours {
+			return s.sendBack(back, err, p)
+		}
+	}
 	if !s.door.admits(to) {
 		return relayDenied
 	}
@@ -159,6 +169,27 @@ func (s *session) Rcpt(ctx context.Context, to address.Address, p smtpd.RcptPara
 	for _, target := range targets {
 		s.tx.Add(target, p)
 	}
+	return nil
+}
+
+var (
+	badReturn  = smtpline.Refuse(550, "5.7.1", "srs-forged", "no bounce of ours: the address is not of our making, or too old")
+	onlyBounce = smtpline.Refuse(550, "5.7.1", "srs-sender", "only bounces go there")
+)
+
+// sendBack takes a bounce for whom a rewritten sender stands for.
+func (s *session) sendBack(back address.Address, err error, p smtpd.RcptParams) *smtpline.Reply {
+	switch {
+	case err != nil:
+		s.door.Counters.RelayDenied.Inc()
+		r := *badReturn
+		r.Cause = err
+		return &r
+	case !s.tx.From.IsZero():
+		s.door.Counters.RelayDenied.Inc()
+		return onlyBounce
+	}
+	s.tx.Add(back, p)
 	return nil
 }
 

@@ -36,7 +36,10 @@ type Host struct {
 	CertName   string              // that must stand in it; "": any
 	Senders    []string            // "@example.test", "user@example.test", "<>"
 	Recipients []string            // the same forms without "<>"; empty: anyone
-	PerHour    int                 // recipients an hour; 0: 20000
+	// Rewrite makes a sender of ours of one that is not in Senders: what the host
+	// forwards. nil: such a one is refused.
+	Rewrite func(address.Address) (address.Address, error)
+	PerHour int // recipients an hour; 0: 20000
 }
 
 // Accept decides over a message that has arrived whole, and commits the draft or
@@ -58,6 +61,7 @@ type Counters struct {
 	Strangers    metrics.Counter // clients that no host names
 	BadCert      metrics.Counter // clients that showed none of the certificates, or a wrong one
 	BadSender    metrics.Counter
+	Rewritten    metrics.Counter // senders made ours, for what a host forwards
 	BadRecipient metrics.Counter
 	OverRate     metrics.Counter // recipients beyond a host's hourly rate
 }
@@ -122,13 +126,14 @@ func prepare(h Host, now time.Time) (*host, error) {
 }
 
 var (
-	notNamed  = smtpline.Reply{Code: 554, Enhanced: "5.7.1", Reason: "not-a-relay-client", Text: "no SMTP service for you here", Close: true}
-	needsCert = smtpline.Refuse(530, "5.7.0", "needs-client-cert", "STARTTLS with your certificate first")
-	badCert   = smtpline.Refuse(550, "5.7.1", "client-cert", "your certificate does not open this door")
-	badSender = smtpline.Refuse(550, "5.7.1", "relay-sender", "this host may not send under that address")
-	badRcpt   = smtpline.Refuse(550, "5.7.1", "relay-recipient", "this host may not send to that address")
-	routed    = smtpline.Refuse(550, "5.7.1", "relay-denied", "recipients with a route in them are not taken")
-	tooFast   = smtpline.Refuse(450, "4.7.1", "relay-rate", "the hourly rate of this host is used up, try again later")
+	notNamed   = smtpline.Reply{Code: 554, Enhanced: "5.7.1", Reason: "not-a-relay-client", Text: "no SMTP service for you here", Close: true}
+	needsCert  = smtpline.Refuse(530, "5.7.0", "needs-client-cert", "STARTTLS with your certificate first")
+	badCert    = smtpline.Refuse(550, "5.7.1", "client-cert", "your certificate does not open this door")
+	badSender  = smtpline.Refuse(550, "5.7.1", "relay-sender", "this host may not send under that address")
+	longSender = smtpline.Refuse(553, "5.1.7", "srs-sender", "that sender cannot be rewritten")
+	badRcpt    = smtpline.Refuse(550, "5.7.1", "relay-recipient", "this host may not send to that address")
+	routed     = smtpline.Refuse(550, "5.7.1", "relay-denied", "recipients with a route in them are not taken")
+	tooFast    = smtpline.Refuse(450, "4.7.1", "relay-rate", "the hourly rate of this host is used up, try again later")
 )
 
 // Session is the engine's NewSession.
@@ -188,11 +193,31 @@ func (s *session) Mail(_ context.Context, from address.Address, p smtpd.MailPara
 		return r
 	}
 	if !s.host.senders.has(from) {
-		s.door.Counters.BadSender.Inc()
-		return badSender
+		mine, r := s.rewrite(from)
+		if r != nil {
+			s.door.Counters.BadSender.Inc()
+			return r
+		}
+		from = mine
 	}
 	s.tx.Begin(from, p)
 	return nil
+}
+
+// rewrite is for senders that the host has no right to.
+func (s *session) rewrite(from address.Address) (address.Address, *smtpline.Reply) {
+	if s.host.Rewrite == nil || from.IsZero() {
+		return from, badSender
+	}
+	mine, err := s.host.Rewrite(from)
+	if err != nil {
+		r := *longSender
+		r.Cause = err
+		return from, &r
+	}
+	s.door.Counters.Rewritten.Inc()
+	s.door.c.Log.Info("sender rewritten", "conn", s.conn.ID, "host", s.host.Name, "from", from.String(), "to", mine.String())
+	return mine, nil
 }
 
 func (s *session) Rcpt(_ context.Context, to address.Address, p smtpd.RcptParams) *smtpline.Reply {
