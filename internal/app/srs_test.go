@@ -110,7 +110,9 @@ func TestSendersKeepTheirSecrets(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	path := filepath.Join(t.TempDir(), "srs")
-	fresh := func() *senders { return &senders{path: path, domain: "city.example", now: func() time.Time { return now }} }
+	fresh := func() *senders {
+		return &senders{path: path, domain: "city.example", now: func() time.Time { return now }}
+	}
 	from := address.Address{Local: "odd one", Domain: "other.example"}
 	s := fresh()
 	for month := range 4 {

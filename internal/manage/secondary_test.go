@@ -81,7 +81,9 @@ func (p *peers) Catalogs() map[[2]string]Catalog {
 	return map[[2]string]Catalog{{"cat.example.", "out"}: {Made: true, Known: true, Members: 1}}
 }
 
-func (p *peers) Accept(context.Context, string, string) ([]string, error) { return nil, errors.New("none") }
+func (p *peers) Accept(context.Context, string, string) ([]string, error) {
+	return nil, errors.New("none")
+}
 
 func (p *peers) CatalogOf(view string) map[string]string {
 	if view != "out" {

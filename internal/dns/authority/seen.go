@@ -38,7 +38,7 @@ const (
 	// firstTime bounds all looks that Start, or an operator, waits for.
 	firstTime = 8 * time.Second
 	// askEvery is how soon the parent of a zone is asked again at the earliest.
-	askEvery = 30 * time.Second
+	askEvery = 6 * time.Second
 	// maxAsks is how many parents are asked at once; the others wait for a scan.
 	maxAsks = 32
 )

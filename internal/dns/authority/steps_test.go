@@ -133,4 +133,3 @@ func zoneDiff(a, b *zone.Zone) []string {
 	}
 	return all
 }
-

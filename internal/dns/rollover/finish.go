@@ -13,7 +13,7 @@ const lookAgain = 10 * time.Minute
 
 // lookSoon is the same for the parent of a zone that waits for its first
 // signature.
-const lookSoon = 30 * time.Second
+const lookSoon = 6 * time.Second
 
 // slow is how long a parent may take to do what it was asked for before somebody
 // is told.

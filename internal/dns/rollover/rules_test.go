@@ -180,8 +180,8 @@ func TestDSGone(t *testing.T) {
 }
 
 // TestFirstSignatureWaits: one look that told nothing is not enough to sign a zone
-// for the first time; the parent is asked again and again, and after some
-// minutes of that the zone is signed, and somebody told.
+// for the first time; the parent is asked again and again, and after a minute of
+// that the zone is signed, and somebody told.
 func TestFirstSignatureWaits(t *testing.T) {
 	t.Parallel()
 	g := newGood(t, Policy{Algorithm: 13})

@@ -132,8 +132,9 @@ func (m *machine) begin() bool {
 
 // patience is how long the first signature waits for an answer about the
 // parent: the network may come up after us, or a server may be slow. Then the
-// zone is signed: most that cannot be asked are those of a network of its own.
-const patience = 5 * time.Minute
+// zone is signed: most that cannot be asked are those of a network of its own,
+// and until then the zone is not served.
+const patience = time.Minute
 
 // unknown reports whether it is too early to sign a zone for the first time: a
 // DS may be there that leads to other keys.
