@@ -51,8 +51,11 @@ func (f Field) Is(name string) bool {
 func (f Field) Raw() []byte { return f.raw }
 
 // Value is what follows the colon, unfolded (RFC 5322, Section 2.2.3) and
-// without the white space around it.
+// without the white space around it. The zero Field has none.
 func (f Field) Value() string {
+	if len(f.raw) == 0 {
+		return ""
+	}
 	v := bytes.ReplaceAll(f.raw[f.colon+1:], []byte("\r\n"), nil)
 	return string(bytes.Trim(v, " \t"))
 }

@@ -123,3 +123,10 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestZeroFieldIsEmpty(t *testing.T) {
+	t.Parallel()
+	if f := (Field{}); f.Value() != "" || f.Name() != "" || f.Is("From") {
+		t.Errorf("%q: %q", f.Name(), f.Value())
+	}
+}
