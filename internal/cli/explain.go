@@ -48,15 +48,6 @@ func printExplanation(w io.Writer, x serve.Explanation) {
 	}
 }
 
-// text calls a verb whose result is for reading, and prints it as it is.
-func (e *env) text(c *cobra.Command, verb string, args any) error {
-	var t manage.Text
-	if err := e.call(c.Context(), verb, args, &t); err != nil {
-		return err
-	}
-	return e.print(t, func(w io.Writer) { _, _ = io.WriteString(w, t.Text) })
-}
-
 func (e *env) explainMail() *cobra.Command {
 	var a manage.MailArgs
 	c := &cobra.Command{
