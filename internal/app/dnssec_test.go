@@ -330,14 +330,14 @@ func (h *house) judgedByTools(policy string) {
 		digest, wildcard = digest[:1], "; unsigned answer" // an opt-out span proves less: RFC 5155, Section 9.2
 	}
 	for _, view := range []string{"external", "inside"} {
-		text := ask[manage.Text](h, manage.VerbZoneExport, manage.ExportArgs{Zone: "city.example", View: view, Signed: true}).Text
+		text := ask[manage.ZonePage](h, manage.VerbZoneExport, manage.ExportArgs{Zone: "city.example", View: view, Signed: true}).Text
 		file := view + ".signed"
 		h.write(file, text)
 		h.tool(append(slices.Clone(verify), "-o", "city.example", file)...)
 		h.tool(append(slices.Clone(digest), file)...)
 		h.tool("kzonecheck", "-d", "on", "-o", "city.example", file)
 
-		plain := ask[manage.Text](h, manage.VerbZoneExport, manage.ExportArgs{Zone: "city.example", View: view}).Text
+		plain := ask[manage.ZonePage](h, manage.VerbZoneExport, manage.ExportArgs{Zone: "city.example", View: view}).Text
 		for _, made := range []string{"RRSIG", "DNSKEY", "NSEC", "ZONEMD"} {
 			if strings.Contains(plain, "\t"+made+"\t") || strings.Contains(plain, " "+made+" ") {
 				h.t.Errorf("%s in what was not signed:\n%s", made, plain)

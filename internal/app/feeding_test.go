@@ -347,7 +347,7 @@ func TestSecondaryZones(t *testing.T) {
 	if z := s.upstream("outside", func(z manage.Zone) bool { return z.Upstream.Serial == 1 }); z.Serial != 1 {
 		t.Errorf("%+v", z)
 	}
-	if got := ask[manage.Text](s, manage.VerbZoneExport, manage.ExportArgs{Zone: "city.example", View: "outside"}); got != ask[manage.Text](p, manage.VerbZoneExport, manage.ExportArgs{Zone: "city.example", View: "outside"}) {
+	if got := ask[manage.ZonePage](s, manage.VerbZoneExport, manage.ExportArgs{Zone: "city.example", View: "outside"}); got != ask[manage.ZonePage](p, manage.VerbZoneExport, manage.ExportArgs{Zone: "city.example", View: "outside"}) {
 		t.Errorf("exports differ:\n%s", got.Text)
 	}
 }
