@@ -23,8 +23,11 @@ lint:
 vuln:
 	sh .ci/vuln $(GO)
 
+# The second line is for what the race detector cannot carry: it has memory of
+# its own, and is slow under strace.
 unit:
 	$(GO) test -race -shuffle=on -timeout 20m $(PKGS)
+	$(GO) test -count=1 -shuffle=on -run '^(TestDurableBeforePolite|TestMemoryOfSessions)$$' ./internal/app
 
 # Long proofs: every fuzz target for a while, the slow tests, a bare Debian.
 prove: test fuzz bare

@@ -1,14 +1,15 @@
 // Command bench measures Postern's name service beside NSD and Knot, one core
-// for the server and one for the load, all in one run, and prints the tables
+// for the server and one for the load, and its signing, on all cores, beside
+// dnssec-signzone, all in one run, and prints the tables
 // of the manual's page on speed. `make bench` runs it. It speaks on loopback
 // only; run it on a machine that does nothing else.
 //
-// The tables: the plain zone and its mixes, by the script that all servers
-// are measured with where it lies beside the checkout; what users have by
+// The tables: the plain zone and its mixes, and the signed one, by the script
+// that all servers are measured with where it lies beside the checkout; what users have by
 // default, over a zone of a million hosts; user instructions by the query;
 // all instructions, the kernel's too, counted inside QEMU where it is
-// installed and a kernel image is given; the mixes against each other; and
-// loading.
+// installed and a kernel image is given; the mixes against each other; loading;
+// signing; and how soon an edit of a signed zone is served and told.
 package main
 
 import (

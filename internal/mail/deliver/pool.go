@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"postern/internal/lifecycle"
 	"postern/internal/mail/route"
 	"postern/internal/metrics"
 )
@@ -32,8 +33,9 @@ const (
 type Pool struct {
 	Counters PoolCounters
 
-	idle time.Duration
-	most int
+	idle     time.Duration
+	most     int
+	goodbyes lifecycle.Workers
 
 	mu     sync.Mutex
 	rows   map[poolKey][]*session // that wait, the latest last
@@ -146,8 +148,15 @@ func (o *Pool) keep(s *session) bool {
 
 // expire ends a conversation that waited long enough, unless somebody took it.
 func (o *Pool) expire(k poolKey, s *session) {
-	if o.drop(k, s) {
+	if !o.drop(k, s) {
+		return
+	}
+	polite := o.goodbyes.Go("goodbye", func(ctx context.Context) {
+		defer context.AfterFunc(ctx, func() { _ = s.conn.Close() })()
 		s.quit()
+		s.close()
+	})
+	if !polite {
 		s.close()
 	}
 }
@@ -177,7 +186,12 @@ func (o *Pool) Start(context.Context) error { return nil }
 
 // Stop ends all that wait, without a word: nobody is owed one. What is under
 // way ends with its attempt.
-func (o *Pool) Stop(context.Context) error {
+func (o *Pool) Stop(ctx context.Context) error {
+	o.endAll()
+	return o.goodbyes.Stop(ctx)
+}
+
+func (o *Pool) endAll() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
@@ -188,5 +202,4 @@ func (o *Pool) Stop(context.Context) error {
 		}
 		o.put(k, nil)
 	}
-	return nil
 }

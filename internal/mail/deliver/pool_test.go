@@ -183,3 +183,19 @@ func TestAttemptThatEndsLeavesNothing(t *testing.T) {
 		pool.stop()
 	})
 }
+
+// TestStopWaitsForNoGoodbye: a server that does not answer QUIT holds up no stop.
+func TestStopWaitsForNoGoodbye(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{say: map[string]string{"quit": hangs}}
+		c, pool := pooled(world{first: s}, 0)
+		send(t, c, job(1, "b@example.net"), Delivered)
+		time.Sleep(DefaultIdle + time.Second) // of the bubble
+		synctest.Wait()
+		begin := time.Now()
+		if err := pool.Stop(context.Background()); err != nil || time.Since(begin) > 0 || !strings.HasSuffix(s.told(), "QUIT") {
+			t.Errorf("%v after %s: %s", err, time.Since(begin), s.told())
+		}
+	})
+}
