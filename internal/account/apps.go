@@ -130,11 +130,7 @@ func (k *Keeper) RemoveApp(ctx context.Context, login, app string) error {
 	if err != nil {
 		return err
 	}
-	err = k.change(ctx, "remove app password of "+name, func(tx *sql.Tx) error {
-		id, err := idOf(ctx, tx, name)
-		if err != nil {
-			return err
-		}
+	err = k.end(ctx, "remove app password of "+name, name, func(tx *sql.Tx, id int64) error {
 		res, err := tx.ExecContext(ctx, "DELETE FROM app_passwords WHERE account = ? AND name = ?", id, app)
 		if err != nil {
 			return err

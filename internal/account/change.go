@@ -76,11 +76,7 @@ func (k *Keeper) Passwd(ctx context.Context, login, password string) error {
 	if err != nil {
 		return fmt.Errorf("set password of %s: %w", name, err)
 	}
-	return k.change(ctx, "set password of "+name, func(tx *sql.Tx) error {
-		id, err := idOf(ctx, tx, name)
-		if err != nil {
-			return err
-		}
+	return k.end(ctx, "set password of "+name, name, func(tx *sql.Tx, id int64) error {
 		for _, stmt := range []struct {
 			text string
 			args []any
@@ -99,22 +95,45 @@ func (k *Keeper) Passwd(ctx context.Context, login, password string) error {
 
 // Disable stops logins and ends live sessions.
 func (k *Keeper) Disable(ctx context.Context, login string) error {
-	return k.update(ctx, "disable", login, "UPDATE accounts SET disabled = 1, generation = generation + 1 WHERE login = ?")
+	name, err := Normalise(login)
+	if err != nil {
+		return err
+	}
+	return k.end(ctx, "disable "+name, name, func(tx *sql.Tx, id int64) error {
+		_, err := tx.ExecContext(ctx, "UPDATE accounts SET disabled = 1, generation = generation + 1 WHERE id = ?", id)
+		return err
+	})
 }
 
 // Enable allows logins again.
 func (k *Keeper) Enable(ctx context.Context, login string) error {
-	return k.update(ctx, "enable", login, "UPDATE accounts SET disabled = 0 WHERE login = ?")
+	name, err := Normalise(login)
+	if err != nil {
+		return err
+	}
+	return k.change(ctx, "enable "+name, func(tx *sql.Tx) error {
+		id, err := idOf(ctx, tx, name)
+		if err == nil {
+			_, err = tx.ExecContext(ctx, "UPDATE accounts SET disabled = 0 WHERE id = ?", id)
+		}
+		return err
+	})
 }
 
 // Remove deletes the account and ends its live sessions.
 func (k *Keeper) Remove(ctx context.Context, login string) error {
-	if err := k.update(ctx, "remove", login, "DELETE FROM accounts WHERE login = ?"); err != nil {
+	name, err := Normalise(login)
+	if err != nil {
 		return err
 	}
-	if name, err := Normalise(login); err == nil {
-		k.locks.forget(name) // who has the login next is known nowhere
+	err = k.end(ctx, "remove "+name, name, func(tx *sql.Tx, id int64) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM accounts WHERE id = ?", id)
+		return err
+	})
+	if err != nil {
+		return err
 	}
+	k.locks.forget(name) // who has the login next is known nowhere
 	return k.countApps(ctx)
 }
 
@@ -128,13 +147,8 @@ func (k *Keeper) SetSenders(ctx context.Context, login string, senders []string)
 	if senders, err = normaliseSenders(name, senders); err != nil {
 		return err
 	}
-	return k.change(ctx, "set senders of "+name, func(tx *sql.Tx) error {
-		var id int64
-		err := tx.QueryRowContext(ctx, "UPDATE accounts SET generation = generation + 1 WHERE login = ? RETURNING id", name).Scan(&id)
-		if errors.Is(err, sql.ErrNoRows) {
-			return ErrNotFound
-		}
-		if err != nil {
+	return k.end(ctx, "set senders of "+name, name, func(tx *sql.Tx, id int64) error {
+		if _, err := tx.ExecContext(ctx, "UPDATE accounts SET generation = generation + 1 WHERE id = ?", id); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, "DELETE FROM account_senders WHERE account = ?", id); err != nil {
@@ -144,22 +158,19 @@ func (k *Keeper) SetSenders(ctx context.Context, login string, senders []string)
 	})
 }
 
-// update runs one statement whose last parameter is the login.
-func (k *Keeper) update(ctx context.Context, what, login, stmt string, args ...any) error {
-	name, err := Normalise(login)
-	if err != nil {
-		return err
-	}
-	return k.change(ctx, what+" "+name, func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, stmt, append(args, name)...)
-		if err != nil {
+// end runs do in a transaction and then has sessions of the account end.
+func (k *Keeper) end(ctx context.Context, what, name string, do func(tx *sql.Tx, id int64) error) error {
+	var id int64
+	err := k.change(ctx, what, func(tx *sql.Tx) (err error) {
+		if id, err = idOf(ctx, tx, name); err != nil {
 			return err
 		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 {
-			return errors.Join(ErrNotFound, err)
-		}
-		return nil
+		return do(tx, id)
 	})
+	if err == nil && k.c.Ended != nil {
+		k.c.Ended(ctx, id)
+	}
+	return err
 }
 
 // change runs do in a transaction; what was committed is on disk.

@@ -35,8 +35,11 @@ type Config struct {
 	// returns is called; the hash then has a thread that stands back. nil: a hash
 	// goes beside all else.
 	Room func() (leave func())
-	Now  func() time.Time // time.Now
-	Rand io.Reader        // crypto/rand
+	// Ended is told of an account some of whose sessions must end, once that is
+	// on disk: Active says which. nil: they end when they next ask.
+	Ended func(ctx context.Context, id int64)
+	Now   func() time.Time // time.Now
+	Rand  io.Reader        // crypto/rand
 }
 
 // maxPassword bounds what is hashed, in octets.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -23,7 +24,9 @@ import (
 // buildDesk makes what operators talk to.
 func (a *App) buildDesk(*config.Checked) error {
 	a.desk = manage.New(manage.Config{
-		Authority: a.authority, Queue: a.queue, Accounts: a.accounts, Forgive: func(id int64) { a.mail.Load().submission.Forgive(id) }, Secondaries: secondaries{a.notifier}, Primaries: primaries{a.refresher}, Catalogs: catalogs{a.roster}, Keys: a.zoneKeys, Now: a.now,
+		Authority: a.authority, Queue: a.queue, Accounts: a.accounts, Forgive: func(id int64) { a.mail.Load().submission.Forgive(id) },
+		Settle:      func(ctx context.Context, id int64) bool { return a.mail.Load().submission.Settle(ctx, id) },
+		Secondaries: secondaries{a.notifier}, Primaries: primaries{a.refresher}, Catalogs: catalogs{a.roster}, Keys: a.zoneKeys, Now: a.now,
 		Facts: a.facts, Reload: a.reload, Explain: a.explain, Mail: a.explainMail, Trail: a.trail, Log: a.log,
 	})
 	return nil

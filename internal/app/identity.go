@@ -70,6 +70,7 @@ func (a *App) buildAccounts(cfg *config.Checked) error {
 	a.accounts, err = account.New(account.Config{
 		Store: s, Log: a.log, Now: a.now, MinLength: cfg.Accounts.MinLength, Reuse: cfg.Accounts.Reuse, MaxAge: cfg.Accounts.MaxAge,
 		LockoutFailures: cfg.Accounts.Lockout.Count, LockoutWindow: cfg.Accounts.Lockout.Window, Room: a.room.enter,
+		Ended: a.signOut,
 	})
 	if err == nil && a.opts.Config == "" {
 		err = demoAccount(ctx, a.accounts)

@@ -101,6 +101,13 @@ holds no link to follow.
 	return n
 }
 
+// signOut ends the sessions of an account that has changed.
+func (a *App) signOut(ctx context.Context, id int64) {
+	if world := a.mail.Load(); world != nil { // nil: nothing runs yet
+		world.submission.SignOut(ctx, id)
+	}
+}
+
 // stopAccount is what happens to an account that has wanted more than a limit of
 // the day: what it has in the queue is held, and its owner and the postmaster are
 // told. The door takes nothing more from it today.

@@ -22,7 +22,10 @@ type Config struct {
 	Queue     *queue.Queue
 	Accounts  *account.Keeper // nil: the database cannot be used
 	Forgive   func(id int64)  // lets an account go on that a limit of the day has stopped
-	Keys      *keyring.Ring   // of the zones that are signed
+	// Settle waits until all that an account was handing over is in the queue;
+	// false: that took too long. nil: there is nothing to wait for.
+	Settle func(ctx context.Context, id int64) bool
+	Keys   *keyring.Ring // of the zones that are signed
 
 	Secondaries Secondaries
 	Primaries   Primaries

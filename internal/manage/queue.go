@@ -41,7 +41,8 @@ func (d *Desk) queueDo(act func(...envelope.ID) error) func(context.Context, Que
 		if err != nil || len(ids) == 0 {
 			return Done{IDs: []string{}}, err
 		}
-		if err := act(ids...); err != nil {
+		err = act(ids...)
+		if err != nil && (len(a.IDs) > 0 || !errors.Is(err, queue.ErrUnknown)) { // what a selector chose may have gone out since
 			return Done{}, queueError(err)
 		}
 		done := Done{IDs: []string{}}

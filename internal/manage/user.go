@@ -52,15 +52,29 @@ func (d *Desk) userPasswd(ctx context.Context, a UserArgs) (User, error) {
 	return d.change(ctx, a.Login, func(k *account.Keeper) error { return k.Passwd(ctx, a.Login, a.Password) })
 }
 
-// userDisable stops an account first and looks at its queue then: what it was
-// still sending is refused before it gets there.
+// userDisable stops an account first and looks at its queue then, once what it was
+// handing over has been refused or has got there.
 func (d *Desk) userDisable(ctx context.Context, a UserArgs) (User, error) {
-	u, err := d.change(ctx, a.Login, func(k *account.Keeper) error { return k.Disable(ctx, a.Login) })
+	var id int64
+	u, err := d.change(ctx, a.Login, func(k *account.Keeper) error {
+		acc, err := k.Get(ctx, a.Login)
+		if err == nil {
+			id, err = acc.ID, k.Disable(ctx, a.Login)
+		}
+		return err
+	})
 	if err != nil || !a.DropQueue {
 		return u, err
 	}
+	settled := d.cfg.Settle == nil || d.cfg.Settle(ctx, id)
 	done, err := d.queueDo(d.cfg.Queue.Drop)(ctx, QueueArgs{Account: u.Login})
 	u.Dropped = len(done.IDs)
+	if err == nil && !settled {
+		err = &Error{
+			Reason: ReasonFailed, Text: fmt.Sprintf("user %s is disabled and its queue was dropped, but a message of it is still being taken", u.Login),
+			Hint: "postern queue drop --account " + u.Login + ", in a minute",
+		}
+	}
 	return u, err
 }
 

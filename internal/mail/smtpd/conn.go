@@ -44,10 +44,9 @@ type conn struct {
 
 func newConn(s *Server, conf *settled, raw net.Conn, info Conn) *conn {
 	end := time.Now().Add(conf.Limits.SessionTime)
-	return &conn{
-		srv: s, conf: conf, raw: raw, info: info, origin: info.Remote, session: nothing{},
-		pipe: newPipe(raw, end, conf.Limits.Write),
-	}
+	p := newPipe(raw, end, conf.Limits.Write)
+	info.end = p.interrupt
+	return &conn{srv: s, conf: conf, raw: raw, info: info, origin: info.Remote, session: nothing{}, pipe: p}
 }
 
 // serve runs the dialogue until one side ends it.
@@ -140,8 +139,8 @@ func (c *conn) hangUp(err error) {
 		r = bareLine
 	case errors.Is(err, errLongLine):
 		r = longCommand
-	case errors.Is(err, errShutdown):
-		r = shutdown
+	case errors.Is(err, errEnded):
+		r = c.pipe.lastWord()
 	case errors.Is(err, errOverTime):
 		c.srv.Counters.TimedOut.Inc()
 		r = overTime

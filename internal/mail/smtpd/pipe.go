@@ -24,7 +24,7 @@ const keepReplies = 1 << 10
 var (
 	errBareLine = errors.New("line end other than CRLF, or a NUL")
 	errLongLine = errors.New("command line too long")
-	errShutdown = errors.New("server is stopping")
+	errEnded    = errors.New("connection was ended from outside")
 	errOverTime = errors.New("session time is over")
 )
 
@@ -39,10 +39,10 @@ type pipe struct {
 	writing time.Duration
 	raw     net.Conn // the socket, to look into
 
-	mu          sync.Mutex // guards what follows, against interrupt
-	conn        net.Conn   // the socket, or the TLS connection over it
-	interrupted bool
-	idle        bool // the read going on waits for a command
+	mu     sync.Mutex      // guards what follows, against interrupt
+	conn   net.Conn        // the socket, or the TLS connection over it
+	ending *smtpline.Reply // what interrupt says; nil: nobody has
+	idle   bool            // the read going on waits for a command
 }
 
 func newPipe(conn net.Conn, end time.Time, writing time.Duration) *pipe {
@@ -88,8 +88,8 @@ func (p *pipe) flush() error {
 func (p *pipe) arm(d time.Duration, idle bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if idle && p.interrupted {
-		return errShutdown
+	if idle && p.ending != nil {
+		return errEnded
 	}
 	now := time.Now()
 	if !now.Before(p.end) {
@@ -103,15 +103,24 @@ func (p *pipe) arm(d time.Duration, idle bool) error {
 	return p.conn.SetReadDeadline(at)
 }
 
-// interrupt makes a wait for a command end at once. It is called from another
-// goroutine.
-func (p *pipe) interrupt() {
+// interrupt makes a wait for a command end at once, with r as the last word. It
+// is called from another goroutine; the first call counts.
+func (p *pipe) interrupt(r *smtpline.Reply) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.interrupted = true
+	if p.ending == nil {
+		p.ending = r
+	}
 	if p.idle {
 		_ = p.conn.SetReadDeadline(time.Unix(1, 0)) // fails only when it is closed already
 	}
+}
+
+// lastWord is what interrupt was given.
+func (p *pipe) lastWord() *smtpline.Reply {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ending
 }
 
 // why tells a time-out by its cause.
@@ -122,8 +131,8 @@ func (p *pipe) why(err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.interrupted && p.idle:
-		return errShutdown
+	case p.ending != nil && p.idle:
+		return errEnded
 	case !time.Now().Before(p.end):
 		return errOverTime
 	}

@@ -183,7 +183,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	s.stopping = true
 	for c := range s.conns {
-		c.pipe.interrupt()
+		c.pipe.interrupt(shutdown)
 	}
 	s.mu.Unlock()
 	err := s.ln.Close()

@@ -83,6 +83,17 @@ type Conn struct {
 	Helo   string               // "" until said
 	ESMTP  bool                 // it was EHLO
 	User   string               // the identity that AUTH accepted
+
+	end func(*smtpline.Reply) // nil in tests that make a Conn of their own
+}
+
+// End ends the connection with r, which must close it, as soon as the client is
+// waited for, at once where it is already. It may be called from any goroutine,
+// and does not wait. What was said first holds.
+func (c *Conn) End(r *smtpline.Reply) {
+	if c.end != nil {
+		c.end(r)
+	}
 }
 
 // Protocol is the "with" of the trace field (RFC 3848; RFC 6531, Section 4.3).

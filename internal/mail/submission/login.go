@@ -15,16 +15,22 @@ func (s *session) Auth(ctx context.Context, identity, password string) *smtpline
 	if err != nil {
 		return s.loginRefused(identity, err)
 	}
-	s.enter(acc, "password")
-	return nil
+	return s.enter(ctx, acc, "password")
 }
 
-func (s *session) enter(acc account.Account, by string) {
+// enter is the end of a login. The account is looked at once more when its
+// session is known to those who change accounts: a change in between ended none.
+func (s *session) enter(ctx context.Context, acc account.Account, by string) *smtpline.Reply {
 	s.acc, s.in = acc, true
+	s.door.live.enter(s)
+	if r := s.still(ctx); r != nil {
+		return r
+	}
 	if acc.App != 0 {
 		by += " of an app"
 	}
 	s.door.c.Log.Info("login", "conn", s.conn.ID, "account", acc.Login, "client", s.conn.Remote.Addr().String(), "by", by)
+	return nil
 }
 
 // OffersScram implements smtpd.ScramAuthenticator.
@@ -45,8 +51,7 @@ func (s *session) ScramDone(ctx context.Context, identity string, which int) *sm
 	if err != nil {
 		return s.loginRefused(identity, err)
 	}
-	s.enter(acc, "proof")
-	return nil
+	return s.enter(ctx, acc, "proof")
 }
 
 func (s *session) loginRefused(identity string, err error) *smtpline.Reply {

@@ -71,6 +71,7 @@ type Door struct {
 
 	c    Config
 	days *tally
+	live *live
 }
 
 // New checks the configuration.
@@ -82,17 +83,18 @@ func New(c Config) (*Door, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Door{c: c, days: newTally(c.Day)}, nil
+	return &Door{c: c, days: newTally(c.Day), live: newLive()}, nil
 }
 
-// Renew returns a Door of a new configuration that goes on with d's counts.
+// Renew returns a Door of a new configuration that goes on with d's counts and
+// knows its sessions.
 func (d *Door) Renew(c Config) (*Door, error) {
 	next, err := New(c)
 	if err != nil {
 		return nil, err
 	}
 	d.days.setLimit(next.c.Day)
-	next.days = d.days
+	next.days, next.live = d.days, d.live
 	return next, nil
 }
 
@@ -136,8 +138,8 @@ type session struct {
 	fresh []address.Address // of tx.To, to whom the account has never written
 }
 
-// Mail asks anew whether the login still holds, so that disabling an account
-// ends its live sessions too.
+// Mail asks anew whether the login still holds: SignOut ends sessions that wait,
+// and this one may have had its next command in hand.
 func (s *session) Mail(ctx context.Context, from address.Address, p smtpd.MailParams) *smtpline.Reply {
 	if !s.in {
 		return loginFirst
@@ -274,6 +276,7 @@ func (s *session) data(ctx context.Context, r io.Reader, now time.Time) *smtplin
 		return refusal
 	}
 	defer draft.Abort()
+	defer s.door.live.begin(s)()
 	if r := s.still(ctx); r != nil { // a message can take long to send
 		return r
 	}
@@ -283,4 +286,8 @@ func (s *session) data(ctx context.Context, r io.Reader, now time.Time) *smtplin
 
 func (s *session) Reset() { s.tx, s.fresh = smtpd.Transaction{}, nil }
 
-func (s *session) Close() {}
+func (s *session) Close() {
+	if s.in {
+		s.door.live.leave(s)
+	}
+}
