@@ -98,7 +98,7 @@ func TestOneCase(t *testing.T) {
 		{"test dkim --message - --now noon", "x: y\n\nz", exitUsage, "--now"},
 		{"test dkim --message /nowhere", "", exitWrong, "/nowhere"},
 
-		{"test spf --ip 192.0.2.1 --helo good.example", "", exitFine, "spf      pass smtp.helo=good.example (matched ip)"},
+		{"test spf --ip 192.0.2.1 --helo good.example", "", exitFine, "spf      pass smtp.helo=good.example (matched ip4)"},
 		{"test spf --ip ::ffff:192.0.2.1 --helo x --from a@long.example", "", exitFine, "spf      pass smtp.mailfrom=long.example"},
 		{"test spf --ip 192.0.2.9 --helo good.example --from a@good.example", "", exitWrong, "spf      fail smtp.mailfrom=good.example"},
 		{"test spf --ip 192.0.2.1 --from a@broken.example", "", exitWrong, "spf      temperror smtp.mailfrom=broken.example"},

@@ -120,7 +120,7 @@ func TestTransactions(t *testing.T) {
 		from address.Address
 		want spf.Result
 	}{
-		{sender, spf.Result{Identity: spf.MailFrom, Status: spf.Pass, Domain: "example.org", Explain: "matched ip"}},
+		{sender, spf.Result{Identity: spf.MailFrom, Status: spf.Pass, Domain: "example.org", Explain: "matched ip4"}},
 		{address.Address{}, spf.Result{Identity: spf.HELO, Status: spf.Pass, Domain: "mail.example.org", Explain: "matched a"}},
 		{address.Address{Local: "x", Domain: "spam.example"}, spf.Result{Identity: spf.MailFrom, Status: spf.Fail, Domain: "spam.example", Explain: "matched all"}},
 	} {

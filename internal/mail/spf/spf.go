@@ -1,8 +1,8 @@
 // Package spf says whether a host may send for a domain (RFC 7208): the HELO
-// and the MAIL FROM identity, evaluated by blitiri.com.ar/go/spf over
-// lookup.Resolver. The limits are the standard's: 10 terms with look-ups, 2
-// void look-ups, 10 hosts per mx. The time limit (Section 4.6.4: 20 seconds)
-// is the caller's context.
+// and the MAIL FROM identity. A record is read as a whole first, since a fault
+// anywhere voids it, and evaluated over lookup.Resolver then. The limits are the
+// standard's: 10 terms with look-ups, 2 void look-ups, 10 hosts per mx. The time
+// limit (Section 4.6.4: 20 seconds) is the caller's context.
 //
 // It decides nothing about the message, keeps nothing and starts no goroutine.
 // An exp= explanation is not fetched: its text is the sender domain's, and
@@ -11,12 +11,8 @@ package spf
 
 import (
 	"context"
-	"errors"
-	"net"
 	"net/netip"
 	"strings"
-
-	"blitiri.com.ar/go/spf"
 
 	"postern/internal/lookup"
 	"postern/internal/mail/address"
@@ -112,35 +108,11 @@ func check(ctx context.Context, r lookup.Resolver, client netip.Addr, helo strin
 		out.Status, out.Explain = PermError, "no client address"
 		return out
 	}
-	// The library takes the first at sign for the border; a quoted local part
-	// may hold one, and would then choose the domain that is checked.
-	sender := strings.ReplaceAll(from.Local, "@", "_") + "@" + from.Domain
-	result, err := spf.CheckHostWithSender(net.IP(client.AsSlice()), helo, sender,
-		spf.WithContext(ctx), spf.WithResolver(adaptor{r, client}))
-	out.Status = status(result)
-	out.Explain = explain(err)
+	e := evaluation{ctx: ctx, r: r, client: client, helo: helo, local: from.Local, sender: from.Domain}
+	got := e.check(from.Domain)
+	out.Status, out.Explain = got.status, got.why
 	if ctx.Err() != nil && out.Status != Pass {
 		out.Status, out.Explain = TempError, "time-out"
 	}
 	return out
-}
-
-func status(r spf.Result) Status {
-	for i, name := range names {
-		if string(r) == name {
-			return Status(i)
-		}
-	}
-	return PermError
-}
-
-func explain(err error) string {
-	var dnsErr *net.DNSError
-	switch {
-	case err == nil:
-		return ""
-	case errors.As(err, &dnsErr):
-		return "look-up of " + dnsErr.Name + ": " + dnsErr.Err
-	}
-	return err.Error()
 }
