@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -182,6 +183,24 @@ func TestUnreadable(t *testing.T) {
 		c, problems := Load(path)
 		if c != nil || len(problems) != 1 || problems[0].String() != want {
 			t.Errorf("Load(%q) = %v", path, problems)
+		}
+	}
+}
+
+// TestBlocklistTooLarge is told where it is named, before anything reads it.
+func TestBlocklistTooLarge(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "list.txt")
+	text := "[accounts]\nblocklist = \"" + path + "\"\n"
+	for _, c := range []struct {
+		size int64
+		want string
+	}{{maxBlocklist, ""}, {maxBlocklist + 1, "2:13: " + path + " is larger than 256 MiB (keep the part that matters)"}} {
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, c.size)); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.TrimSpace(problemsOf(t, Options{}, text)); got != c.want {
+			t.Errorf("%d octets: %q, want %q", c.size, got, c.want)
 		}
 	}
 }

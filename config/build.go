@@ -181,6 +181,16 @@ func (b *builder) readable(t table, name, path string) {
 	}
 }
 
+// maxBlocklist is of the file, in octets.
+const maxBlocklist = 256 << 20
+
+// atMost makes a problem of a file that is larger.
+func (b *builder) atMost(t table, name, path string, octets int64) {
+	if info, err := os.Stat(path); path != "" && err == nil && info.Mode().IsRegular() && info.Size() > octets {
+		b.file.errorAt(t.where(name), fmt.Sprintf("%s is larger than %d MiB", path, octets>>20), "keep the part that matters")
+	}
+}
+
 // filePath reads "file:PATH" or PATH.
 func (b *builder) filePath(t table, name string) string {
 	path := absolute(strings.TrimPrefix(t.text(name), "file:"), b.file.Dir)
@@ -193,7 +203,8 @@ func (b *builder) rest() {
 	kinds := d.texts("publish")
 	b.checked.Derived = Derived{DKIM: slices.Contains(kinds, "dkim"), DS: slices.Contains(kinds, "ds"), Signals: slices.Contains(kinds, "dsboot")}
 	a := b.root.sub("accounts")
-	b.checked.Accounts = Accounts{MinLength: a.count("min_length"), Lockout: a.rate("lockout"), Reuse: a.count("reuse")}
+	b.checked.Accounts = Accounts{MinLength: a.count("min_length"), Lockout: a.rate("lockout"), Reuse: a.count("reuse"), Blocklist: b.filePath(a, "blocklist")}
+	b.atMost(a, "blocklist", b.checked.Accounts.Blocklist, maxBlocklist)
 	if age := a.text("max_age"); age != "off" {
 		b.checked.Accounts.MaxAge, _ = parseDuration(age)
 	}

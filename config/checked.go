@@ -296,6 +296,7 @@ type Accounts struct {
 	Lockout   Rate
 	Reuse     int           // the last passwords that a new one must not be; 0: any may be
 	MaxAge    time.Duration // of a password; 0: any
+	Blocklist string        // the path of a list of refused passwords; "": none
 }
 
 // Limits is [limits]: of each mail listener.

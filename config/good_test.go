@@ -22,7 +22,7 @@ func TestCheckedWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, text := range map[string]string{"map": "198.41.0.4 127.0.0.1:5301\n", "ca.pem": "", "hints": "", "anchor": "; ours\n. IN DS 20326 8 2 E06D44B8\n", "password": "hunter2\n"} {
+	for name, text := range map[string]string{"map": "198.41.0.4 127.0.0.1:5301\n", "ca.pem": "", "hints": "", "anchor": "; ours\n. IN DS 20326 8 2 E06D44B8\n", "password": "hunter2\n", "refused.txt": "correct horse battery\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +131,7 @@ func wholeWanted(dir string) *Checked {
 			Outbound: Outbound{Mode: "hold", Source: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, PerAccountPerDay: 5, MessagesPerAccountPerDay: 6, NewPerAccountPerDay: 7},
 			DKIM:     DKIM{Algorithms: []string{"ed25519"}},
 		},
-		Accounts: Accounts{MinLength: 16, Lockout: Rate{5, time.Hour}, Reuse: 5, MaxAge: 90 * 24 * time.Hour},
+		Accounts: Accounts{MinLength: 16, Lockout: Rate{5, time.Hour}, Reuse: 5, MaxAge: 90 * 24 * time.Hour, Blocklist: filepath.Join(dir, "refused.txt")},
 		Limits: Limits{
 			Exempt: []netip.Prefix{p("10.9.0.0/16")}, Connections: 7, ConnectionsPerAddress: 50, ConnectionsPerNetwork: 30, ConnectionsPerAccount: 3,
 			ConnectionsPerMinute: 60, NetworkConnectionsPerMinute: 40, ErrorsPerMinute: 60, NetworkErrorsPerMinute: 41,

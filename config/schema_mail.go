@@ -75,6 +75,7 @@ func restSchema() []section {
 			{name: "lockout", kind: kindRate(), def: "10/10m", doc: "so many wrong passwords in that time, and a login waits"},
 			{name: "reuse", kind: kindCount(), def: 3, max: 24, doc: "a new password must be none of the last so many, the current one among them; 0: any"},
 			{name: "max_age", kind: kindAge(), def: "off", doc: "an older password is refused, after warnings by mail; those of programs never grow old"},
+			{name: "blocklist", kind: kindFilePath(), doc: "a file of passwords that are refused, one a line, in whatever letter case; read again at each reload"},
 		}},
 		{path: "limits", doc: "Bounds of each mail listener.", keys: []key{
 			{name: "exempt", kind: kindClient(), list: true, def: []string{}, doc: "addresses outside the limits that count by address (monitoring, load tests)"},

@@ -44,6 +44,7 @@ var (
 	ErrNotFound   = errors.New("no such account")
 	ErrShort      = errors.New("password too short")
 	ErrCommon     = errors.New("password is one that is guessed first")
+	ErrListed     = errors.New("password is in the list of those that are refused")
 	ErrReused     = errors.New("password was used before")
 	ErrExpired    = errors.New("password is too old") // it was right
 	ErrLong       = errors.New("password too long")

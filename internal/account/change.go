@@ -17,7 +17,7 @@ func (k *Keeper) Create(ctx context.Context, login, password string, senders []s
 	if senders, err = normaliseSenders(name, senders); err != nil {
 		return Account{}, err
 	}
-	if err := k.checkPassword(name, password); err != nil {
+	if err := k.rules.Load().checkPassword(name, password); err != nil {
 		return Account{}, err
 	}
 	hash, err := k.hash.hash(ctx, password)
@@ -60,13 +60,13 @@ func putSenders(ctx context.Context, tx *sql.Tx, id int64, senders []string) err
 }
 
 // Passwd sets a new password and ends the account's live sessions. It must not
-// be one of the last, where Config.Reuse says so.
+// be one of the last, where Rules.Reuse says so.
 func (k *Keeper) Passwd(ctx context.Context, login, password string) error {
 	name, err := Normalise(login)
 	if err != nil {
 		return err
 	}
-	if err := k.checkPassword(name, password); err != nil {
+	if err := k.rules.Load().checkPassword(name, password); err != nil {
 		return err
 	}
 	if err := k.checkReuse(ctx, name, password); err != nil {
@@ -83,7 +83,7 @@ func (k *Keeper) Passwd(ctx context.Context, login, password string) error {
 		}{
 			{"INSERT INTO old_passwords (account, hash) SELECT id, hash FROM accounts WHERE id = ?", []any{id}},
 			{"UPDATE accounts SET hash = ?, changed = ?, warned = 0, generation = generation + 1 WHERE id = ?", []any{hash, k.c.Now().Unix(), id}},
-			{"DELETE FROM old_passwords WHERE account = ? AND id NOT IN (SELECT id FROM old_passwords WHERE account = ? ORDER BY id DESC LIMIT ?)", []any{id, id, max(0, k.c.Reuse-1)}},
+			{"DELETE FROM old_passwords WHERE account = ? AND id NOT IN (SELECT id FROM old_passwords WHERE account = ? ORDER BY id DESC LIMIT ?)", []any{id, id, max(0, k.rules.Load().Reuse-1)}},
 		} {
 			if _, err := tx.ExecContext(ctx, stmt.text, stmt.args...); err != nil {
 				return err

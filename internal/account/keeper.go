@@ -10,27 +10,58 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"postern/internal/metrics"
 	"postern/internal/store"
 )
 
+// Rules are what is asked of passwords and of those who log in.
+type Rules struct {
+	MinLength       int           // of a password, in characters; 0: 12
+	Reuse           int           // how many of the last passwords a new one must not be, the current one among them; 0: any
+	MaxAge          time.Duration // of an account's own password; 0: any
+	Blocklist       *Blocklist    // passwords that are refused; nil: none
+	LockoutFailures int           // failures of a login from one host before it is locked there; 0: 10
+	LockoutWindow   time.Duration // how long failures count; 0: 10m
+}
+
+func (r Rules) withDefaults() Rules {
+	if r.MinLength == 0 {
+		r.MinLength = 12
+	}
+	if r.LockoutFailures == 0 {
+		r.LockoutFailures = 10
+	}
+	if r.LockoutWindow == 0 {
+		r.LockoutWindow = 10 * time.Minute
+	}
+	return r
+}
+
+// Follow takes other rules. What has been counted stays, and is held against
+// them; passwords that are set stay good, but for their age.
+func (k *Keeper) Follow(r Rules) {
+	r = r.withDefaults()
+	k.rules.Store(&r)
+	k.locks.follow(r.LockoutFailures, r.LockoutWindow)
+}
+
+// Rules returns those in force.
+func (k *Keeper) Rules() Rules { return *k.rules.Load() }
+
 // Config is what a Keeper needs. Zero values are the defaults named.
 type Config struct {
 	Store *store.Store // required
 	Log   *slog.Logger // required
 
-	MinLength       int           // of a password, in characters; 12
-	Reuse           int           // how many of the last passwords a new one must not be, the current one among them; 0: any
-	MaxAge          time.Duration // of an account's own password; 0: any
-	LockoutFailures int           // failures of a login from one host before it is locked there; 10
-	LockoutWindow   time.Duration // how long failures count; 10m
-	LockoutTracked  int           // counts kept at once; 65536
-	Cost            Cost          // of a hash
-	HashSlots       int           // hashes at once; half the processors, at least 1
-	HashWait        time.Duration // longest wait for a slot; 5s
-	HashQueue       int           // logins waiting for a slot; 64
+	Rules                        // at first; Follow takes others
+	LockoutTracked int           // counts kept at once; 65536
+	Cost           Cost          // of a hash
+	HashSlots      int           // hashes at once; half the processors, at least 1
+	HashWait       time.Duration // longest wait for a slot; 5s
+	HashQueue      int           // logins waiting for a slot; 64
 	// Room makes room for a hash while questions are answered, until what it
 	// returns is called; the hash then has a thread that stands back. nil: a hash
 	// goes beside all else.
@@ -60,6 +91,7 @@ type Keeper struct {
 	Counters Counters
 
 	c     Config
+	rules atomic.Pointer[Rules]
 	db    *sql.DB
 	hash  *hasher
 	locks *lockout
@@ -78,6 +110,7 @@ func New(c Config) (*Keeper, error) {
 		return nil, fmt.Errorf("accounts: %w", err)
 	}
 	k := &Keeper{c: c, db: c.Store.DB(), hash: h}
+	k.rules.Store(&c.Rules)
 	k.locks = newLockout(c.LockoutFailures, c.LockoutWindow, c.LockoutTracked, &k.Counters.Forgotten)
 	// Background: a few rows of a database that has just been opened.
 	ctx := context.Background()
@@ -93,14 +126,10 @@ func (c Config) withDefaults() Config {
 			*v = def
 		}
 	}
-	orInt(&c.MinLength, 12)
-	orInt(&c.LockoutFailures, 10)
+	c.Rules = c.Rules.withDefaults()
 	orInt(&c.LockoutTracked, 1<<16)
 	orInt(&c.HashSlots, max(1, runtime.GOMAXPROCS(0)/2))
 	orInt(&c.HashQueue, 64)
-	if c.LockoutWindow == 0 {
-		c.LockoutWindow = 10 * time.Minute
-	}
 	if c.HashWait == 0 {
 		c.HashWait = 5 * time.Second
 	}

@@ -15,14 +15,14 @@ import (
 // to be the user's. What is left against guesses from there is the engine's: so
 // many failures in a connection, so many refused commands of an address a minute.
 type lockout struct {
+	bound int
+	lost  *metrics.Counter // entries that the bound threw out
+
+	mu     sync.Mutex // guards what follows
 	limit  int
 	window time.Duration
-	bound  int
-
-	mu    sync.Mutex // guards what follows
-	fails map[lockKey]*tally
-	known map[lockKey]time.Time
-	lost  *metrics.Counter // entries that the bound threw out
+	fails  map[lockKey]*tally
+	known  map[lockKey]time.Time
 }
 
 type lockKey struct {
@@ -50,6 +50,13 @@ func newLockout(limit int, window time.Duration, bound int, lost *metrics.Counte
 		limit: limit, window: window, bound: bound, lost: lost,
 		fails: map[lockKey]*tally{}, known: map[lockKey]time.Time{},
 	}
+}
+
+// follow takes another limit.
+func (l *lockout) follow(limit int, window time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limit, l.window = limit, window
 }
 
 // host is what one user commands: an address, or a /64 of IPv6.

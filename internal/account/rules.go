@@ -9,25 +9,28 @@ import (
 	"unicode/utf8"
 )
 
-// MaxReuse bounds Config.Reuse: a new password is hashed once for each old one.
+// MaxReuse bounds Rules.Reuse: a new password is hashed once for each old one.
 const MaxReuse = 24
 
 // checkPassword applies the rules for a new one that need no other.
-func (k *Keeper) checkPassword(name, password string) error {
+func (r *Rules) checkPassword(name, password string) error {
 	switch {
 	case len(password) > maxPassword:
 		return fmt.Errorf("%w: at most %d octets", ErrLong, maxPassword)
 	case !utf8.ValidString(password):
 		return errNoPassword
-	case utf8.RuneCountInString(password) < k.c.MinLength:
-		return fmt.Errorf("%w: at least %d characters", ErrShort, k.c.MinLength)
+	case utf8.RuneCountInString(password) < r.MinLength:
+		return fmt.Errorf("%w: at least %d characters", ErrShort, r.MinLength)
+	case r.Blocklist.Has(password):
+		return ErrListed
 	}
 	return guessable(name, password)
 }
 
 // checkReuse refuses the current password and those before it.
 func (k *Keeper) checkReuse(ctx context.Context, name, password string) error {
-	if k.c.Reuse == 0 {
+	reuse := k.rules.Load().Reuse
+	if reuse == 0 {
 		return nil
 	}
 	acc, current, err := k.load(ctx, name)
@@ -35,7 +38,7 @@ func (k *Keeper) checkReuse(ctx context.Context, name, password string) error {
 		return err
 	}
 	hashes := []string{current}
-	rows, err := k.db.QueryContext(ctx, "SELECT hash FROM old_passwords WHERE account = ? ORDER BY id DESC LIMIT ?", acc.ID, min(k.c.Reuse, MaxReuse)-1)
+	rows, err := k.db.QueryContext(ctx, "SELECT hash FROM old_passwords WHERE account = ? ORDER BY id DESC LIMIT ?", acc.ID, min(reuse, MaxReuse)-1)
 	if err != nil {
 		return fmt.Errorf("load old passwords: %w", err)
 	}
@@ -72,7 +75,8 @@ func (k *Keeper) noneOf(ctx context.Context, hashes []string, password string) e
 
 // expired reports a password of its own that the account has had for too long.
 func (k *Keeper) expired(acc Account, now time.Time) bool {
-	return k.c.MaxAge > 0 && now.Sub(acc.Changed) > k.c.MaxAge
+	age := k.rules.Load().MaxAge
+	return age > 0 && now.Sub(acc.Changed) > age
 }
 
 // Warning is an account whose password will not be taken much longer.
@@ -91,13 +95,14 @@ const (
 
 // Warnings returns whom to warn now. Warned keeps each from coming again soon.
 func (k *Keeper) Warnings(ctx context.Context) ([]Warning, error) {
-	if k.c.MaxAge == 0 {
+	age := k.rules.Load().MaxAge
+	if age == 0 {
 		return nil, nil
 	}
 	now := k.c.Now()
-	before := min(k.c.MaxAge/warnPart, warnMost)
+	before := min(age/warnPart, warnMost)
 	rows, err := k.db.QueryContext(ctx, "SELECT login FROM accounts WHERE disabled = 0 AND changed < ? AND warned < ? ORDER BY login",
-		now.Add(before-k.c.MaxAge).Unix(), now.Add(-warnAgain).Unix())
+		now.Add(before-age).Unix(), now.Add(-warnAgain).Unix())
 	if err != nil {
 		return nil, fmt.Errorf("look for old passwords: %w", err)
 	}
@@ -119,7 +124,7 @@ func (k *Keeper) Warnings(ctx context.Context) ([]Warning, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, Warning{acc, acc.Changed.Add(k.c.MaxAge)})
+		out = append(out, Warning{acc, acc.Changed.Add(age)})
 	}
 	return out, nil
 }

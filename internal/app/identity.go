@@ -52,6 +52,20 @@ func leastTLS(cfg *config.Checked) uint16 {
 	return tls.VersionTLS12
 }
 
+// accountRules reads the list of refused passwords, if there is one.
+func accountRules(cfg *config.Checked) (account.Rules, error) {
+	c := cfg.Accounts
+	r := account.Rules{
+		MinLength: c.MinLength, Reuse: c.Reuse, MaxAge: c.MaxAge, LockoutFailures: c.Lockout.Count, LockoutWindow: c.Lockout.Window,
+	}
+	if c.Blocklist == "" {
+		return r, nil
+	}
+	var err error
+	r.Blocklist, err = account.ReadBlocklist(c.Blocklist, c.MinLength)
+	return r, err
+}
+
 // buildAccounts opens the database. A damaged one closes submission and
 // nothing else: names are answered and mail from the world is taken.
 func (a *App) buildAccounts(cfg *config.Checked) error {
@@ -67,11 +81,11 @@ func (a *App) buildAccounts(cfg *config.Checked) error {
 		return fmt.Errorf("account database: %w (hint: it must be a file in server.state that Postern's user owns)", err)
 	}
 	a.store = s
-	a.accounts, err = account.New(account.Config{
-		Store: s, Log: a.log, Now: a.now, MinLength: cfg.Accounts.MinLength, Reuse: cfg.Accounts.Reuse, MaxAge: cfg.Accounts.MaxAge,
-		LockoutFailures: cfg.Accounts.Lockout.Count, LockoutWindow: cfg.Accounts.Lockout.Window, Room: a.room.enter,
-		Ended: a.signOut,
-	})
+	rules, err := accountRules(cfg)
+	if err != nil {
+		return err
+	}
+	a.accounts, err = account.New(account.Config{Store: s, Log: a.log, Now: a.now, Rules: rules, Room: a.room.enter, Ended: a.signOut})
 	if err == nil && a.opts.Config == "" {
 		err = demoAccount(ctx, a.accounts)
 	}

@@ -92,7 +92,6 @@ func needsRestart(old, next *config.Checked) error {
 		{"mail.inbound.checks", checksOf(old) == checksOf(next)},
 		{"[mail.dkim]", slices.Equal(old.Mail.DKIM.Algorithms, next.Mail.DKIM.Algorithms) && old.Derived.DKIM == next.Derived.DKIM},
 		{"mail.domains", slices.Equal(old.Mail.Domains, next.Mail.Domains)},
-		{"[accounts]", old.Accounts == next.Accounts},
 		{"[tls]", old.TLS == next.TLS},
 		{"the external view", ExternalView(old) == ExternalView(next)},
 	} {
@@ -130,6 +129,10 @@ func sameZones(a, b authority.Config) bool {
 // swap prepares all that follows the configuration, then takes it.
 func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	world, err := a.mailOf(next, a.mail.Load())
+	if err != nil {
+		return err
+	}
+	rules, err := accountRules(next)
 	if err != nil {
 		return err
 	}
@@ -178,6 +181,9 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	a.roster.Look() // when this is done
 	a.serve.LimitUpdates(perSecond(next.DNS.Updates))
 	a.serve.Limit(perSecond(next.DNS.RRL), perSecond(next.DNS.RRLTotal), next.Limits.Exempt)
+	if a.accounts != nil {
+		a.accounts.Follow(rules)
+	}
 	a.retire(a.mail.Swap(world))
 	a.inspector.Follow(rulesOf(next))
 	a.recipients.Follow(world.people) // after the routes by which it asks

@@ -1,9 +1,13 @@
 package app
 
 import (
+	"errors"
+	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
+	"postern/internal/account"
 	"postern/internal/mail/relay"
 	"postern/internal/metrics"
 )
@@ -59,6 +63,50 @@ func TestWordsForAShellToCopy(t *testing.T) {
 	} {
 		if got := quoted(word); got != want {
 			t.Errorf("%s: %s", word, got)
+		}
+	}
+}
+
+// The rules of accounts follow a reload, and so does the list of refused passwords
+// where only the file has changed. A list that cannot be used changes nothing.
+func TestReloadOfAccounts(t *testing.T) {
+	t.Parallel()
+	h := buildWith(t, submitConfig+"[accounts]\nblocklist = \"refused.txt\"\n", map[string]string{"refused.txt": "Correct Horse Staple\n"})
+	add := func(login, password string) error {
+		_, err := h.app.accounts.Create(t.Context(), login, password, nil)
+		return err
+	}
+	if err := add("a@city.example", "correct horse staple"); !errors.Is(err, account.ErrListed) {
+		t.Errorf("%v", err)
+	}
+	h.write("refused.txt", "another one of them\nand still another one\n")
+	h.reload("accounts: min_length 12, lockout 10/10m0s, reuse 3, max_age 0s, 2 refused passwords, was min_length 12, lockout 10/10m0s, reuse 3, max_age 0s, 1 refused passwords")
+	if err := errors.Join(add("a@city.example", "correct horse staple")); err != nil {
+		t.Errorf("%v", err)
+	}
+	h.write("postern.toml", submitConfig+"[accounts]\nblocklist = \"refused.txt\"\nmin_length = 15\nlockout = \"3/1h\"\nreuse = 0\nmax_age = \"30d\"\n")
+	for _, bad := range []string{"", "short\n", "\x00binary"} {
+		h.write("refused.txt", bad)
+		if _, err := h.app.reload(t.Context()); err == nil || !strings.Contains(err.Error(), "refused.txt") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	if err := add("b@city.example", "another one of them"); !errors.Is(err, account.ErrListed) {
+		t.Errorf("the list that was good: %v", err)
+	}
+	if r := h.app.accounts.Rules(); r.MinLength != 12 {
+		t.Errorf("%+v", r)
+	}
+	h.write("refused.txt", "another one of them\n")
+	h.reload("accounts: min_length 15, lockout 3/1h0m0s, reuse 0, max_age 720h0m0s, 1 refused passwords, was min_length 12, lockout 10/10m0s, reuse 3, max_age 0s, 2 refused passwords")
+	if err := add("b@city.example", "fourteen chars"); !errors.Is(err, account.ErrShort) {
+		t.Errorf("%v", err)
+	}
+	here := netip.MustParseAddr("203.0.113.9")
+	for i := range 4 {
+		_, err := h.app.accounts.Verify(t.Context(), "a@city.example", "a wrong guess", here)
+		if want := []error{account.ErrDenied, account.ErrLocked}[i/3]; !errors.Is(err, want) {
+			t.Errorf("guess %d: %v", i, err)
 		}
 	}
 }

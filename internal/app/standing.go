@@ -35,6 +35,11 @@ func (a *App) standing() map[string]string {
 	for _, r := range a.cfg.Mail.Relays {
 		all["mail relay "+r.Name] = relayOf(r)
 	}
+	if a.accounts != nil {
+		r := a.accounts.Rules()
+		all["accounts"] = fmt.Sprintf("min_length %d, lockout %d/%s, reuse %d, max_age %s, %d refused passwords",
+			r.MinLength, r.LockoutFailures, r.LockoutWindow, r.Reuse, r.MaxAge, r.Blocklist.Len())
+	}
 	all["derived from keys of zones"] = fmt.Sprintf("ds %t, dsboot %t", a.cfg.Derived.DS, a.cfg.Derived.Signals)
 	for _, z := range a.authority.Zones() {
 		all[fmt.Sprintf("zone %s view %s", z.Zone, z.View)] = fmt.Sprintf("serial %d, %d records", z.ServedSerial, z.Records)

@@ -25,7 +25,7 @@ func TestUsersAreWarned(t *testing.T) {
 	defer db.Close()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	k, err := account.New(account.Config{
-		Store: db, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }, MaxAge: 70 * 24 * time.Hour,
+		Store: db, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }, Rules: account.Rules{MaxAge: 70 * 24 * time.Hour},
 		Cost: account.Cost{Memory: 16, Passes: 1, Threads: 1},
 	})
 	if err != nil {

@@ -220,6 +220,8 @@ func userError(login string, err error) error {
 		e.Hint = "accounts.reuse says how many of the last are refused"
 	case errors.Is(err, account.ErrCommon):
 		e.Hint = "a few words that belong together nowhere else make a good one"
+	case errors.Is(err, account.ErrListed):
+		e.Hint = "accounts.blocklist names the list"
 	case errors.Is(err, account.ErrShort):
 		e.Hint = "accounts.min_length sets the least"
 	}

@@ -208,8 +208,7 @@ func (hasty) Active(context.Context, account.Account) error { return account.Err
 func TestSettleWaitsForWhatIsBeingHandedOver(t *testing.T) {
 	t.Parallel()
 	begun, goOn := make(chan struct{}), make(chan struct{})
-	var o *office
-	o = open(t, smtpd.ImplicitTLS, func(c *Config) {
+	o := open(t, smtpd.ImplicitTLS, func(c *Config) {
 		inner := c.Accept
 		c.Accept = func(ctx context.Context, conn *smtpd.Conn, d *spool.Draft, e envelope.Envelope, acc account.Account) *smtpline.Reply {
 			close(begun)
