@@ -150,8 +150,8 @@ func sessionsOf(t *testing.T, g entrance, sp *spool.Spool, log *slog.Logger) (fu
 		return d.Session, mx.Limits()
 	case "relay":
 		d, err := relay.New(relay.Config{
-			Hosts:    []relay.Host{{Name: "inner", Clients: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Senders: []string{"@city.example"}}},
-			Hostname: "edge.city.example", Spool: sp, Log: log,
+			Hosts:      []relay.Host{{Name: "inner", Clients: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Senders: []string{"@city.example"}}},
+			Postmaster: "edge.city.example", Spool: sp, Log: log,
 			Accept: func(_ context.Context, _ *smtpd.Conn, d *spool.Draft, _ envelope.Envelope, _ string) *smtpline.Reply {
 				return g.tray.take(d)
 			},

@@ -240,7 +240,7 @@ func (a *App) mxOf(cfg *config.Checked, w *mailWorld) (*mx.Door, error) {
 
 func (a *App) submissionOf(cfg *config.Checked, door *accept.Acceptor, old *mailWorld) (*submission.Door, error) {
 	c := submission.Config{
-		Spool: a.intake(), Stopped: a.stopAccount, Now: a.now, Log: a.log,
+		Spool: a.intake(), Find: a.recipients.FindForOurs, Stopped: a.stopAccount, Now: a.now, Log: a.log,
 		Day: submission.Day{
 			Recipients: cfg.Mail.Outbound.PerAccountPerDay, Messages: cfg.Mail.Outbound.MessagesPerAccountPerDay, New: cfg.Mail.Outbound.NewPerAccountPerDay,
 		},
@@ -261,7 +261,10 @@ func (a *App) relayOf(cfg *config.Checked, w *mailWorld) (*relay.Door, error) {
 	if len(cfg.Mail.Relays) == 0 {
 		return nil, nil
 	}
-	c := relay.Config{Hostname: hostname(cfg), Spool: a.intake(), Now: a.now, Log: a.log}
+	c := relay.Config{Postmaster: hostname(cfg), Find: a.recipients.FindForOurs, Spool: a.intake(), Now: a.now, Log: a.log}
+	if len(cfg.Mail.Domains) > 0 {
+		c.Postmaster = cfg.Mail.Domains[0]
+	}
 	policy := map[string]accept.RelayPolicy{}
 	for _, r := range cfg.Mail.Relays {
 		h := relay.Host{Name: r.Name, Clients: r.Clients, Cert: r.Cert, CertName: r.CertName, Senders: r.Senders, Recipients: r.Recipients, PerHour: r.Rate.Count}

@@ -1,11 +1,17 @@
 package app
 
 import (
+	"errors"
+	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/emersion/go-smtp"
+
 	"postern/internal/mail/address"
+	"postern/internal/mail/queue"
 )
 
 // TestRecipientsFollowTheConfiguration: a reload takes a file of recipients, and
@@ -36,5 +42,54 @@ func TestRecipientsFollowTheConfiguration(t *testing.T) {
 	}
 	if s := h.app.facts().Recipients; len(s) != 1 || s[0].Mode != "file" || s[0].State != "ok" || s[0].Known != 3 {
 		t.Errorf("status %+v", s)
+	}
+}
+
+// TestOurOwnFindRecipients: who exists holds for what our own users and hosts send
+// to us, too: nobody is nobody, an alias leads where it leads, and <postmaster> is
+// that of the domain.
+func TestOurOwnFindRecipients(t *testing.T) {
+	t.Parallel()
+	config := strings.Replace(strings.Replace(submitConfig, "day = 3", "day = 30", 1), `["maildir:mail"]`, "[\"maildir:mail\"]\nrecipients = \"file:people\"", 1)
+	config += strings.TrimSuffix(strings.TrimPrefix(forwardConfig, houseConfig), "[limits]\nexempt = [\"loopback\"]\n")
+	h := buildWith(t, config, map[string]string{"people": "ann\nbob\nstaff: ann, bob\n"})
+	if _, err := h.app.accounts.Create(t.Context(), anna, annaPassword, []string{anna}); err != nil {
+		t.Fatal(err)
+	}
+	for door, client := range map[string]*smtp.Client{"submission": h.submitter(), "relay": h.speak("relay")} {
+		if err := client.Mail(anna, nil); err != nil {
+			t.Fatal(err)
+		}
+		for to, known := range map[string]bool{
+			"nobody@city.example": false, "staff@city.example": true, "postmaster": true, "Ann+lists@city.example": true, "nobody@other.example": true,
+		} {
+			err := client.Rcpt(to, nil)
+			var refused *smtp.SMTPError
+			if known && err != nil || !known && (!errors.As(err, &refused) || refused.Code != 550 || refused.EnhancedCode != smtp.EnhancedCode{5, 1, 1}) {
+				t.Errorf("%s: %s: %v", door, to, err)
+			}
+		}
+		w, err := client.Data()
+		if err != nil {
+			t.Fatal(door, err)
+		}
+		_, err = io.WriteString(w, "From: anna@city.example\r\nSubject: x\r\n\r\nx\r\n")
+		if err = errors.Join(err, w.Close()); err != nil {
+			t.Fatal(door, err)
+		}
+	}
+	all := h.entries(queue.Filter{From: anna})
+	if len(all) != 2 {
+		t.Fatalf("%d messages in the queue", len(all))
+	}
+	for _, e := range all {
+		var to []string
+		for _, r := range e.Recipients {
+			to = append(to, r.Address.String())
+		}
+		slices.Sort(to)
+		if !slices.Equal(to, []string{"Ann+lists@city.example", "ann@city.example", "bob@city.example", "nobody@other.example", "postmaster@city.example"}) {
+			t.Errorf("%s: %q", e.Envelope.Origin, to)
+		}
 	}
 }

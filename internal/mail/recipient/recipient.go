@@ -212,6 +212,16 @@ func (k *Keeper) count(reply *smtpline.Reply) {
 	}
 }
 
+// FindForOurs is Find for mail of our own users and hosts. They are not put off
+// where nothing is certain: the queue waits in their place. Nor are they outside.
+func (k *Keeper) FindForOurs(ctx context.Context, to address.Address) ([]address.Address, *smtpline.Reply) {
+	targets, reply := k.Find(ctx, to)
+	if reply != nil && (reply.Code < 500 || reply.Reason == closed.Reason) {
+		return []address.Address{to}, nil
+	}
+	return targets, reply
+}
+
 // always reports the names that every domain has (RFC 5321, Section 4.5.1; RFC
 // 2142, Section 4).
 func always(to address.Address) bool {

@@ -292,6 +292,11 @@ func TestNextHopDown(t *testing.T) {
 			find(t, k, "gone", "user-unknown") // still fresh
 			find(t, k, "bob", "user-unsure")
 		}
+		for name, want := range map[string]bool{"bob": true, "gone": false} { // our own are not put off
+			if _, refusal := k.FindForOurs(t.Context(), address.Address{Local: name, Domain: "city.example"}); (refusal == nil) != want {
+				t.Errorf("%s: %v for our own", name, refusal)
+			}
+		}
 		if got := n.called() - before; got != 1 {
 			t.Errorf("called %d times at once", got)
 		}

@@ -152,7 +152,7 @@ func serveTLS(t *testing.T, c Config, own identity) *smtpd.Server {
 		t.Fatal(err)
 	}
 	s, err := smtpd.New(smtpd.Config{
-		Name: "relay", Hostname: c.Hostname, Addr: netip.MustParseAddrPort("127.0.0.1:0"), Mode: smtpd.STARTTLS, Log: c.Log, NewSession: door.Session,
+		Name: "relay", Hostname: c.Postmaster, Addr: netip.MustParseAddrPort("127.0.0.1:0"), Mode: smtpd.STARTTLS, Log: c.Log, NewSession: door.Session,
 		TLS: &tls.Config{Certificates: own.shown(), ClientAuth: tls.RequestClientCert},
 	})
 	if err != nil {

@@ -46,14 +46,17 @@ type Host struct {
 // does not. Nil is 250.
 type Accept func(ctx context.Context, c *smtpd.Conn, draft *spool.Draft, env envelope.Envelope, host string) *smtpline.Reply
 
-// Config is what a Door needs; every field but Now is required.
+// Config is what a Door needs; every field but Find and Now is required.
 type Config struct {
-	Hosts    []Host // the first counts whose Clients hold the address and whose Cert was shown
-	Hostname string // the domain of a bare <postmaster>
-	Spool    smtpd.Spool
-	Accept   Accept
-	Now      func() time.Time // nil: time.Now
-	Log      *slog.Logger
+	Hosts      []Host // the first counts whose Clients hold the address and whose Cert was shown
+	Postmaster string // the domain of a bare <postmaster>
+	// Find says where mail for an address of our own domains goes, or that nobody
+	// is there. nil: all exist.
+	Find   func(ctx context.Context, to address.Address) ([]address.Address, *smtpline.Reply)
+	Spool  smtpd.Spool
+	Accept Accept
+	Now    func() time.Time // nil: time.Now
+	Log    *slog.Logger
 }
 
 // Counters are what a Door counts.
@@ -85,11 +88,16 @@ type host struct {
 
 // New checks the configuration. A client range that is everybody is an error.
 func New(c Config) (*Door, error) {
-	if c.Spool == nil || c.Accept == nil || c.Log == nil || c.Hostname == "" {
-		return nil, errors.New("relay: hostname, spool, accept and log are required")
+	if c.Spool == nil || c.Accept == nil || c.Log == nil || c.Postmaster == "" {
+		return nil, errors.New("relay: postmaster, spool, accept and log are required")
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Find == nil {
+		c.Find = func(_ context.Context, to address.Address) ([]address.Address, *smtpline.Reply) {
+			return []address.Address{to}, nil
+		}
 	}
 	d := &Door{c: c}
 	for _, h := range c.Hosts {
@@ -220,9 +228,9 @@ func (s *session) rewrite(from address.Address) (address.Address, *smtpline.Repl
 	return mine, nil
 }
 
-func (s *session) Rcpt(_ context.Context, to address.Address, p smtpd.RcptParams) *smtpline.Reply {
+func (s *session) Rcpt(ctx context.Context, to address.Address, p smtpd.RcptParams) *smtpline.Reply {
 	if to.Domain == "" {
-		to.Domain = strings.ToLower(s.door.c.Hostname)
+		to.Domain = strings.ToLower(s.door.c.Postmaster)
 	}
 	if smtpd.Routed(to) {
 		s.door.Counters.BadRecipient.Inc()
@@ -236,7 +244,13 @@ func (s *session) Rcpt(_ context.Context, to address.Address, p smtpd.RcptParams
 		s.door.Counters.OverRate.Inc()
 		return tooFast
 	}
-	s.tx.Add(to, p)
+	targets, refusal := s.door.c.Find(ctx, to)
+	if refusal != nil {
+		return refusal
+	}
+	for _, target := range targets {
+		s.tx.Add(target, p)
+	}
 	return nil
 }
 

@@ -39,7 +39,7 @@ func config(t *testing.T) Config {
 			{Name: "printer", Clients: prefixes("10.0.0.9/32"), Senders: []string{"scan@example.test"}, Recipients: []string{"@example.test"}},
 			{Name: "exchange", Clients: prefixes("10.0.0.0/28", "fd00::/64"), Senders: []string{"@Example.test", "<>"}},
 		},
-		Hostname: "edge.example.test", Spool: sp, Accept: accept, Log: slog.New(slog.DiscardHandler),
+		Postmaster: "edge.example.test", Spool: sp, Accept: accept, Log: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -237,7 +237,7 @@ func serve(t *testing.T, c Config) *smtpd.Server {
 		t.Fatal(err)
 	}
 	s, err := smtpd.New(smtpd.Config{
-		Name: "relay", Hostname: c.Hostname, Addr: netip.MustParseAddrPort("127.0.0.1:0"), Mode: smtpd.Plain, Log: c.Log, NewSession: door.Session,
+		Name: "relay", Hostname: c.Postmaster, Addr: netip.MustParseAddrPort("127.0.0.1:0"), Mode: smtpd.Plain, Log: c.Log, NewSession: door.Session,
 	})
 	if err != nil {
 		t.Fatal(err)

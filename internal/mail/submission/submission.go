@@ -50,6 +50,9 @@ type Config struct {
 	Spool    smtpd.Spool
 	Accept   Accept
 	Day      Day // what an account may send in one
+	// Find says where mail for an address of our own domains goes, or that nobody
+	// is there. nil: all exist.
+	Find func(ctx context.Context, to address.Address) ([]address.Address, *smtpline.Reply)
 	// Stopped is told, once a day and account, of one that has wanted more than a
 	// limit: which one. nil: nobody is told.
 	Stopped func(ctx context.Context, acc account.Account, limit string)
@@ -82,6 +85,11 @@ func New(c Config) (*Door, error) {
 	c.Day = c.Day.withDefaults()
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Find == nil {
+		c.Find = func(_ context.Context, to address.Address) ([]address.Address, *smtpline.Reply) {
+			return []address.Address{to}, nil
+		}
 	}
 	return &Door{c: c, days: newTally(c.Day), live: newLive()}, nil
 }
@@ -199,13 +207,17 @@ func (s *session) Rcpt(ctx context.Context, to address.Address, p smtpd.RcptPara
 	if smtpd.Ambiguous(to) {
 		return badRcpt
 	}
+	targets, refusal := s.door.c.Find(ctx, to)
+	if refusal != nil {
+		return refusal
+	}
 	known, err := s.door.c.Accounts.Knows(ctx, s.acc.ID, to)
 	if err != nil {
 		r := *fault
 		r.Cause = err
 		return &r
 	}
-	more := use{recipients: len(s.tx.To) + 1, fresh: len(s.fresh)}
+	more := use{recipients: len(s.tx.To) + len(targets), fresh: len(s.fresh)}
 	if !known {
 		more.fresh++
 	}
@@ -213,7 +225,10 @@ func (s *session) Rcpt(ctx context.Context, to address.Address, p smtpd.RcptPara
 		return r
 	}
 	before := len(s.tx.To)
-	if s.tx.Add(to, p); !known && len(s.tx.To) > before {
+	for _, target := range targets {
+		s.tx.Add(target, p)
+	}
+	if !known && len(s.tx.To) > before {
 		s.fresh = append(s.fresh, to)
 	}
 	return nil
