@@ -171,6 +171,7 @@ func (o *owner) take(snap journal.Snapshot) {
 // Answering leaves no garbage, so the collector would keep the room that
 // loading needed for as long as nothing is edited; but who edits a zone may
 // edit it again soon, and would need that room.
+// After a start it is given back at once.
 const tidyAfter = 3 * time.Second
 
 // run is the owner's goroutine.
@@ -196,11 +197,13 @@ func (o *owner) run(ctx context.Context, w *watch) {
 	defer quiet.Stop()
 	defer judge.Stop()
 	defer stamp.Stop()
+	rest := time.Duration(0)
 	for {
 		if o.untidy {
-			quiet.Reset(tidyAfter)
+			quiet.Reset(rest)
 			o.untidy = false
 		}
+		rest = tidyAfter
 		if o.unjudged {
 			judge.Reset(o.judgeIn(o.a.clock()))
 			o.unjudged = false

@@ -172,6 +172,7 @@ type Counters struct {
 	UDPSent       metrics.Counter // datagrams
 	UDPSendErrors metrics.Counter // replies the system did not take
 	UDPTooLong    metrics.Counter // datagrams longer than any query
+	UDPLingered   metrics.Counter // times a busy reader let questions gather
 
 	TCPAccepted      metrics.Counter // connections
 	TCPRefusedTotal  metrics.Counter // connections over the common bound

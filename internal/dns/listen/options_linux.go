@@ -39,18 +39,19 @@ func setOptions(fd int, t Transport, v6, wildcard bool) error {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bufferLen)
 		return nil
 	}
-	level, mtu, omit, info := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT, unix.IP_PKTINFO
+	level, mtu, probe, info := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE, unix.IP_PKTINFO
 	if v6 {
-		level, mtu, omit, info = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_OMIT, unix.IPV6_RECVPKTINFO
+		level, mtu, probe, info = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE, unix.IPV6_RECVPKTINFO
 	}
 	if wildcard {
 		if err := unix.SetsockoptInt(fd, level, info, 1); err != nil {
 			return fmt.Errorf("packet information: %w", err)
 		}
 	}
-	// What follows is better had, but not needed. RFC 9715, Section 3.1: a
-	// forged "fragmentation needed" must not shrink what we send.
-	_ = unix.SetsockoptInt(fd, level, mtu, omit)
+	// What follows is better had, but not needed. RFC 9715, Section 3.1 (R1, R2):
+	// no fragments, here or on the way; and a forged "fragmentation needed" must
+	// not shrink what we send.
+	_ = unix.SetsockoptInt(fd, level, mtu, probe)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bufferLen)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bufferLen)
 	return nil

@@ -32,8 +32,9 @@ type packets interface {
 	// queues the replies. It returns the number of the next: less than all
 	// where one has brought the handler down.
 	burst(h Bare, req *Request, from int, tooLong *metrics.Counter) (next int)
-	// flush sends the queued replies and returns how many were sent and not.
-	flush() (sent, failed int)
+	// flush sends the queued replies and returns how many were sent and not. now
+	// is when the batch was read.
+	flush(now time.Time) (sent, failed int)
 	// later returns what WriteMsgUDPAddrPort needs to answer the i-th by itself.
 	later(i int) (oob []byte, client netip.AddrPort)
 }
@@ -68,7 +69,7 @@ func (u *udpSocket) read(handlers *handlers, stop <-chan struct{}) {
 		for next := 0; next < n; {
 			next = u.packets.burst(answers, &req, next, &u.counters.UDPTooLong)
 		}
-		sent, failed := u.packets.flush()
+		sent, failed := u.packets.flush(req.At)
 		u.counters.UDPSent.Add(uint64(sent))
 		if failed > 0 {
 			u.counters.UDPSendErrors.Add(uint64(failed))
@@ -154,7 +155,7 @@ func contain(h Bare) {
 	}
 }
 
-func (p *plain) flush() (sent, failed int) {
+func (p *plain) flush(time.Time) (sent, failed int) {
 	if p.queued == nil {
 		return 0, 0
 	}
