@@ -48,7 +48,7 @@ func (p *Pending) marks(ctx context.Context, f *verdict.Facts, h *message.Header
 			f.Marks = append(f.Marks, m)
 		}
 	}
-	mark(verdict.MarkNoReverseName, f.Reverse.Status == verdict.ReverseFail)
+	mark(verdict.MarkNoReverseName, f.Reverse.Status == verdict.ReverseFail || f.Reverse.Status == verdict.ReversePermError)
 	helo := hostName(p.name)
 	literal := strings.HasPrefix(p.name, "[")
 	mark(verdict.MarkHELOLiteral, literal)

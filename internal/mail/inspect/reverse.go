@@ -18,8 +18,11 @@ const maxNames = 5
 // refuse.
 func reverseName(ctx context.Context, r lookup.Resolver, client netip.Addr) verdict.Reverse {
 	answer, err := r.Query(ctx, spf.ReverseName(client), lookup.PTR)
-	if err != nil {
+	switch {
+	case err != nil && lookup.IsTemporary(err):
 		return verdict.Reverse{Status: verdict.ReverseTempError}
+	case len(answer.Records) == 0: // RFC 8601, Section 2.7.3: there is nothing to compare
+		return verdict.Reverse{Status: verdict.ReversePermError}
 	}
 	out := verdict.Reverse{Status: verdict.ReverseFail}
 	kind := lookup.AAAA

@@ -113,9 +113,10 @@ func (e *evaluation) failed(err error) *outcome {
 	}
 	var at *lookup.Error
 	if errors.As(err, &at) {
-		return &outcome{TempError, fmt.Sprintf("look-up of %s: %v", at.Name, at.Cause)}
+		lines := strings.Split(fmt.Sprint(at.Cause), "\n") // of several tries the last
+		return &outcome{TempError, "look-up of " + at.Name + ": " + lines[len(lines)-1]}
 	}
-	return &outcome{TempError, err.Error()}
+	return &outcome{TempError, "a look-up was not answered"}
 }
 
 // term counts one that asks questions.

@@ -56,10 +56,13 @@ const (
 	ReversePass
 	ReverseFail
 	ReverseTempError
+	ReversePermError // the address has no reverse name
 )
 
 // String is the word of RFC 8601, Section 2.7.3.
-func (s ReverseStatus) String() string { return [...]string{"", "pass", "fail", "temperror"}[s&3] }
+func (s ReverseStatus) String() string {
+	return [...]string{"", "pass", "fail", "temperror", "permerror", "", "", ""}[s&7]
+}
 
 // Checks is a set of checks.
 type Checks struct{ SPF, DKIM, DMARC bool }
