@@ -44,6 +44,7 @@ type Counters struct {
 	Waited        metrics.Counter // evaluations that had to wait for room
 	WaitedNetwork metrics.Counter // evaluations that had to wait because their network had its share
 	TimedOut      metrics.Counter // evaluations that did not end in time
+	PutOff        metrics.Counter // names and senders not looked into before there was a message
 	Unread        metrics.Counter // messages that could not be read back
 	Listed        metrics.Counter // clients that a block list has, once a message and list
 	ListsRefusing metrics.Counter // answers by which a block list refuses to answer us

@@ -136,6 +136,54 @@ func TestTransactions(t *testing.T) {
 	}
 }
 
+// TestSendersThatNeverSendCostNoQuestions: a client that named a thousand senders
+// and sent nothing had us ask a hundred thousand questions of whom it liked.
+func TestSendersThatNeverSendCostNoQuestions(t *testing.T) {
+	t.Parallel()
+	d, h := draft(t, plain)
+	synctest.Test(t, func(t *testing.T) {
+		r := &lookuptest.Recorder{Map: world}
+		i := New(Config{Resolver: r, Checks: all})
+		p := i.Begin(client)
+		for range 500 {
+			p.Hello("mail.example.org")
+			p.Hello("mail2.example.org")
+			p.Mail(sender)
+			synctest.Wait()
+			p.Reset()
+			p.Mail(address.Address{Local: "x", Domain: "spam.example"})
+			synctest.Wait()
+			p.Reset()
+		}
+		if n := len(r.Asked()); n > 3+2*maxBegun {
+			t.Errorf("asked %d questions about nothing", n)
+		}
+		if n := i.Counters.PutOff.Value(); n != 2000-maxBegun {
+			t.Errorf("put off %d, want all but %d of 2000", n, maxBegun)
+		}
+		p.Hello("mail.example.org")
+		p.Mail(sender)
+		f, err := p.Await(t.Context(), d, h)
+		if err != nil || f.From.Status != spf.Pass || f.HELO.Status != spf.Pass || f.HELO.Domain != "mail.example.org" {
+			t.Errorf("a message that comes in the end: %+v %+v %v", f.From, f.HELO, err)
+		}
+		if slices.Contains(f.Marks, verdict.MarkHELOElsewhere) {
+			t.Errorf("marks %v", f.Marks)
+		}
+		before := len(r.Asked())
+		p.Reset()
+		p.Mail(address.Address{Local: "x", Domain: "spam.example"})
+		synctest.Wait()
+		if len(r.Asked()) == before {
+			t.Error("after a message nothing is looked into ahead")
+		}
+		p.Close()
+		if err := i.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestNoAuthor(t *testing.T) {
 	t.Parallel()
 	i := inspector(t, Config{Resolver: world, Checks: all})

@@ -23,6 +23,7 @@ type Pending struct {
 	name      string // HELO
 	from      address.Address
 	rules     *Rules
+	begun     int // evaluations of names and senders since a message came
 
 	listed  []*future[listing]
 	leads   *future[verdict.ReverseStatus] // where HELO leads
@@ -31,20 +32,42 @@ type Pending struct {
 	mail    *future[spf.Result]
 }
 
+// maxBegun is how many names and senders are looked into before a message has
+// come. A client pays two short lines for another, and its SPF record can have
+// us ask a hundred questions of whom it likes.
+const maxBegun = 10
+
+// ahead reports that a check may begin before there is a message.
+func (p *Pending) ahead() bool {
+	if p.begun >= maxBegun {
+		p.inspector.Counters.PutOff.Inc()
+		return false
+	}
+	p.begun++
+	return true
+}
+
 // Hello is called when the client names itself, maybe more than once.
 func (p *Pending) Hello(name string) {
-	if name == p.name && (p.helo != nil || p.leads != nil) {
+	if name == p.name {
 		return
 	}
 	p.helo.stop()
 	p.leads.stop()
-	p.name, p.leads = name, nil
+	p.name, p.helo, p.leads = name, nil, nil
+	if p.ahead() {
+		p.lookIntoName()
+	}
+}
+
+func (p *Pending) lookIntoName() {
+	name := p.name // copied: the goroutines outlive this call
 	if host := hostName(name); host != "" && p.inspector.cfg.Checks != (verdict.Checks{}) {
 		p.leads = begin(p.inspector, p.client, "helo name", func(ctx context.Context) verdict.ReverseStatus {
 			return leadsTo(ctx, p.inspector.cfg.Resolver, host, p.client)
 		})
 	}
-	if !p.inspector.cfg.Checks.SPF {
+	if name == "" || !p.inspector.cfg.Checks.SPF {
 		return
 	}
 	p.helo = begin(p.inspector, p.client, "spf helo", func(ctx context.Context) spf.Result {
@@ -57,13 +80,29 @@ func (p *Pending) Hello(name string) {
 func (p *Pending) Mail(from address.Address) {
 	p.Reset()
 	p.from = from
-	if !p.inspector.cfg.Checks.SPF || from.Domain == "" {
-		return
+	if p.checksSender() && p.ahead() {
+		p.lookIntoSender()
 	}
-	helo := p.name // copied: the goroutine outlives this call
+}
+
+func (p *Pending) checksSender() bool { return p.inspector.cfg.Checks.SPF && p.from.Domain != "" }
+
+func (p *Pending) lookIntoSender() {
+	helo, from := p.name, p.from // copied: the goroutine outlives this call
 	p.mail = begin(p.inspector, p.client, "spf mailfrom", func(ctx context.Context) spf.Result {
 		return spf.CheckMailFrom(ctx, p.inspector.cfg.Resolver, p.client, helo, from)
 	})
+}
+
+// catchUp begins what was put off: there is a message.
+func (p *Pending) catchUp() {
+	p.begun = 0
+	if p.helo == nil && p.leads == nil {
+		p.lookIntoName()
+	}
+	if p.mail == nil && p.checksSender() {
+		p.lookIntoSender()
+	}
 }
 
 // Reset is called when a transaction ends.
@@ -89,6 +128,7 @@ func (p *Pending) Close() {
 func (p *Pending) Await(ctx context.Context, draft *spool.Draft, h *message.Header) (verdict.Facts, error) {
 	i := p.inspector
 	i.Counters.Messages.Inc()
+	p.catchUp()
 	ctx, cancel := context.WithTimeout(ctx, i.cfg.Timeout)
 	defer cancel()
 	// The sender's own DNS may last as long as the sender likes. The author's
