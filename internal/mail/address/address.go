@@ -83,7 +83,9 @@ func (a Address) IsLiteral() bool { return strings.HasPrefix(a.Domain, "[") }
 
 // Equal reports whether both are the same mailbox: the local part exactly (RFC
 // 5321, Section 2.4), the domain in any letter case.
-func (a Address) Equal(b Address) bool { return a.Key() == b.Key() }
+func (a Address) Equal(b Address) bool {
+	return a.Local == b.Local && strings.EqualFold(a.Domain, b.Domain)
+}
 
 // Key is a string that is equal for equal addresses and for no others.
 func (a Address) Key() string {

@@ -32,6 +32,7 @@ func TestAuthorsRefused(t *testing.T) {
 		"bytes that are not UTF-8":     {[]string{"From: a@b\xff.example"}, ErrFromSyntax},
 		"words before the at sign":     {[]string{"From: John a@b.example"}, ErrFromSyntax},
 		"an address without end":       {[]string{"From: " + strings.Repeat("a", 300) + "@b.example"}, ErrFromSyntax},
+		"nothing but delimiters":       {[]string{"From: " + strings.Repeat("a:;,", 20000) + "a@b.example"}, ErrFromSyntax},
 		"a long list":                  {[]string{"From: " + strings.Repeat("a@b.example,", 101)}, ErrFromSyntax},
 	} {
 		if got, err := parse(t, c.lines...).Authors(); !errors.Is(err, c.want) {

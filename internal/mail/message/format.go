@@ -1,6 +1,7 @@
 package message
 
 import (
+	"io"
 	"mime"
 	"strings"
 	"time"
@@ -79,9 +80,12 @@ func isToken(s string) bool {
 }
 
 // Decode undoes the encoded words of a text (RFC 2047), as those who show it do;
-// what cannot be decoded stays as it is.
+// what cannot be decoded stays as it is. Octets of a charset that we do not know
+// stay what they are: nearly all have ASCII at its place, and one word in such a
+// charset must not hide the others.
 func Decode(s string) string {
-	out, err := new(mime.WordDecoder).DecodeHeader(s)
+	asIs := func(_ string, in io.Reader) (io.Reader, error) { return in, nil }
+	out, err := (&mime.WordDecoder{CharsetReader: asIs}).DecodeHeader(s)
 	if err != nil {
 		return s
 	}

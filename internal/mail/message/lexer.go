@@ -30,7 +30,13 @@ var (
 	errQuote   = errors.New("quote without an end")
 	errLiteral = errors.New("bracket without an end")
 	errControl = errors.New("control character")
+	errTokens  = errors.New("too many words")
 )
+
+// maxTokens bounds what is cut from one field: a list of maxMailboxes is made of
+// some thousand, and a header of nothing but commas would be cut into a quarter
+// of a million.
+const maxTokens = 5000
 
 // lex cuts a structured field's unfolded value into tokens, comments left out.
 func lex(s string) ([]token, error) {
@@ -53,6 +59,9 @@ func lex(s string) ([]token, error) {
 		t, rest, err := next(s)
 		if err != nil {
 			return nil, err
+		}
+		if len(out) == maxTokens {
+			return nil, errTokens
 		}
 		t.spaced = spaced
 		out, s, spaced = append(out, t), rest, false

@@ -80,6 +80,22 @@ func TestReceived(t *testing.T) {
 }
 
 // TestNothingBreaksOut feeds each value that a stranger chooses.
+func TestDecode(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"plain":             "plain",
+		"=?utf-8?q?a=40b?=": "a@b",
+		"=?utf-8?q?a=?=":    "=?utf-8?q?a=?=",
+		// One word in a charset unknown to us hid the others.
+		"=?windows-1251?q?Hi?= =?utf-8?q?a=40b?=": "Hia@b",
+		"=?x?q?a=40b?=": "a@b",
+	} {
+		if got := Decode(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
 func TestNothingBreaksOut(t *testing.T) {
 	t.Parallel()
 	evil := "x\r\nBcc: y\r\n\r\nbody (\") ; <\x00\xff" + strings.Repeat("z", 2000)
