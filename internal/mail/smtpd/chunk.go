@@ -159,7 +159,9 @@ func (c *conn) bdat(ctx context.Context, arg string) *smtpline.Reply {
 	d := &chunkReader{c: c, left: chunk.Size, last: chunk.Last}
 	defer c.pipe.in.giveBack(&c.srv.blocks)
 	if r = c.noMessage(); r != nil {
-		if !d.drain() {
+		whole := d.drain()
+		c.hasSentEnough(d.size) // refused or not, they came
+		if !whole {
 			return c.cutShort(d.err)
 		}
 		return r

@@ -151,6 +151,16 @@ func TestSentEnough(t *testing.T) {
 	p.want(250, 421)
 	p.wantClosed()
 
+	// So do those of a message that could not be: no recipient was taken.
+	s = started(t, d, func(c *Config) { c.Chunking, c.Limits.OctetRate = true, 8 })
+	p = dial(t, s)
+	p.want(220)
+	p.send("EHLO x\r\n")
+	p.want(250)
+	p.send("MAIL FROM:<>\r\nBDAT 8 LAST\r\n123456\r\nRSET\r\nMAIL FROM:<>\r\n")
+	p.want(250, 503, 250, 421)
+	p.wantClosed()
+
 	secure := secured(t, d, ImplicitTLS)
 	s = started(t, d, func(c *Config) { secure(c); c.Limits.OctetsPerAccount, c.Limits.ConnectionsPerAccount = 8, 1 })
 	login := func() *peer {
