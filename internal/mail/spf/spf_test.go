@@ -3,6 +3,7 @@ package spf
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,8 +25,21 @@ var (
 		"ptr.example TXT":            {"v=spf1 ptr -all"},
 		"host.ptr.example A":         {"192.0.2.1"},
 		"1.2.0.192.in-addr.arpa PTR": {"host.ptr.example."},
+		"long.example TXT":           {padded("v=spf1 ip4:192.0.2.1 -all", maxRecord)},
+		"longer.example TXT":         {padded("v=spf1 ip4:192.0.2.1 -all", maxRecord+1)},
+		"vialonger.example TXT":      {"v=spf1 include:longer.example -all"},
+		"text.example TXT":           {"v=spf1 ip4:192.0.2.1 -all", strings.Repeat("x", 60000)},
 	}
 )
+
+// padded makes a record longer by terms that match nobody.
+func padded(record string, octets int) string {
+	const term = " ip4:203.0.113.1"
+	for octets-len(record) >= 2*len(term) {
+		record += term
+	}
+	return record + " x=" + strings.Repeat("y", octets-len(record)-3)
+}
 
 func TestHELO(t *testing.T) {
 	t.Parallel()
@@ -40,6 +54,11 @@ func TestHELO(t *testing.T) {
 		"bad.example":    Fail,
 		"Good.Example.":  Pass,
 		"ptr.example":    Pass,
+		"long.example":   Pass,
+		"longer.example": PermError, // longer than we read
+		"text.example":   Pass,      // what is not SPF may be long
+
+		"vialonger.example": PermError,
 	} {
 		if got := CheckHELO(t.Context(), world, client, helo); got.Status != want || got.Identity != HELO {
 			t.Errorf("HELO %q: %+v, want %s", helo, got, want)
