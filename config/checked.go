@@ -63,6 +63,7 @@ type Listen struct {
 	Transports []string       // dns: "udp", "tcp", "tls", "https", "quic"; submission: exactly one of "tls", "starttls"; else empty
 	Views      []string       // dns: only these; empty: all
 	Clients    []netip.Prefix // who may connect; empty: anyone
+	Scram      bool           // submission: SCRAM is offered where anybody can use it
 	Proxy      bool           // mail: each connection begins with a PROXY block
 }
 

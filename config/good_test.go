@@ -80,7 +80,7 @@ func wholeWanted(dir string) *Checked {
 			{Serve: ServeDNS, Addrs: []netip.AddrPort{a("192.0.2.1:53")}, Transports: []string{"udp", "tcp"}, Views: []string{"external"}},
 			{Serve: ServeDNS, Addrs: []netip.AddrPort{a("10.0.0.1:53")}, Transports: []string{"udp"}, Clients: []netip.Prefix{p("10.0.0.0/8"), p("10.1.1.1/32"), p("192.168.0.0/16")}},
 			{Serve: ServeSubmission, Addrs: []netip.AddrPort{a("192.0.2.1:465")}, Transports: []string{"tls"}, Proxy: true},
-			{Serve: ServeSubmission, Addrs: []netip.AddrPort{a("192.0.2.1:587")}, Transports: []string{"starttls"}},
+			{Serve: ServeSubmission, Addrs: []netip.AddrPort{a("192.0.2.1:587")}, Transports: []string{"starttls"}, Scram: true},
 			{Serve: ServeRelay, Addrs: []netip.AddrPort{a("10.0.0.1:0")}},
 			{Serve: ServeMX, Addrs: []netip.AddrPort{a("192.0.2.1:25")}},
 		},

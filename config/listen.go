@@ -38,6 +38,12 @@ func (b *builder) listeners() {
 			l.Proxy = false
 			b.file.errorAt(t.where("proxy"), fmt.Sprintf("proxy has no meaning for serve = %q", l.Serve), "")
 		}
+		if l.Scram = t.flag("scram"); l.Serve != ServeSubmission {
+			if !l.Scram {
+				b.file.errorAt(t.where("scram"), fmt.Sprintf("scram has no meaning for serve = %q", l.Serve), "")
+			}
+			l.Scram = false
+		}
 		b.checked.Listen = append(b.checked.Listen, l)
 	}
 }

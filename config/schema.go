@@ -57,6 +57,7 @@ func namesSchema() []section {
 			{name: "transport", kind: kindWord(), list: true, eg: []string{"udp", "tcp"}, words: []string{"udp", "tcp", "tls", "starttls", "https", "quic"}, doc: "dns: udp, tcp (both unless given), tls and quic (port 853), https (port 443); submission: tls or starttls (unless given tls on port 465, starttls on 587)"},
 			{name: "views", kind: kindName(), list: true, eg: []string{"external"}, doc: "dns: only these views; needed on a public address when any view recurses"},
 			{name: "clients", kind: kindClient(), list: true, eg: []string{"any"}, doc: "who may connect at all; anyone unless given"},
+			{name: "scram", kind: kindFlag(), def: true, doc: "submission: offer SCRAM once any account has an app password; false: PLAIN and LOGIN alone, for programs that choose SCRAM by themselves and have an account's own password"},
 			{name: "proxy", kind: kindFlag(), def: false, doc: "mx, submission, relay: every connection comes from a proxy that says by the PROXY protocol, version 2, for whom; only from mail.inbound.trusted_proxies"},
 		}},
 		{path: "dns", doc: "Our zones.", keys: []key{

@@ -172,7 +172,7 @@ func (a *App) doorOf(cfg *config.Checked, l config.Listen) (smtpd.Config, bool) 
 		if contains(l.Transports, "tls") {
 			c.Mode = smtpd.ImplicitTLS
 		}
-		c.RequireTLS = true
+		c.RequireTLS, c.NoScram = true, !l.Scram
 	case config.ServeRelay:
 		c.Name, c.NewSession = "relay", a.relaySession
 		if slices.ContainsFunc(cfg.Mail.Relays, func(r config.Relay) bool { return len(r.Cert) > 0 }) {

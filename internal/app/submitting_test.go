@@ -43,6 +43,16 @@ func office(t *testing.T) *house {
 // submitter is logged in.
 func (h *house) submitter() *smtp.Client {
 	h.t.Helper()
+	c := h.stranger()
+	if err := c.Auth(sasl.NewPlainClient("", anna, annaPassword)); err != nil {
+		h.t.Fatal(err)
+	}
+	return c
+}
+
+// stranger is connected to the submission listener.
+func (h *house) stranger() *smtp.Client {
+	h.t.Helper()
 	for k, s := range h.app.doors.servers {
 		if k.name != "submission" {
 			continue
@@ -52,7 +62,7 @@ func (h *house) submitter() *smtp.Client {
 			h.t.Fatal(err)
 		}
 		h.t.Cleanup(func() { _ = c.Close() })
-		if err := errors.Join(c.Hello("laptop-of-anna.lan"), c.Auth(sasl.NewPlainClient("", anna, annaPassword))); err != nil {
+		if err := c.Hello("laptop-of-anna.lan"); err != nil {
 			h.t.Fatal(err)
 		}
 		return c
@@ -193,3 +203,47 @@ func asJSON(t *testing.T, v any) json.RawMessage {
 	}
 	return b
 }
+
+// SCRAM is offered once somebody has an app password, where the listener does not
+// leave it out: for clients that would choose it with a password that cannot pass
+// by it. Who fails by it is told so.
+func TestWhereScramIsOffered(t *testing.T) {
+	t.Parallel()
+	h := office(t)
+	offered := func() string {
+		t.Helper()
+		_, list := h.submitter().Extension("AUTH")
+		return list
+	}
+	if got := offered(); got != "PLAIN LOGIN" {
+		t.Errorf("nobody has an app password: %s", got)
+	}
+	app, err := h.app.accounts.AddApp(t.Context(), anna, "phone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN"
+	if got := offered(); got != all {
+		t.Errorf("somebody has one: %s", got)
+	}
+	const where = "transport = [\"tls\"]\n"
+	h.write("postern.toml", strings.Replace(submitConfig, where, where+"scram = false\n", 1))
+	h.reload()
+	if got := offered(); got != "PLAIN LOGIN" {
+		t.Errorf("the listener leaves it out: %s", got)
+	}
+	c := h.stranger()
+	var refused *smtp.SMTPError
+	if err := c.Auth(firstOf{"SCRAM-SHA-256", "n,,n=" + anna + ",r=0123456789abcdef"}); !errors.As(err, &refused) || refused.Code != 504 {
+		t.Errorf("SCRAM all the same: %v", err)
+	}
+	if err := c.Auth(sasl.NewPlainClient("", anna, app)); err != nil {
+		t.Errorf("an app password by PLAIN: %v", err)
+	}
+}
+
+// firstOf is a client that says its first message and no more.
+type firstOf struct{ mechanism, message string }
+
+func (f firstOf) Start() (string, []byte, error) { return f.mechanism, []byte(f.message), nil }
+func (firstOf) Next([]byte) ([]byte, error)      { return nil, errors.New("asked to go on") }

@@ -39,6 +39,25 @@ func TestMailClients(t *testing.T) {
 			}
 			c.sent("Python, bound to the certificate", `by="proof of an app"`, func(subject string) lab.Output { return c.python(scramPython, 465, app, subject) })
 		})
+		l.Step("whoever uses SCRAM with the account's own password reads why it fails", func() {
+			const why = "SCRAM takes app passwords alone"
+			if out := c.msmtp("scram-sha-256", 587, password, "closed"); out.Code == 0 || !out.Has(why) {
+				l.T().Errorf("msmtp:\n%s", out)
+			}
+			// By itself msmtp takes PLAIN where there is TLS; Postfix does not.
+			c.sent("msmtp beside SCRAM", "by=password", func(s string) lab.Output { return c.msmtp("on", 587, password, s) })
+			branch := c.branch("", password)
+			branch.Send("ann@alpha.lab", "bob@beta.lab", byProgram("closed"))
+			branch.Log.Wait(0, "status=deferred", why)
+			branch.Kill9()
+		})
+		l.Step("and pass where the listener leaves SCRAM out", func() {
+			edge.Write("postern.toml", strings.ReplaceAll(alphaConfig, `transport = ["starttls"]`, "transport = [\"starttls\"]\nscram = false"))
+			edge.Reload().Want(0)
+			c.sent("Postfix, no SCRAM", "by=password", func(s string) lab.Output { return c.postfix("", password, s) })
+			edge.Write("postern.toml", alphaConfig)
+			edge.Reload().Want(0)
+		})
 		l.Step("and not otherwise", func() {
 			for name, out := range map[string]lab.Output{
 				"SCRAM with the account's own": c.msmtp("scram-sha-256", 587, password, "closed"),
@@ -138,15 +157,21 @@ func (c *clients) swaks(port int, secret, subject string) lab.Output {
 		"--header", "Subject: "+subject)
 }
 
-// postfix is a branch office whose mail server logs in like anybody.
-func (c *clients) postfix(mechanism, secret, subject string) lab.Output {
+// branch is an office elsewhere whose mail server logs in like anybody.
+func (c *clients) branch(mechanism, secret string) *lab.Postfix {
 	c.l.T().Helper()
 	settings := map[string]string{
 		"smtp_sasl_auth_enable": "yes", "smtp_sasl_security_options": "noanonymous", "smtp_tls_security_level": "encrypt",
 		"smtp_sasl_password_maps":    fmt.Sprintf("inline:{{[%s]:587=ann@alpha.lab:%s}}", alphaMX, secret),
 		"smtp_sasl_mechanism_filter": mechanism,
 	}
-	branch := c.l.Postfix(lab.PostfixConfig{Host: fmt.Sprintf("branch%d.home.lab", c.n), Address: stranger, Relayhost: "[" + alphaMX + "]:587", Settings: settings})
+	c.n++
+	return c.l.Postfix(lab.PostfixConfig{Host: fmt.Sprintf("branch%d.home.lab", c.n), Address: stranger, Relayhost: "[" + alphaMX + "]:587", Settings: settings})
+}
+
+func (c *clients) postfix(mechanism, secret, subject string) lab.Output {
+	c.l.T().Helper()
+	branch := c.branch(mechanism, secret)
 	branch.Send("ann@alpha.lab", "bob@beta.lab", byProgram(subject))
 	branch.Log.Wait(0, "status=sent", alphaMX)
 	branch.Kill9()

@@ -27,7 +27,7 @@ var authRefused = smtpline.Refuse(535, "5.7.8", "bad-login", "wrong login or pas
 
 // scramOffered returns the mechanisms that this connection can use now.
 func (c *conn) scramOffered() (who ScramAuthenticator, bound sasl.Bindings, ok bool) {
-	if who, ok = c.session.(ScramAuthenticator); !ok || !c.secured() || !who.OffersScram() {
+	if who, ok = c.session.(ScramAuthenticator); !ok || c.conf.NoScram || !c.secured() || !who.OffersScram() {
 		return nil, sasl.Bindings{}, false
 	}
 	return who, c.bindings(), true

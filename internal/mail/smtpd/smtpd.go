@@ -59,6 +59,7 @@ type Config struct {
 	RequireTLS bool           // refuse all but EHLO, STARTTLS, NOOP and QUIT until TLS is up
 	DSN        bool           // announce DSN
 	Chunking   bool           // announce CHUNKING, and take BDAT
+	NoScram    bool           // take passwords alone, for clients that would choose SCRAM and have none for it
 	Offers     func() Offers  // asked at each EHLO; nil: SMTPUTF8 alone
 	Clients    []netip.Prefix // who may connect at all; empty: anyone
 	Proxy      bool           // every connection begins with a PROXY block of version 2

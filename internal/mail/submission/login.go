@@ -13,7 +13,7 @@ import (
 func (s *session) Auth(ctx context.Context, identity, password string) *smtpline.Reply {
 	acc, err := s.door.c.Accounts.Verify(ctx, identity, password, s.conn.Remote.Addr())
 	if err != nil {
-		return s.loginRefused(identity, err)
+		return s.loginRefused(identity, err, "by", "password")
 	}
 	return s.enter(ctx, acc, "password")
 }
@@ -40,7 +40,7 @@ func (s *session) OffersScram() bool { return s.door.c.Accounts.HasApps() }
 func (s *session) Scram(ctx context.Context, identity string) (sasl.Stored, *smtpline.Reply) {
 	var err error
 	if s.proof, err = s.door.c.Accounts.Scram(ctx, identity, s.conn.Remote.Addr()); err != nil {
-		return sasl.Stored{}, s.loginRefused(identity, err)
+		return sasl.Stored{}, s.loginRefused(identity, err, "by", "proof")
 	}
 	return s.proof.Stored, nil
 }
@@ -49,12 +49,16 @@ func (s *session) Scram(ctx context.Context, identity string) (sasl.Stored, *smt
 func (s *session) ScramDone(ctx context.Context, identity string, which int) *smtpline.Reply {
 	acc, err := s.door.c.Accounts.Prove(ctx, s.proof, which, s.conn.Remote.Addr())
 	if err != nil {
-		return s.loginRefused(identity, err)
+		r := s.loginRefused(identity, err, "by", "proof", "app_passwords", len(s.proof.Stored.Keys))
+		if errors.Is(err, account.ErrDenied) { // the same for whoever there is and is not
+			r.Text += " (SCRAM takes app passwords alone, PLAIN and LOGIN also your own)"
+		}
+		return r
 	}
 	return s.enter(ctx, acc, "proof")
 }
 
-func (s *session) loginRefused(identity string, err error) *smtpline.Reply {
+func (s *session) loginRefused(identity string, err error, more ...any) *smtpline.Reply {
 	r := *denied
 	switch {
 	case errors.Is(err, account.ErrDenied):
@@ -68,7 +72,8 @@ func (s *session) loginRefused(identity string, err error) *smtpline.Reply {
 		r = smtpline.Reply{Code: 454, Enhanced: "4.3.0", Reason: "login-fault", Text: "login is not possible at this time, try again later"}
 	}
 	r.Cause = err
-	s.door.c.Log.Warn("login refused", "conn", s.conn.ID, "account", identity[:min(len(identity), 320)],
-		"client", s.conn.Remote.Addr().String(), "reason", r.Reason)
+	s.door.c.Log.Warn("login refused", append([]any{
+		"conn", s.conn.ID, "account", identity[:min(len(identity), 320)], "client", s.conn.Remote.Addr().String(), "reason", r.Reason,
+	}, more...)...)
 	return &r
 }
