@@ -3,9 +3,14 @@ package config
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"fmt"
+	"net"
 	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 
+	"postern/internal/mail/ldap"
 	"postern/internal/secret"
 )
 
@@ -189,13 +194,14 @@ type ResolverTest struct {
 
 // Mail is [mail].
 type Mail struct {
-	Domains  []string
-	Routes   []Route // by domain
-	Inbound  Inbound
-	Scanners []Scanner // in the order written
-	Relays   []Relay   // in the order written
-	Outbound Outbound
-	DKIM     DKIM
+	Domains     []string
+	Routes      []Route // by domain
+	Inbound     Inbound
+	Directories []Directory // by name
+	Scanners    []Scanner   // in the order written
+	Relays      []Relay     // in the order written
+	Outbound    Outbound
+	DKIM        DKIM
 }
 
 // Route is [mail.route."DOMAIN"].
@@ -207,8 +213,34 @@ type Route struct {
 	CA         string    // path of a PEM file; "": the system's
 	User       string    // to log in with; "": none
 	Secret     secret.Value
-	Recipients string // "any", "verify", "file"
+	Recipients string // "any", "verify", "file", "ldap"
 	List       string // path of the file, for "file"
+	Directory  string // name of one of Mail.Directories, for "ldap"
+}
+
+// Directory is [mail.ldap.NAME].
+type Directory struct {
+	Name     string
+	Servers  []NextHop // "ldap", "ldaps"; tried in order
+	Plain    bool      // tls = "none": ldap is spoken in the clear, without User
+	CertName string    // the name in its certificate; "": that of the server
+	CA       string    // path of a PEM file; "": the system's
+	User     string    // a DN; "": nobody
+	Secret   secret.Value
+	Base     string // a DN
+	Filter   ldap.Filter
+	Timeout  time.Duration
+
+	filter string // as written
+}
+
+// Text is what it is asked for, without the secret.
+func (d Directory) Text() string {
+	var servers []string
+	for _, s := range d.Servers {
+		servers = append(servers, s.Scheme+"://"+net.JoinHostPort(s.Host, strconv.Itoa(s.Port)))
+	}
+	return fmt.Sprintf("%s, plain %t, name %q, ca %q, user %q, base %q, filter %s", strings.Join(servers, " "), d.Plain, d.CertName, d.CA, d.User, d.Base, d.filter)
 }
 
 // NextHop is one place to hand mail to.

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"postern/internal/mail/ldap"
 )
 
 // kind is what a value means: how it looks in TOML, what it is called in a
@@ -282,10 +284,27 @@ func kindRecipient() kind {
 	return kind{shape: isString, noun: "recipient", like: `"user@example.net" or "@example.net"`, check: func(s string) (string, bool) { return "", isMailbox(s) }}
 }
 
+func kindDirectory() kind {
+	return kind{shape: isString, noun: "directory server", like: `"ldaps://HOST:PORT" or "ldap://HOST:PORT"`, check: func(s string) (string, bool) {
+		_, hint, ok := parseDirectory(s)
+		return hint, ok
+	}}
+}
+
+func kindFilter() kind {
+	return kind{shape: isString, noun: "filter", like: `"(mail={address})"`, check: func(s string) (string, bool) {
+		_, err := ldap.ParseFilter(s)
+		if err != nil {
+			return err.Error(), false
+		}
+		return "", true
+	}}
+}
+
 func kindRecipients() kind {
-	return kind{shape: isString, noun: "recipients", final: finalRecipients, like: `"any", "verify" or "file:PATH"`, check: func(s string) (string, bool) {
-		if strings.HasPrefix(s, "ldap:") {
-			return "a directory cannot be asked yet: verify, or file:PATH", false
+	return kind{shape: isString, noun: "recipients", final: finalRecipients, like: `"any", "verify", "file:PATH" or "ldap:NAME"`, check: func(s string) (string, bool) {
+		if name, ok := strings.CutPrefix(s, "ldap:"); ok {
+			return "the name of a [mail.ldap.NAME]: letters, digits, - and _", isPlainName(name)
 		}
 		file, isFile := strings.CutPrefix(s, "file:")
 		return "", s == "any" || s == "verify" || isFile && file != "" && !strings.ContainsRune(s, 0)

@@ -20,7 +20,9 @@ func (b *builder) mail() {
 		}
 		m.Domains = append(m.Domains, d)
 	}
+	b.directories(s.sub("ldap"))
 	b.routes(s.sub("route"))
+	b.unusedDirectories(s.sub("ldap"))
 	for _, n := range s.list("domains") {
 		if !slices.ContainsFunc(m.Routes, func(r Route) bool { return r.Domain == canonical(n.text) }) && !b.routeRefused(s, n.text) {
 			b.file.errorAt(n.at, fmt.Sprintf("mail for %s has nowhere to go", n.text), fmt.Sprintf("add [mail.route.%s]", quoted(canonical(n.text))))
@@ -63,6 +65,9 @@ func (b *builder) routes(s table) {
 		}
 		if strings.HasPrefix(r.Recipients, "file:") {
 			r.Recipients, r.List = "file", b.filePath(t, "recipients")
+		}
+		if name, ok := strings.CutPrefix(r.Recipients, "ldap:"); ok {
+			r.Recipients, r.Directory = "ldap", b.directoryAt(t, name)
 		}
 		if slices.ContainsFunc(m.Routes, func(o Route) bool { return o.Domain == r.Domain }) {
 			b.file.errorAt(t.at, fmt.Sprintf("the route of %s is written twice", r.Domain), "case and a final dot make no difference")

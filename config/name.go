@@ -127,6 +127,11 @@ func parseNextHop(s string) (hop NextHop, hint string, ok bool) {
 	if scheme, path, isPath := cutPath(s); isPath {
 		return NextHop{Scheme: scheme, Path: path}, "", path != "" && filepath.Clean(path) != "/" && !strings.ContainsRune(path, 0)
 	}
+	return parseHostURL(s, map[string]int{"smtp": 25, "smtps": 465, "lmtp": 24})
+}
+
+// parseHostURL reads scheme://host[:port], with the schemes' usual ports.
+func parseHostURL(s string, ports map[string]int) (hop NextHop, hint string, ok bool) {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
 		return hop, "", false
@@ -134,7 +139,7 @@ func parseNextHop(s string) (hop NextHop, hint string, ok bool) {
 	if u.User != nil {
 		return hop, "user and secret are keys of their own", false
 	}
-	port, known := map[string]int{"smtp": 25, "smtps": 465, "lmtp": 24}[u.Scheme]
+	port, known := ports[u.Scheme]
 	if !known {
 		return hop, "", false
 	}
@@ -150,6 +155,11 @@ func parseNextHop(s string) (hop NextHop, hint string, ok bool) {
 	}
 	hint, ok = checkHostname(hop.Host)
 	return hop, hint, ok
+}
+
+// parseDirectory reads ldap://host[:port] and ldaps://host[:port].
+func parseDirectory(s string) (at NextHop, hint string, ok bool) {
+	return parseHostURL(s, map[string]int{"ldap": 389, "ldaps": 636})
 }
 
 // cutPath splits a next hop that is a path.

@@ -21,12 +21,12 @@ const lattice = `
 2 rules:   dns/attest dns/tsig dns/resolver/iterate
 2 rules:   dns/dnssec dns/signer dns/catalog dns/update
 2 rules:   dns/resolver/validate dns/dsync dns/rollover
-2 rules:   mail/smtpline mail/sasl mail/spf mail/dkim mail/dmarc mail/verdict mail/seal mail/dsn mail/srs
+2 rules:   mail/smtpline mail/sasl mail/spf mail/dkim mail/dmarc mail/verdict mail/seal mail/dsn mail/srs mail/ldap
 3 keepers: store account certs dns/journal dns/authority dns/xfr
 3 keepers: dns/keyring dns/roster
 3 keepers: dns/resolver dns/resolver/cache dns/resolver/outbound
 3 keepers: mail/inspect mail/spool mail/route mail/deliver mail/queue mail/accept mail/selector mail/trail
-3 keepers: mail/recipient mail/scan
+3 keepers: mail/recipient mail/scan mail/directory
 4 doors:   dns/listen dns/listen/doh dns/listen/doq dns/serve mail/smtpd mail/mx mail/submission mail/relay
 5 desk:    manage control admin manual
 6 roof:    app cli lab lab/load lab/bench

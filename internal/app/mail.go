@@ -11,6 +11,7 @@ import (
 	"postern/internal/account"
 	"postern/internal/mail/accept"
 	"postern/internal/mail/deliver"
+	"postern/internal/mail/directory"
 	"postern/internal/mail/envelope"
 	"postern/internal/mail/inspect"
 	"postern/internal/mail/mx"
@@ -29,16 +30,17 @@ import (
 // mailWorld is what mail follows of one configuration. A reload makes a new
 // one; sessions that are open keep the one they began with.
 type mailWorld struct {
-	router     *route.Router
-	client     *deliver.Client
-	asker      *deliver.Client // asks who exists
-	people     *recipient.Plan
-	carry      carrying
-	acceptor   *accept.Acceptor
-	mx         *mx.Door
-	submission *submission.Door
-	relay      *relay.Door
-	senders    *senders // nil: none is rewritten
+	router      *route.Router
+	client      *deliver.Client
+	asker       *deliver.Client // asks who exists
+	people      *recipient.Plan
+	directories map[string]*directory.Directory // by domain; they are asked who exists
+	carry       carrying
+	acceptor    *accept.Acceptor
+	mx          *mx.Door
+	submission  *submission.Door
+	relay       *relay.Door
+	senders     *senders // nil: none is rewritten
 }
 
 // buildMail opens the spool and makes what stands between it and the doors.
@@ -136,6 +138,9 @@ func (a *App) mailOf(cfg *config.Checked, old *mailWorld) (*mailWorld, error) {
 		Hostname: hostname(cfg), Sources: cfg.Mail.Outbound.Source, Pool: a.calls, Now: a.now, Log: a.log, Announced: &a.announced,
 	})
 	w.asker = a.askerOf(cfg)
+	if w.directories, err = a.directoriesOf(cfg, w.router); err != nil {
+		return nil, err
+	}
 	if w.people, err = a.peopleOf(cfg); err != nil {
 		return nil, err
 	}

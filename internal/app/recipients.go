@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -12,22 +11,11 @@ import (
 	"postern/internal/manage"
 )
 
-// buildRecipients makes the one who knows who exists. It asks the next hops of
-// the configuration in force.
+// buildRecipients makes the one who knows who exists. It asks the next hops and
+// directories of the configuration in force.
 func (a *App) buildRecipients() (err error) {
 	a.recipients, err = recipient.New(recipient.Config{
-		Call: func(ctx context.Context, domain string) (recipient.Call, error) {
-			world := a.mail.Load()
-			plan, err := world.router.Route(ctx, domain)
-			if err != nil {
-				return nil, err
-			}
-			call, err := world.asker.Call(ctx, plan.Hops)
-			if err != nil {
-				return nil, err
-			}
-			return call, nil
-		},
+		Call: a.callTo,
 		File: a.state.path("recipients"), Now: a.now, Log: a.log,
 	})
 	return err
@@ -45,7 +33,7 @@ func (a *App) askerOf(cfg *config.Checked) *deliver.Client {
 	})
 }
 
-var recipientModes = map[string]recipient.Mode{"any": recipient.Any, "file": recipient.File, "verify": recipient.Verify}
+var recipientModes = map[string]recipient.Mode{"any": recipient.Any, "file": recipient.File, "verify": recipient.Verify, "ldap": recipient.Directory}
 
 // peopleOf reads what the configuration says about who exists.
 func (a *App) peopleOf(cfg *config.Checked) (*recipient.Plan, error) {
@@ -54,10 +42,16 @@ func (a *App) peopleOf(cfg *config.Checked) (*recipient.Plan, error) {
 		if !slices.Contains(cfg.Mail.Domains, r.Domain) {
 			continue
 		}
-		domains = append(domains, recipient.Domain{
+		d := recipient.Domain{
 			Name: r.Domain, Mode: recipientModes[r.Recipients], File: r.List,
 			Hops: fmt.Sprintf("%s, tls %s %s %s, user %s", hopsOf(r), r.TLS, r.Name, r.CA, r.User),
-		})
+		}
+		for _, c := range cfg.Mail.Directories {
+			if c.Name == r.Directory {
+				d.Hops = c.Text()
+			}
+		}
+		domains = append(domains, d)
 	}
 	return a.recipients.Prepare(domains)
 }

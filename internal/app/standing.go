@@ -29,7 +29,10 @@ func (a *App) standing() map[string]string {
 	standingPolicies(all, a.cfg)
 	for _, r := range a.cfg.Mail.Routes {
 		all["mail route of "+r.Domain] = hopsOf(r)
-		all["recipients of "+r.Domain] = strings.TrimSuffix(r.Recipients+":"+r.List, ":")
+		all["recipients of "+r.Domain] = strings.TrimSuffix(r.Recipients+":"+r.List+r.Directory, ":")
+	}
+	for _, d := range a.cfg.Mail.Directories {
+		all["directory "+d.Name] = d.Text()
 	}
 	standingScanners(all, a.cfg)
 	for _, r := range a.cfg.Mail.Relays {

@@ -92,6 +92,16 @@ func (a Address) Key() string {
 	return Address{a.Local, strings.ToLower(a.Domain)}.String()
 }
 
+// Base is the address without its detail: ann@city.example of
+// ann+lists@city.example (RFC 5233, Section 1). It reports whether there is one.
+func (a Address) Base() (Address, bool) {
+	base, _, ok := strings.Cut(a.Local, "+")
+	if !ok || base == "" {
+		return a, false
+	}
+	return Address{base, a.Domain}, true
+}
+
 // String writes the addr-spec, the local part quoted where it must be. The
 // null reverse-path is "". Bytes that no address may hold, which Parse never
 // lets in, come out as '?', so that nothing can be injected through an Address

@@ -2,11 +2,12 @@ package recipient
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
-// Bounds of one conversation. Servers slow down or hang up on clients who ask
-// for many that do not exist.
+// Bounds of one conversation. Mail servers slow down or hang up on clients who
+// ask for many that do not exist; directories do not mind.
 const (
 	callQuestions = 40
 	callRefusals  = 8
@@ -86,7 +87,7 @@ func (c *conversation) ask(ctx context.Context, q *question) (ruling, error) {
 	if r != exists {
 		c.refusals++
 	}
-	if c.asked >= callQuestions || c.refusals >= callRefusals {
+	if c.v.mode == Verify && (c.asked >= callQuestions || c.refusals >= callRefusals) {
 		c.hangUp()
 	}
 	return r, nil
@@ -104,7 +105,7 @@ func (v *verifier) answered(q *question, r ruling) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.faults > 0 {
-		v.keeper.cfg.Log.Info("the next hop answers again who exists", "domain", v.domain)
+		v.keeper.cfg.Log.Info(v.mode.whom()+" answers again who exists", "domain", v.domain)
 	}
 	v.faults, v.rest = 0, time.Time{}
 	v.settleLocked(q, r)
@@ -121,14 +122,25 @@ func (v *verifier) leave() bool {
 	return true
 }
 
+// wordsOf is an error without what differs at each try, as ports do.
+func wordsOf(err error) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, err.Error())
+}
+
 // abandon ends a conversation, and all questions that wait, and lets the next
 // hop rest.
 func (v *verifier) abandon(q *question, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.calls--
-	if v.faults == 0 {
-		v.keeper.cfg.Log.Warn("the next hop does not answer who exists; known recipients are taken, others put off",
+	if said := wordsOf(err); v.faults == 0 || said != v.said {
+		v.said = said
+		v.keeper.cfg.Log.Warn(v.mode.whom()+" does not answer who exists; known recipients are taken, others put off",
 			"domain", v.domain, "reason", "verify-silent", "err", err)
 	}
 	v.faults++

@@ -89,7 +89,7 @@ func (k *Keeper) save() error {
 	}
 	text, learnt := bytes.NewBufferString(memoryMagic), uint64(0)
 	for _, d := range k.all() {
-		if d.Mode != Verify {
+		if !d.Mode.asks() {
 			continue
 		}
 		r, n := d.asked.memory(d.Hops)

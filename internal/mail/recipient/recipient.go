@@ -38,25 +38,38 @@ type Mode uint8
 
 // The modes.
 const (
-	Any    Mode = iota // every recipient is taken, and the next hop decides
-	File               // a file lists them
-	Verify             // the next hop is asked
+	Any       Mode = iota // every recipient is taken, and the next hop decides
+	File                  // a file lists them
+	Verify                // the next hop is asked
+	Directory             // a directory is asked, by LDAP
 )
 
 // String is the mode as postern.toml has it.
-func (m Mode) String() string { return [...]string{"any", "file", "verify", "any"}[m&3] }
+func (m Mode) String() string { return [...]string{"any", "file", "verify", "ldap"}[m&3] }
+
+// asks reports a mode in which somebody is asked.
+func (m Mode) asks() bool { return m == Verify || m == Directory }
+
+// whom is who is asked, for the log.
+func (m Mode) whom() string {
+	if m == Directory {
+		return "the directory"
+	}
+	return "the next hop"
+}
 
 // Domain is what the configuration says about one of our domains.
 type Domain struct {
 	Name string // as in address.Address.Domain
 	Mode Mode
 	File string // of mode File
-	// Hops says where mode Verify asks. What was learnt of one next hop is
+	// Hops says where modes Verify and Directory ask. What was learnt there is
 	// forgotten when this is another.
 	Hops string
 }
 
-// Call is a conversation with a next hop; *deliver.Call is one.
+// Call is a conversation with a next hop; *deliver.Call is one. One with a
+// directory gives its answers as a next hop would.
 type Call interface {
 	Ask(to address.Address) (deliver.Answer, error)
 	Close()
@@ -64,8 +77,8 @@ type Call interface {
 
 // Config is what a Keeper works with.
 type Config struct {
-	// Call begins a conversation with the next hop of a domain, which ends with
-	// the context.
+	// Call begins a conversation with the next hop of a domain, or its directory,
+	// which ends with the context.
 	Call func(ctx context.Context, domain string) (Call, error)
 	File string           // where known recipients outlive a restart; "": nowhere
 	Now  func() time.Time // nil: time.Now
@@ -105,7 +118,7 @@ type Keeper struct {
 type domain struct {
 	Domain
 	list  *listed   // of mode File
-	asked *verifier // of mode Verify
+	asked *verifier // of modes Verify and Directory
 }
 
 // New returns a Keeper that takes every recipient until Follow.
@@ -143,7 +156,7 @@ func (k *Keeper) Prepare(domains []Domain) (*Plan, error) {
 			if next.list, err = openList(d, ours); err != nil {
 				errs = append(errs, err)
 			}
-		case Verify:
+		case Verify, Directory:
 			next.asked = k.verifierOf(d)
 		}
 		p.domains[d.Name] = next
@@ -155,10 +168,10 @@ func (k *Keeper) Prepare(domains []Domain) (*Plan, error) {
 func (k *Keeper) verifierOf(d Domain) *verifier {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	if old := k.domains[d.Name]; old != nil && old.Mode == Verify && old.Hops == d.Hops {
+	if old := k.domains[d.Name]; old != nil && old.Mode == d.Mode && old.Hops == d.Hops {
 		return old.asked
 	}
-	v := newVerifier(k, d.Name)
+	v := newVerifier(k, d.Name, d.Mode)
 	if r, ok := k.recalled[d.Name]; ok && r.Hops == d.Hops {
 		v.take(r)
 	}
@@ -170,6 +183,11 @@ func (k *Keeper) Follow(p *Plan) {
 	k.mu.Lock()
 	k.domains = p.domains
 	k.mu.Unlock()
+	for _, d := range p.domains {
+		if d.asked != nil {
+			d.asked.wake()
+		}
+	}
 	select {
 	case k.changed <- struct{}{}:
 	default:
@@ -264,7 +282,7 @@ func (k *Keeper) tend(ctx context.Context) {
 			switch d.Mode {
 			case File:
 				k.reread(d)
-			case Verify:
+			case Verify, Directory:
 				d.asked.probeIfDue()
 			}
 		}

@@ -36,7 +36,7 @@ func (k *Keeper) Standings() []Standing {
 		switch d.Mode {
 		case File:
 			s.State, s.Known = d.list.standing()
-		case Verify:
+		case Verify, Directory:
 			s.State, s.Known = d.asked.standing()
 		}
 		all = append(all, s)

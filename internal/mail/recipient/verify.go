@@ -46,10 +46,11 @@ const (
 	probeAgain = time.Minute
 )
 
-// verifier asks the next hop of one domain.
+// verifier asks the next hop of one domain, or its directory.
 type verifier struct {
 	keeper    *Keeper
 	domain    string
+	mode      Mode // Verify or Directory
 	questions chan *question
 
 	mu       sync.Mutex // guards what follows
@@ -59,6 +60,7 @@ type verifier struct {
 	calls    int                  // conversations: goroutines of converse
 	tokens   float64
 	counted  time.Time // when tokens were counted last
+	said     string    // the words of the last fault that was told
 	faults   int       // calls in a row that came to nothing
 	rest     time.Time // not asked until then
 	heard    bool      // a made-up name was answered, one way or the other
@@ -88,9 +90,9 @@ const (
 	fullFor
 )
 
-func newVerifier(k *Keeper, domain string) *verifier {
+func newVerifier(k *Keeper, domain string, m Mode) *verifier {
 	return &verifier{
-		keeper: k, domain: domain, questions: make(chan *question, maxQuestions), tokens: atOnce,
+		keeper: k, domain: domain, mode: m, questions: make(chan *question, maxQuestions), tokens: atOnce,
 		known: map[string]time.Time{}, absent: map[string]time.Time{}, open: map[string]*question{},
 	}
 }
@@ -272,6 +274,16 @@ func judge(a deliver.Answer) ruling {
 	return absentFor
 }
 
+// wake has who was left alone asked again at once: what made it silent may have
+// been set right.
+func (v *verifier) wake() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.faults > 0 || !v.heard {
+		v.rest, v.probeAt = time.Time{}, time.Time{}
+	}
+}
+
 // probeIfDue asks for a name made up by chance.
 func (v *verifier) probeIfDue() {
 	v.mu.Lock()
@@ -313,9 +325,9 @@ func (v *verifier) probe(ctx context.Context, q *question) {
 	case v.anything && (first || !was):
 		v.learnt++
 		clear(v.known) // learnt of a server that says yes to all
-		log.Error("recipients cannot be verified: the next hop takes a name made up by chance. Every recipient is taken until it refuses such names",
+		log.Error("recipients cannot be verified: "+v.mode.whom()+" knows a name made up by chance. Every recipient is taken until it refuses such names",
 			"domain", v.domain, "reason", "accepts-anything", "name", q.to.String())
 	case !v.anything && (first || was):
-		log.Info("recipients are verified with the next hop", "domain", v.domain)
+		log.Info("recipients are verified with "+v.mode.whom(), "domain", v.domain)
 	}
 }

@@ -136,9 +136,14 @@ func (r *Router) configured(ctx context.Context, h Hop) ([]netip.AddrPort, error
 		return nil, err
 	}
 	if len(addrs) == 0 {
-		return nil, fmt.Errorf("next hop %s has no address", h.Host)
+		return nil, fmt.Errorf("%s has no address", h.Host)
 	}
 	return withPort(addrs, h.Port), nil
+}
+
+// Inside finds the addresses of a host that the configuration names.
+func (r *Router) Inside(ctx context.Context, host string, port uint16) ([]netip.AddrPort, error) {
+	return r.configured(ctx, Hop{Host: host, Port: port})
 }
 
 // literal routes user@[192.0.2.1] (RFC 5321, Section 4.1.3).
