@@ -11,9 +11,11 @@ import (
 // Kept is a message that failed and is held, because nothing shows that its
 // sender sent it.
 type Kept struct {
-	Report                 // To is whom it is told
-	From   address.Address // the sender that was not told
-	Others int             // held for the same reason, and not told of yet
+	Report                  // To is whom it is told
+	From    address.Address // the sender that was not told
+	Others  int             // held for the same reason, and not told of yet
+	Dropped int             // of those held before, dropped since the last notice
+	Age     string          // how long one is held: "14 days"
 }
 
 // Notice writes what postmaster is told of it. Nothing of the message itself
@@ -58,6 +60,12 @@ func (w *writer) noticeText(k Kept) string {
 		}
 	}
 	fmt.Fprintf(&b, "\r\n  postern queue show %[1]s\r\n  postern queue release %[1]s    tries it once more\r\n  postern queue drop %[1]s       throws it away\r\n", id)
+	if k.Age != "" {
+		fmt.Fprintf(&b, "\r\nIt is dropped after %s.\r\n", k.Age)
+	}
+	if k.Dropped > 0 {
+		fmt.Fprintf(&b, "\r\n%d that were held before have been dropped since the last notice like this one:\r\nthey were the oldest of too many, or nobody decided on them in time.\r\n", k.Dropped)
+	}
 	if k.Others > 0 {
 		fmt.Fprintf(&b, "\r\n%d more were held for the same reason since the last notice like this one, of\r\nwhich there is one an hour at most: postern queue list\r\n", k.Others)
 	}

@@ -107,7 +107,8 @@ func (q *Queue) entry(g glimpse) (Entry, error) {
 		e.Next = g.next
 	}
 	if g.phase == held {
-		_, e.Reason = heldIn(q.cfg.Spool.Journal().States(g.id))
+		st, _ := heldIn(q.cfg.Spool.Journal().States(g.id))
+		e.Reason = st.Text
 	}
 	for i, st := range statesOf(q.cfg.Spool, &e.Envelope) {
 		e.Recipients = append(e.Recipients, Recipient{e.Envelope.To[i], st})

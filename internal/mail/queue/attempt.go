@@ -194,10 +194,7 @@ func (q *Queue) bounce(j job, m *spool.Message, failed []*fate) error {
 		return nil
 	}
 	if env.NoBounce {
-		if !q.keep(j, failed) {
-			q.Counters.Untold.Inc()
-			q.cfg.Log.Warn("failure of a message for whose sender nothing vouches: too many are held, nobody is told", "queue_id", env.ID, "from", env.From.String(), "reason", ReasonUnvouched, "rcpts", len(failed))
-		}
+		q.keep(j, failed)
 		return nil
 	}
 	header := m.Header()

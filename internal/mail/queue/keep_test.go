@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -136,8 +137,7 @@ func TestKeptSurvivesARestart(t *testing.T) {
 	})
 }
 
-// TestPostmasterIsToldOnceAnHour, however many there are, and nobody is told of
-// what is beyond the bound.
+// TestPostmasterIsToldOnceAnHour, however many there are.
 func TestPostmasterIsToldOnceAnHour(t *testing.T) {
 	t.Parallel()
 	inWorld(t, nil, func(w *world) {
@@ -156,14 +156,96 @@ func TestPostmasterIsToldOnceAnHour(t *testing.T) {
 		if len(w.bounces) != 2 || !strings.Contains(string(w.bounces[1].Body), "\r\n4 more were held") {
 			t.Errorf("%d notices, the last\n%s", len(w.bounces), w.bounces[len(w.bounces)-1].Body)
 		}
-		for i := range maxKept - len(w.queue.kept.ids) {
-			w.queue.kept.ids[envelope.ID(strings.Repeat("x", i))] = true
+	})
+}
+
+// keptBefore fills the queue's memory with messages that are not there.
+func (w *world) keptBefore(n int, at time.Time) {
+	for i := range n {
+		w.queue.kept.room(envelope.ID(fmt.Sprintf("0-%d", i)), at)
+	}
+}
+
+// TestTooManyKept: the oldest goes out for what is new, whatever was kept of it,
+// and postmaster hears of it.
+func TestTooManyKept(t *testing.T) {
+	t.Parallel()
+	inWorld(t, nil, func(w *world) {
+		w.deliver = func(_ context.Context, _ string, r *deliver.Result) {
+			if r.Outcome = deliver.Failed; r.Recipient.Local == "later" {
+				r.Outcome = deliver.Deferred
+			}
 		}
-		before := w.queue.Len()
+		w.start()
 		w.put(unvouched, "a@one.inner")
 		synctest.Wait()
-		if w.queue.Len() != before || w.queue.Counters.Untold.Value() != 1 {
-			t.Errorf("%d messages, %d written off", w.queue.Len()-before, w.queue.Counters.Untold.Value())
+		w.put(unvouched, "a@one.inner", "later@one.inner") // goes on
+		synctest.Wait()
+		all, err := w.queue.List(Filter{})
+		if err != nil || len(all) != 2 {
+			t.Fatal(all, err)
+		}
+		oldest, partly := all[0].ID, all[1].ID
+		if all[0].Phase != "held" {
+			oldest, partly = partly, oldest
+		}
+		w.keptBefore(maxKept-2, w.queue.cfg.Now())
+		wait(noticeEvery)
+		for range 2 {
+			w.put(unvouched, "b@one.inner")
+			synctest.Wait()
+		}
+		if _, err := w.queue.Show(oldest); !errors.Is(err, ErrUnknown) {
+			t.Errorf("the oldest is still there: %v", err)
+		}
+		e, err := w.queue.Show(partly)
+		if err != nil || e.Recipients[0].Status != spool.Dropped || e.Recipients[1].Status.Final() || e.Phase != "waiting" {
+			t.Errorf("the second, of which one recipient is still tried: %+v, %v", e, err)
+		}
+		if n := w.queue.Counters.KeptPushed.Value(); n != 2 || len(w.queue.kept.ids) != maxKept || w.queue.Len() != 3 {
+			t.Errorf("%d pushed out, %d kept, %d queued", n, len(w.queue.kept.ids), w.queue.Len())
+		}
+		wait(noticeEvery)
+		w.put(unvouched, "c@one.inner")
+		synctest.Wait()
+		if last := string(w.bounces[len(w.bounces)-1].Body); !strings.Contains(last, "\r\n2 that were held before have been dropped") {
+			t.Errorf("the notice:\n%s", last)
+		}
+	})
+}
+
+// TestKeptGrowsOld: nobody decides, and the time runs out, a restart between or
+// not; what was released is not touched.
+func TestKeptGrowsOld(t *testing.T) {
+	t.Parallel()
+	inWorld(t, nil, func(w *world) {
+		w.deliver = never
+		w.start()
+		w.put(unvouched, "a@one.inner")
+		synctest.Wait()
+		wait(keptAge / 2)
+		w.stop()
+		w.open(nil)
+		w.start()
+		w.put(unvouched, "b@one.inner")
+		synctest.Wait()
+		wait(keptAge/2 - time.Minute)
+		if n := w.queue.Len(); n != 2 {
+			t.Fatalf("%d messages before the time", n)
+		}
+		wait(2 * time.Minute)
+		if e := w.only(); e.Envelope.To[0].Local != "b" || w.queue.Counters.KeptExpired.Value() != 1 {
+			t.Errorf("left %+v, %d expired", e, w.queue.Counters.KeptExpired.Value())
+		}
+		e := w.only()
+		w.deliver = nil
+		if err := w.queue.Release(e.ID); err != nil {
+			t.Fatal(err)
+		}
+		w.wantEmpty()
+		wait(keptAge)
+		if n := w.queue.Counters.KeptExpired.Value(); n != 1 || len(w.queue.kept.ids) != 0 {
+			t.Errorf("%d expired, %d kept", n, len(w.queue.kept.ids))
 		}
 	})
 }

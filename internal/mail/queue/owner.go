@@ -101,10 +101,14 @@ func (q *Queue) recover() error {
 	for _, id := range ids {
 		it := &item{id: id, next: now.Add(time.Duration(q.cfg.Chance() * float64(spread)))}
 		q.items[id] = it
-		if isHeld, why := heldIn(q.cfg.Spool.Journal().States(id)); isHeld {
+		if st, isHeld := heldIn(q.cfg.Spool.Journal().States(id)); isHeld {
 			it.phase, it.hold = held, true
-			if why == ReasonUnvouched {
-				q.kept.room(id)
+			if st.Text == ReasonUnvouched {
+				at := st.At
+				if at.IsZero() || at.After(now) {
+					at = now // not said, or by a clock that was ahead
+				}
+				q.kept.restore(id, at)
 			}
 			continue
 		}
@@ -141,18 +145,18 @@ func (q *Queue) pullIn(ids []envelope.ID, now time.Time) {
 }
 
 func (q *Queue) isHeld(id envelope.ID) bool {
-	held, _ := heldIn(q.cfg.Spool.Journal().States(id))
+	_, held := heldIn(q.cfg.Spool.Journal().States(id))
 	return held
 }
 
-// heldIn finds in a message's states whether it is held, and the reason given.
-func heldIn(states []spool.State) (held bool, reason string) {
+// heldIn finds in a message's states whether it is held, with the reason given.
+func heldIn(states []spool.State) (st spool.State, held bool) {
 	for _, st := range states {
 		if st.Rcpt == spool.Whole && st.Status == spool.Held {
-			return true, st.Text
+			return st, true
 		}
 	}
-	return false, ""
+	return spool.State{}, false
 }
 
 // loop is the owner.
@@ -176,14 +180,22 @@ func (q *Queue) loop() {
 	}
 }
 
-// sleep is how long until the next message is due that may then be taken up.
+// sleep is how long until the next message is due that may then be taken up, or
+// that is kept no longer.
 func (q *Queue) sleep() (time.Duration, bool) {
 	line := q.nextLine()
-	if line == nil || q.stopping {
+	end, kept := q.kept.end()
+	if line == nil && !kept || q.stopping {
 		return 0, false
 	}
+	if line != nil {
+		next := (*line)[0].next
+		if !kept || next.Before(end) {
+			end = next
+		}
+	}
 	// The cap lets a clock that was set forward be noticed.
-	return min(max((*line)[0].next.Sub(q.cfg.Now()), 0), time.Minute), true
+	return min(max(end.Sub(q.cfg.Now()), 0), time.Minute), true
 }
 
 // perTurn is how many messages are taken up before others may speak: each may
@@ -193,6 +205,9 @@ const perTurn = 100
 // turn takes up what is due and begins what there is room for.
 func (q *Queue) turn() {
 	now := q.cfg.Now()
+	if !q.stopping {
+		q.expire(now)
+	}
 	for range perTurn {
 		line := q.nextLine()
 		if q.stopping || line == nil || (*line)[0].next.After(now) {

@@ -119,7 +119,8 @@ type Counters struct {
 	DoubleBounces metrics.Counter // failures that nobody could be told of
 	Kept          metrics.Counter // messages held after a failure, since nothing vouches for their sender
 	Notices       metrics.Counter // to postmaster, of those
-	Untold        metrics.Counter // of those, written off: too many were held
+	KeptPushed    metrics.Counter // of those, the oldest, dropped for too many were held
+	KeptExpired   metrics.Counter // of those, dropped since nobody decided on them in time
 	Busy          metrics.Counter // times a due message had to wait for room
 	SitesRefused  metrics.Counter // silent hosts that could not be remembered
 	JournalFaults metrics.Counter // states not written; a restart may repeat deliveries
@@ -159,7 +160,7 @@ func New(cfg Config) (*Queue, error) {
 	}
 	q := &Queue{cfg: cfg, ops: make(chan func()), quit: make(chan struct{}), dirty: make(chan struct{}, 1)}
 	q.sites.dead = make(map[netip.AddrPort]site)
-	q.kept.ids = make(map[envelope.ID]bool)
+	q.kept.ids = make(map[envelope.ID]time.Time)
 	q.state = newState(cfg.Hold)
 	return q, nil
 }
