@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/miekg/dns"
@@ -69,7 +71,7 @@ func (e *env) testSPF() *cobra.Command {
 			ctx, cancel := context.WithTimeout(c.Context(), evaluationTime)
 			defer cancel()
 			results := []spfJSON{jsonOfSPF(spf.CheckHELO(ctx, r, client, o.helo))}
-			if from.Domain != "" {
+			if o.from != "" && o.from != "<>" {
 				results = append(results, jsonOfSPF(spf.CheckMailFrom(ctx, r, client, o.helo, from)))
 			}
 			if err := e.print(results, func(w io.Writer) { printSPF(w, results) }); err != nil {
@@ -204,7 +206,13 @@ func (o *oneCase) sender() (netip.Addr, address.Address, error) {
 	}
 	if o.from != "" && o.from != "<>" {
 		if from, err = address.Parse(o.from); err != nil {
-			return ip, from, usageError{fmt.Errorf("--from %q: %w", o.from, err)}
+			// What SPF says of a sender that no door would take can be asked, too
+			// (RFC 7208, Section 4.3).
+			at := strings.LastIndexByte(o.from, '@')
+			if at < 0 {
+				return ip, from, usageError{fmt.Errorf("--from %q: %w", o.from, err)}
+			}
+			from = address.Address{Local: cmp.Or(o.from[:at], "postmaster"), Domain: strings.ToLower(o.from[at+1:])}
 		}
 	}
 	return ip.Unmap(), from, nil

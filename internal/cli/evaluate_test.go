@@ -102,6 +102,8 @@ func TestOneCase(t *testing.T) {
 		{"test spf --ip ::ffff:192.0.2.1 --helo x --from a@long.example", "", exitFine, "spf      pass smtp.mailfrom=long.example"},
 		{"test spf --ip 192.0.2.9 --helo good.example --from a@good.example", "", exitWrong, "spf      fail smtp.mailfrom=good.example"},
 		{"test spf --ip 192.0.2.1 --from a@broken.example", "", exitWrong, "spf      temperror smtp.mailfrom=broken.example"},
+		{"test spf --ip 192.0.2.9 --from @good.example", "", exitWrong, "spf      fail smtp.mailfrom=good.example"}, // RFC 7208, Section 4.3
+		{"test spf --ip 192.0.2.1 --from a@b..example", "", exitFine, "spf      none smtp.mailfrom=b..example"},
 		{"test spf --ip 192.0.2.1 --from a@none.example", "", exitFine, "spf      none"},
 
 		{"test dkim --message -", signedByRFC8463, exitFine, "dkim     pass header.d=football.example.com header.s=brisbane header.a=ed25519-sha256"},
