@@ -80,7 +80,7 @@ func record(rr dns.RR) (lookup.Record, bool) {
 		addr, ok := iterate.Addr(rr)
 		return lookup.Record{Addr: addr}, ok
 	case *dns.MX:
-		host, ok := hostName(r.Mx)
+		host, ok := printable(r.Mx)
 		return lookup.Record{Host: host, Preference: r.Preference}, ok
 	case *dns.PTR:
 		host, ok := hostName(r.Ptr)
@@ -99,6 +99,19 @@ func record(rr dns.RR) (lookup.Record, bool) {
 		return lookup.Record{Data: append([]byte{r.Usage, r.Selector, r.MatchingType}, cert...)}, err == nil
 	}
 	return lookup.Record{}, false
+}
+
+// printable returns a name in lower case with its final dot, if nothing in it is
+// written with a backslash. Of MX records that is enough: an SPF policy may lead
+// to odd names (RFC 7208, Section 7.1), and who routes by them takes host names
+// alone.
+func printable(s string) (string, bool) {
+	n, err := name.Parse(s)
+	if err != nil {
+		return "", false
+	}
+	text := n.String()
+	return text, !strings.ContainsAny(text, "\\ ")
 }
 
 // hostName returns a name in lower case with its final dot, if it consists of

@@ -53,7 +53,7 @@ func (r *Router) usable(records []lookup.Record, domain string) ([]lookup.Record
 	}
 	hosts := make([]lookup.Record, 0, len(records))
 	for _, m := range records {
-		if m.Host != "." && m.Host != "" {
+		if m.Host != "." && isHost(m.Host) {
 			hosts = append(hosts, m)
 		}
 	}
@@ -72,6 +72,13 @@ func (r *Router) usable(records []lookup.Record, domain string) ([]lookup.Record
 		return nil, loops(domain)
 	}
 	return hosts[:min(len(hosts), maxMX)], nil
+}
+
+// isHost reports whether a name consists of letters, digits, hyphens and
+// underscores (RFC 1123, Section 2.1; the underscore is what the world writes): it
+// ends in log lines and TLS handshakes.
+func isHost(s string) bool {
+	return s != "" && strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
 }
 
 // better keeps the hosts that are preferred to the given preference; hosts are
