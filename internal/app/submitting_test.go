@@ -108,7 +108,7 @@ func TestSubmittedHeader(t *testing.T) {
 		"encoded word in the place of @": {"From: =?utf-8?q?anna=40city.example?= <boss@city.example>\r\n", 550},
 	} {
 		client := h.submitter()
-		msg := c.header + "Bcc: hidden@other.example,\r\n more@other.example\r\nResent-Bcc: hidden@other.example\r\nAuthentication-Results: city.example; dkim=pass\r\nSubject: hello\r\n\r\nBcc: this is text\r\n"
+		msg := c.header + "Bcc: hidden@other.example,\r\n more@other.example\r\n \r\n\thidden@third.example\r\nbCC :\r\n hidden@other.example\r\nResent-Bcc: hidden@other.example\r\nResent-BCC\t: hidden@other.example\r\nAuthentication-Results: city.example; dkim=pass\r\nSubject: hello\r\n\r\nBcc: this is text\r\n"
 		err := client.SendMail(anna, []string{"bob@other.example"}, strings.NewReader(msg))
 		var refused *smtp.SMTPError
 		switch {

@@ -27,14 +27,14 @@ const (
 // RelayPolicy is what is asked of a named host's messages.
 type RelayPolicy struct{ ForeignFrom ForeignFrom }
 
-// Submitted takes a message from a user. Every address in From and Sender must
-// be one that permits lets the account use: a signature of ours says that the
+// Submitted takes a message from a user. Every address in From, Sender and
+// those of who has resent it must be one that permits lets the account use: a signature of ours says that the
 // author is who the header says. It ends the draft.
 func (a *Acceptor) Submitted(ctx context.Context, draft *spool.Draft, env envelope.Envelope, permits func(address.Address) bool) *smtpline.Reply {
 	return a.outbound(ctx, draft, env, func(h *message.Header, authors []address.Address) *smtpline.Reply {
 		senders, err := h.Senders()
 		if err != nil {
-			return because(err, 550, "5.6.0", "sender-syntax", "the Sender field of the message is malformed")
+			return because(err, 550, "5.6.0", "sender-syntax", "a Sender, Resent-From or Resent-Sender field of the message is malformed")
 		}
 		for _, who := range append(authors, senders...) {
 			if !permits(who) {

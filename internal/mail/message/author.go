@@ -40,16 +40,18 @@ func (h *Header) Authors() ([]address.Address, error) {
 	return list, nil
 }
 
-// Senders returns the addresses of all Sender fields (RFC 5322, Section 3.6.2).
+// Senders returns the addresses of all fields beside From that say who has sent
+// the message: Sender (RFC 5322, Section 3.6.2), and Resent-From and Resent-Sender
+// (Section 3.6.6).
 func (h *Header) Senders() ([]address.Address, error) {
 	var out []address.Address
 	for _, f := range h.fields {
-		if !f.Is("Sender") {
+		if !f.Is("Sender") && !f.Is("Resent-From") && !f.Is("Resent-Sender") {
 			continue
 		}
 		list, err := ParseList(f.Value())
 		if err != nil {
-			return nil, fmt.Errorf("malformed Sender field: %w", err)
+			return nil, fmt.Errorf("malformed %s field: %w", f.Name(), err)
 		}
 		out = append(out, list...)
 	}

@@ -90,12 +90,15 @@ func TestFoldedFrom(t *testing.T) {
 
 func TestSenders(t *testing.T) {
 	t.Parallel()
-	list, err := parse(t, "Sender: a@b.example", "sender: c@d.example").Senders()
-	if err != nil || len(list) != 2 {
+	list, err := parse(t, "Sender: a@b.example", "sender: c@d.example", "Resent-from: e@f.example", "RESENT-SENDER : g@h.example").Senders()
+	if err != nil || len(list) != 4 {
 		t.Errorf("every Sender field counts: %v %v", list, err)
 	}
 	if _, err := parse(t, "Sender: <x").Senders(); err == nil {
 		t.Error("malformed Sender was let through")
+	}
+	if _, err := parse(t, "Resent-From: <x").Senders(); err == nil {
+		t.Error("malformed Resent-From was let through")
 	}
 }
 

@@ -1,6 +1,7 @@
 package message
 
 import (
+	"net/mail"
 	"net/netip"
 	"strings"
 	"time"
@@ -89,22 +90,52 @@ func Protocol(extended, tls, auth, utf8 bool) string {
 }
 
 // Complete does for a submitted message what RFC 6409, Sections 8.2 and 8.3
-// let a submission server do: a missing Date or Message-ID is added, Bcc goes
-// (RFC 5322, Section 3.6.3), Resent-Bcc with it. id is the left side of a
-// Message-ID of our own making, domain its right side.
+// let a submission server do: a Date or Message-ID that is missing or cannot be
+// read as one is made, of several the first stays (RFC 5322, Section 3.6), and Bcc
+// goes (Section 3.6.3), Resent-Bcc with it. id is the left side of a Message-ID of
+// our own making, domain its right side.
 func (h *Header) Complete(now time.Time, id, domain string) (*Header, error) {
-	out, _ := h.Without(func(f Field) bool { return f.Is("Bcc") || f.Is("Resent-Bcc") })
+	dated, named := false, false
+	out, _ := h.Without(func(f Field) bool {
+		switch {
+		case f.Is("Bcc"), f.Is("Resent-Bcc"):
+			return true
+		case f.Is("Date"):
+			had := dated
+			dated = dated || isDate(f.Value())
+			return had || !dated
+		case f.Is("Message-ID"):
+			had := named
+			named = named || isMessageID(f.Value())
+			return had || !named
+		}
+		return false
+	})
 	var add []string
-	if out.Count("Date") == 0 {
+	if !dated {
 		add = append(add, FormatField("Date", Date(now)))
 	}
-	if out.Count("Message-ID") == 0 {
+	if !named {
 		add = append(add, FormatField("Message-ID", "<"+atomOr(id)+"@"+atomOr(domain)+">"))
 	}
 	if len(add) == 0 {
 		return out, nil
 	}
 	return out.Prepend(add...)
+}
+
+// isDate takes what a reader can make a time of, obsolete forms included.
+func isDate(s string) bool {
+	_, err := mail.ParseDate(s)
+	return err == nil
+}
+
+// isMessageID is not strict about what stands in the brackets: other messages
+// may refer to it already.
+func isMessageID(s string) bool {
+	inner, ok1 := strings.CutPrefix(s, "<")
+	inner, ok2 := strings.CutSuffix(inner, ">")
+	return ok1 && ok2 && inner != "" && !strings.ContainsAny(inner, "<> \t")
 }
 
 // MessageID is the value of the Message-ID field, for logs; "" if there is none.

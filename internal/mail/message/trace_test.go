@@ -146,12 +146,42 @@ func TestComplete(t *testing.T) {
 	if string(h.Bytes()) != want {
 		t.Errorf("got %q, want %q", h.Bytes(), want)
 	}
-	kept := parse(t, "date: x", "message-id: <y@z>", "From: a@b.example")
+	kept := parse(t, "date: 1 Aug 26 12:00 GMT (noon)", "message-id: <no at sign>", "From: a@b.example")
+	if out, err := kept.Complete(noon, "id1", "b.example"); err != nil || strings.Contains(string(out.Bytes()), "no at sign") {
+		t.Errorf("a Message-ID with blanks: %q %v", out.Bytes(), err)
+	}
+	kept = parse(t, "date: 1 Aug 26 12:00 GMT (noon)", "message-id: <y%z>", "From: a@b.example")
 	if out, err := kept.Complete(noon, "id1", "b.example"); err != nil || string(out.Bytes()) != string(kept.Bytes()) {
 		t.Errorf("what stands is kept: %q %v", out.Bytes(), err)
 	}
-	if kept.MessageID() != "<y@z>" {
+	if kept.MessageID() != "<y%z>" {
 		t.Errorf("Message-ID read as %q", kept.MessageID())
+	}
+}
+
+// RFC 6409, Sections 8.2 and 8.3: what is there and no date or identifier is
+// replaced; RFC 5322, Section 3.6: of several one stays, the first that is one.
+func TestCompleteReplaces(t *testing.T) {
+	t.Parallel()
+	const date, made = "Date: Sat, 1 Aug 2026 12:00:00 +0000\r\n", "Message-ID: <id1@b.example>\r\n"
+	for name, c := range map[string]struct {
+		fields []string
+		want   string
+	}{
+		"empty":               {[]string{"Date:", "Message-ID: "}, date + made},
+		"nonsense":            {[]string{"Date: yesterday", "Message-ID: 17"}, date + made},
+		"brackets with blank": {[]string{"Date: 2026-08-01", "Message-ID: <a b>"}, date + made},
+		"empty brackets":      {[]string{"DATE : x", "message-id : <>"}, date + made},
+		"two in one":          {[]string{"Message-ID: <a@b> <c@d>"}, date + made},
+		"two dates":           {[]string{"Date: Sat, 01 Aug 2026 10:00:00 +0200", "Date: Sun, 2 Aug 2026 10:00:00 +0200"}, made + "Date: Sat, 01 Aug 2026 10:00:00 +0200\r\n"},
+		"a bad one first":     {[]string{"Date: x", "Date: Sat, 01 Aug 2026 10:00:00 +0200", "Message-ID: x", "Message-ID: <a@b>", "Message-ID: <c@d>"}, "Date: Sat, 01 Aug 2026 10:00:00 +0200\r\nMessage-ID: <a@b>\r\n"},
+		"folded":              {[]string{"Date:", " Sat, 01 Aug 2026", " 10:00:00 +0200", "Message-ID:", " <a@b>"}, "Date:\r\n Sat, 01 Aug 2026\r\n 10:00:00 +0200\r\nMessage-ID:\r\n <a@b>\r\n"},
+		"without a weekday":   {[]string{"Date: 1 Aug 2026 10:00 EST", "Message-ID: <a@b>"}, "Date: 1 Aug 2026 10:00 EST\r\nMessage-ID: <a@b>\r\n"},
+	} {
+		h, err := parse(t, c.fields...).Complete(noon, "id1", "b.example")
+		if err != nil || string(h.Bytes()) != c.want {
+			t.Errorf("%s: got %q, want %q, %v", name, h.Bytes(), c.want, err)
+		}
 	}
 }
 
