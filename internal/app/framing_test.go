@@ -90,7 +90,7 @@ type entrance struct {
 }
 
 // entrances are the three doors of the engine's own making, over TCP and TLS.
-func entrances(t *testing.T) []entrance {
+func entrances(t *testing.T, edits ...func(*smtpd.Config)) []entrance {
 	t.Helper()
 	sp, err := spool.Open(spool.Config{Dir: t.TempDir(), MinFree: -1})
 	if err != nil {
@@ -116,6 +116,9 @@ func entrances(t *testing.T) []entrance {
 			c.Mode = smtpd.ImplicitTLS
 		}
 		c.NewSession, c.Limits = sessionsOf(t, g, sp, log)
+		for _, edit := range edits {
+			edit(&c)
+		}
 		s, err := smtpd.New(c)
 		if err == nil {
 			err = s.Start(t.Context())
@@ -232,31 +235,12 @@ func oneMessage(sent string) string {
 // play sends a message in pieces and waits until the server ends the
 // connection.
 func (g entrance) play(pieces ...string) error {
-	conn, err := net.Dial("tcp", g.addr)
+	conn, in, err := g.enter()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-		return err
-	}
-	secure := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
-	in := bufio.NewReader(conn)
-	if g.tls == "at once" {
-		conn, in = secure, bufio.NewReader(secure)
-	}
-	script := []string{"220", "EHLO client.example", "250"}
-	if g.tls == "on request" {
-		if err := say(conn, in, append(script, "STARTTLS", "220")); err != nil {
-			return err
-		}
-		conn, in, script = secure, bufio.NewReader(secure), script[1:]
-	}
-	if g.login {
-		script = append(script, "AUTH PLAIN AGEAYg==", "235")
-	}
-	script = append(script, "MAIL FROM:<a@city.example>", "250", "RCPT TO:<b@city.example>", "250", "DATA", "354")
-	if err := say(conn, in, script); err != nil {
+	if err := say(conn, in, []string{"MAIL FROM:<a@city.example>", "250", "RCPT TO:<b@city.example>", "250", "DATA", "354"}); err != nil {
 		return err
 	}
 	for _, piece := range pieces {
@@ -269,6 +253,38 @@ func (g entrance) play(pieces ...string) error {
 		return nil
 	}
 	return err
+}
+
+// enter connects and comes as far as mail can be sent.
+func (g entrance) enter() (_ net.Conn, _ *bufio.Reader, err error) {
+	conn, err := net.Dial("tcp", g.addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = conn.Close()
+		}
+	}()
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		return nil, nil, err
+	}
+	secure := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+	in := bufio.NewReader(conn)
+	if g.tls == "at once" {
+		conn, in = secure, bufio.NewReader(secure)
+	}
+	script := []string{"220", "EHLO client.example", "250"}
+	if g.tls == "on request" {
+		if err := say(conn, in, append(script, "STARTTLS", "220")); err != nil {
+			return nil, nil, err
+		}
+		conn, in, script = secure, bufio.NewReader(secure), script[1:]
+	}
+	if g.login {
+		script = append(script, "AUTH PLAIN AGEAYg==", "235")
+	}
+	return conn, in, say(conn, in, script)
 }
 
 // say plays commands and the codes of their replies, in turn.
