@@ -39,6 +39,9 @@ type options struct {
 	only   string
 	peers  string
 	kernel string
+
+	messages int
+	sessions string
 }
 
 func main() {
@@ -48,12 +51,17 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds, of which the median counts")
 	flag.IntVar(&o.secs, "secs", 4, "seconds each")
 	flag.IntVar(&o.hosts, "hosts", 1_000_000, "hosts of the large zone; the small one has a tenth")
-	flag.StringVar(&o.only, "only", "plain,signed,defaults,count,total,edits,mixes,load,signing,signededits", "which tables")
+	flag.StringVar(&o.only, "only", "plain,signed,defaults,count,total,edits,mixes,load,signing,signededits,mailchecks", "which tables")
 	flag.StringVar(&o.peers, "peers", "postern,nsd,knot", "which servers")
 	flag.StringVar(&o.kernel, "kernel", "", "a Linux kernel image for total and edits")
+	flag.IntVar(&o.messages, "messages", 2000, "messages of each round of mailchecks")
+	flag.StringVar(&o.sessions, "sessions", "20,200", "and its sessions at once")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM) // the program's own life
 	defer stop()
+	if flag.Arg(0) == "mailchecks" {
+		ended(stop, checkingMail(ctx, o))
+	}
 	// It turns the machine off, so it must be nobody's but its own.
 	if os.Getpid() == 1 {
 		switch flag.Arg(0) {
@@ -63,11 +71,17 @@ func main() {
 			guest(ctx, o, editing)
 		}
 	}
-	if err := run(ctx, os.Stdout, o); err != nil {
+	ended(stop, run(ctx, os.Stdout, o))
+}
+
+// ended is the end of the program.
+func ended(stop func(), err error) {
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		stop()
 		os.Exit(1)
 	}
+	os.Exit(0)
 }
 
 func run(ctx context.Context, out io.Writer, o options) (err error) {
@@ -98,6 +112,7 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 		{"load", b.loading},
 		{"signing", b.signing},
 		{"signededits", b.signedEdits},
+		{"mailchecks", b.mailChecks},
 	} {
 		if !strings.Contains(","+o.only+",", ","+table.name+",") {
 			continue
