@@ -2,6 +2,10 @@ package lab
 
 import (
 	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -16,18 +20,28 @@ type Cache struct {
 	address, judge string
 }
 
-// Cache starts both, at an address each. With from, the zone below the tree of
-// that name is asked for at that server alone.
-func (tree *SignedTree) Cache(name, address, judge string, from ...string) *Cache {
+// Cache starts both, at an address each. It asks the servers named in from, by
+// zone, for what is at and below that, instead of those that the parent leads to.
+func (tree *SignedTree) Cache(name, address, judge string, from map[string][]string) *Cache {
 	tree.l.t.Helper()
 	c := &Cache{tree: tree, name: name, address: address, judge: judge}
-	keeps := "\n\tmodule-config: \"iterator\""
-	for i := 0; i+1 < len(from); i += 2 {
-		keeps += fmt.Sprintf("\nstub-zone:\n\tname: %q\n\tstub-addr: %s", from[i], from[i+1])
-	}
-	tree.startUnbound(name, address, keeps)
+	tree.startUnbound(name, address, "\n\tmodule-config: \"iterator\"")
 	tree.startUnbound(name+"-judge", judge, validates+"\n\tcache-max-ttl: 0\n\tcache-max-negative-ttl: 0\nforward-zone:\n\tname: \".\"\n\tforward-addr: "+address)
+	for zone, servers := range from {
+		c.From(zone, servers...)
+	}
 	return c
+}
+
+// From has it ask these servers alone for a zone from now on, or, with none,
+// those that the parent leads to. It forgets nothing.
+func (c *Cache) From(zone string, servers ...string) {
+	c.tree.l.t.Helper()
+	if len(servers) == 0 {
+		c.tree.l.unboundControl(c.name, "stub_remove", zone)
+		return
+	}
+	c.tree.l.unboundControl(c.name, "stub_add", append([]string{zone}, servers...)...)
 }
 
 // Ask has it keep the answer.
@@ -56,10 +70,27 @@ func (c *Cache) Judge() {
 	c.tree.l.unboundControl(c.name+"-judge", "flush_zone", ".")
 }
 
-func (l *Lab) unboundControl(name string, args ...string) {
+// unboundControl speaks as unbound-control does, of which starting it many times
+// would be most of a test.
+func (l *Lab) unboundControl(name, command string, args ...string) {
 	l.t.Helper()
-	control := l.program("unbound-control", "unbound")
-	l.Exec(control, append([]string{"-c", l.Path(name, "unbound.conf")}, args...)...).Want(0)
+	line := strings.Join(append([]string{command}, args...), " ")
+	l.Eventually(name+" "+line, func() error {
+		conn, err := net.Dial("unix", l.Path(name, "control"))
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(patience)) // what fails is told by what follows
+		if _, err := fmt.Fprintf(conn, "UBCT1 %s\n", line); err != nil {
+			return err
+		}
+		said, err := io.ReadAll(conn)
+		if err == nil && !strings.HasPrefix(string(said), "ok") {
+			err = fmt.Errorf("%q", said)
+		}
+		return err
+	})
 }
 
 // Unbound says what the one behind makes of a question.

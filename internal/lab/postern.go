@@ -91,7 +91,7 @@ func (l *Lab) Prepare(cfg PosternConfig) *Postern {
 	}
 	whole := l.t
 	whole.Cleanup(func() {
-		if p.process != nil && p.process.Running() && !whole.Failed() {
+		if p.Running() && !whole.Failed() {
 			p.Stop()
 		}
 	})
@@ -126,7 +126,7 @@ func (p *Postern) StartupTime() time.Duration { return p.warm }
 
 func (p *Postern) launch() {
 	p.l.t.Helper()
-	if p.process != nil && p.process.Running() {
+	if p.Running() {
 		p.l.t.Fatalf("lab: %s is running already", p.cfg.Name)
 	}
 	args := append([]string{"serve"}, p.config...)
@@ -210,6 +210,9 @@ func (p *Postern) Stop() {
 		p.l.t.Errorf("%s: exit %d after SIGTERM", p.cfg.Name, code)
 	}
 }
+
+// Running reports whether it runs.
+func (p *Postern) Running() bool { return p.process != nil && p.process.Running() }
 
 // Kill9 ends it as a power cut would.
 func (p *Postern) Kill9() { p.process.Kill9() }

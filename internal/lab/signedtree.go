@@ -173,6 +173,7 @@ func withoutDSYNC(text string) string {
 const validates = `
 	trust-anchor-file: %[4]q
 	module-config: "validator iterator"
+	val-log-level: 2
 	val-nsec3-keysize-iterations: "1024 50 2048 50 4096 50"
 	val-clean-additional: no`
 
