@@ -38,7 +38,6 @@ type ailing struct {
 func newAiling(t *testing.T, at spool.Step, with error) *ailing {
 	t.Helper()
 	a := &ailing{}
-	log := slog.New(slog.DiscardHandler)
 	var err error
 	a.spool, err = spool.Open(spool.Config{Dir: t.TempDir(), MinFree: -1, Fault: func(step spool.Step) error {
 		if a.fails.Load() && step == at {
@@ -49,13 +48,28 @@ func newAiling(t *testing.T, at spool.Step, with error) *ailing {
 	if err != nil {
 		t.Fatal(err)
 	}
-	door, err := accept.New(accept.Config{Spool: a.spool, Queue: &a.queue, Hostname: "edge.city.example", Domains: []string{"city.example"}, Log: log})
+	addr, stop := openMX(t, a.spool, &a.queue)
+	t.Cleanup(func() {
+		stop()
+		if err := a.spool.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	a.addr = addr
+	return a
+}
+
+// openMX is port 25 between a spool and a queue.
+func openMX(t *testing.T, sp *spool.Spool, queue accept.Queue) (addr string, stop func()) {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	door, err := accept.New(accept.Config{Spool: sp, Queue: queue, Hostname: "edge.city.example", Domains: []string{"city.example"}, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
 	inspector := inspect.New(inspect.Config{Log: log})
 	d, err := mx.New(mx.Config{
-		Domains: []string{"city.example"}, Spool: a.spool, Log: log,
+		Domains: []string{"city.example"}, Spool: sp, Log: log,
 		Begin: func(_ context.Context, c *smtpd.Conn) mx.Inspection {
 			return door.Arrive(inspector.Begin(c.Remote.Addr()), c.Protocol)
 		},
@@ -73,15 +87,13 @@ func newAiling(t *testing.T, at spool.Step, with error) *ailing {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	return s.Addr().String(), func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // the test's own context has ended
 		defer cancel()
-		if err := errors.Join(s.Stop(ctx), inspector.Stop(ctx), a.spool.Close()); err != nil {
+		if err := errors.Join(s.Stop(ctx), inspector.Stop(ctx)); err != nil {
 			t.Error(err)
 		}
-	})
-	a.addr = s.Addr().String()
-	return a
+	}
 }
 
 // TestDiskThatFails: whatever step of taking a message fails, and by whatever

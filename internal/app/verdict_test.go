@@ -98,7 +98,9 @@ func record(at, kind, data string) dns.RR {
 }
 
 // serve answers on a port of loopback until the test ends.
-func (d tree) serve(t *testing.T) string {
+func (d tree) serve(t *testing.T) string { t.Helper(); return serveDNS(t, d) }
+
+func serveDNS(t *testing.T, d dns.Handler) string {
 	t.Helper()
 	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
