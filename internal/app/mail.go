@@ -245,7 +245,7 @@ func (a *App) mxOf(cfg *config.Checked, w *mailWorld) (*mx.Door, error) {
 
 func (a *App) submissionOf(cfg *config.Checked, door *accept.Acceptor, old *mailWorld) (*submission.Door, error) {
 	c := submission.Config{
-		Spool: a.intake(), Find: a.recipients.FindForOurs, Stopped: a.stopAccount, Now: a.now, Log: a.log,
+		Spool: a.intake(), Find: a.recipients.FindForOurs, Stopped: a.stopAccount, Late: a.holdLate, Now: a.now, Log: a.log,
 		Day: submission.Day{
 			Recipients: cfg.Mail.Outbound.PerAccountPerDay, Messages: cfg.Mail.Outbound.MessagesPerAccountPerDay, New: cfg.Mail.Outbound.NewPerAccountPerDay,
 		},

@@ -189,5 +189,14 @@ func (c talker) says(line string) (code int, text string, err error) {
 	if err := c.PrintfLine("%s", line); err != nil {
 		return 0, "", err
 	}
-	return c.ReadResponse(0)
+	return c.hears()
+}
+
+func (c talker) hears() (code int, text string, err error) { return c.ReadResponse(0) }
+
+func (c talker) want(t *testing.T, line string, want int) {
+	t.Helper()
+	if code, text, err := c.says(line); code != want || err != nil {
+		t.Fatalf("%q: %d %s, want %d, %v", line, code, text, want, err)
+	}
 }

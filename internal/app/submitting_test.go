@@ -1,12 +1,20 @@
 package app
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
+	"net/mail"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
@@ -145,12 +153,14 @@ func TestSubmittedHeader(t *testing.T) {
 	}
 }
 
-// An account that wants more than a limit of the day has its queue held, and
-// owner and postmaster are told. One command stops it and empties its queue.
+// An account that wants more than a limit of the day has its queue held, what it is
+// sending meanwhile is refused, and owner and postmaster are told, once, by mail that
+// nobody answers and that is not held. The operator lets all of it go on; or stops
+// the account for good and empties its queue, by one command.
 func TestStoppedAccount(t *testing.T) {
 	t.Parallel()
 	h := office(t)
-	client := h.submitter()
+	client, other := h.submitter(), h.talker()
 	send := func(to string) error {
 		return client.SendMail(anna, []string{to + "@other.example"}, strings.NewReader("From: anna@city.example\r\n\r\ntext\r\n"))
 	}
@@ -159,19 +169,33 @@ func TestStoppedAccount(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	other.want(t, "MAIL FROM:<"+anna+">", 250)
+	other.want(t, "RCPT TO:<a@other.example>", 250)
+	other.want(t, "DATA", 354)
 	var refused *smtp.SMTPError
-	if err := send("d"); !errors.As(err, &refused) || refused.Code != 450 {
-		t.Fatalf("a fourth of three: %v", err)
+	for range 3 {
+		if err := send("d"); !errors.As(err, &refused) || refused.Code != 450 {
+			t.Fatalf("a fourth of three: %v", err)
+		}
+		_ = client.Reset()
 	}
-	for _, e := range h.entries(queue.Filter{Account: anna}) {
-		if e.Phase != "held" {
-			t.Errorf("%s is %s", e.ID, e.Phase)
+	other.want(t, "From: anna@city.example\r\n\r\nunder way\r\n.", 450)
+	held := func(want string) {
+		t.Helper()
+		all := h.entries(queue.Filter{Account: anna})
+		for _, e := range all {
+			if (e.Phase == "held") != (want == "held") {
+				t.Errorf("%s is %s, want %s", e.ID, e.Phase, want)
+			}
+		}
+		if len(all) != 4 {
+			t.Errorf("%d messages in the queue", len(all))
 		}
 	}
-	if n := h.app.mail.Load().acceptor.Counters.Bounces.Value(); n != 2 {
-		t.Errorf("%d notices", n)
-	}
-	do := func(verb string, args manage.UserArgs) manage.User {
+	held("held")
+	h.notices(map[string]string{anna: "Your mail account was stopped for today", "postmaster@city.example": "Account anna@city.example was stopped for today"})
+
+	do := func(verb string, args any) manage.User {
 		t.Helper()
 		raw, err := h.app.desk.Do(t.Context(), manage.Caller{}, verb, asJSON(t, args))
 		if err != nil {
@@ -181,7 +205,10 @@ func TestStoppedAccount(t *testing.T) {
 		return u
 	}
 	do(manage.VerbUserUnlock, manage.UserArgs{Login: anna})
-	if err := errors.Join(client.Reset(), send("d")); err != nil {
+	held("held") // that is another decision
+	do(manage.VerbQueueRelease, manage.QueueArgs{Account: anna})
+	held("released")
+	if err := send("d"); err != nil {
 		t.Errorf("unlocked: %v", err)
 	}
 	if u := do(manage.VerbUserDisable, manage.UserArgs{Login: anna, DropQueue: true}); !u.Disabled || u.Dropped != 5 {
@@ -190,9 +217,112 @@ func TestStoppedAccount(t *testing.T) {
 	if left := h.entries(queue.Filter{Account: anna}); len(left) != 0 {
 		t.Errorf("%d messages are left, the first %v", len(left), left[0].Recipients[0].Status == spool.Dropped)
 	}
-	if err := client.Mail(anna, nil); !errors.As(err, &refused) || refused.Code != 421 {
-		t.Errorf("its session: %v", err)
+	if code, text, err := other.hears(); code != 421 || err != nil {
+		t.Errorf("its idle session: %d %s %v", code, text, err)
 	}
+	h.notices(map[string]string{anna: "Your mail account was stopped for today", "postmaster@city.example": "Account anna@city.example was stopped for today"})
+}
+
+// notices wants these messages of our own, by recipient and subject, and no others,
+// in the maildir. None can be answered by a program (RFC 3834, Section 5; RFC 5321,
+// Section 4.5.5).
+func (h *house) notices(want map[string]string) {
+	h.t.Helper()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	late := time.After(30 * time.Second)
+	got := h.delivered()
+	for len(got) < len(want) {
+		select {
+		case <-look.C:
+			got = h.delivered()
+		case <-late:
+			h.t.Fatalf("%d notices, want %d", len(got), len(want))
+		}
+	}
+	told := map[string]string{}
+	for _, m := range got {
+		if m.Header.Get("Return-Path") != "<>" || m.Header.Get("Auto-Submitted") != "auto-generated" {
+			h.t.Errorf("%v", m.Header)
+		}
+		told[strings.Trim(m.Header.Get("To"), "<>")] = m.Header.Get("Subject")
+	}
+	if len(got) != len(want) || !maps.Equal(told, want) {
+		h.t.Errorf("%d notices %v, want %v", len(got), told, want)
+	}
+}
+
+// delivered is what stands in the maildir.
+func (h *house) delivered() []*mail.Message {
+	h.t.Helper()
+	files, err := filepath.Glob(filepath.Join(h.dir, "mail", "new", "*"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var all []*mail.Message
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		m, err := mail.ReadMessage(bytes.NewReader(b))
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// A password grows old under a clock that is moved: a warning comes by mail, then
+// the login is refused with the reason, which only who knows the password hears. An
+// app password goes on, and a new password heals it.
+func TestPasswordAgeAtTheDoor(t *testing.T) {
+	t.Parallel()
+	begin := time.Now()
+	at := func(days int) string { return strconv.FormatInt(begin.AddDate(0, 0, days).Unix(), 10) + "\n" }
+	h := buildWith(t, submitConfig+"[accounts]\nmax_age = \"70d\"\n", map[string]string{"clock": at(0)})
+	if _, err := h.app.accounts.Create(t.Context(), anna, annaPassword, nil); err != nil {
+		t.Fatal(err)
+	}
+	app, err := h.app.accounts.AddApp(t.Context(), anna, "phone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	look, ok := h.app.buildUsers().(*users)
+	if !ok {
+		t.Fatal("no accounts")
+	}
+	login := func(password, want string) {
+		t.Helper()
+		err := h.stranger().Auth(sasl.NewPlainClient("", anna, password))
+		if got := fmt.Sprint(err); !strings.Contains(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	for _, step := range []struct {
+		days      int
+		own, told string
+	}{
+		{59, "<nil>", ""},
+		{61, "<nil>", "Your mail password ends on " + begin.UTC().AddDate(0, 0, 70).Format("2 January 2006")},
+		{71, "too old", ""}, // warned ten days ago
+	} {
+		h.write("clock", at(step.days))
+		if err := look.warn(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		login(annaPassword, step.own)
+		login("a wrong password", "wrong login or password")
+		login(app, "<nil>")
+		if step.told != "" {
+			h.notices(map[string]string{anna: step.told})
+		}
+	}
+	if err := h.app.accounts.Passwd(t.Context(), anna, "another long secret"); err != nil {
+		t.Fatal(err)
+	}
+	login("another long secret", "<nil>")
 }
 
 func asJSON(t *testing.T, v any) json.RawMessage {

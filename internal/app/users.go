@@ -141,6 +141,13 @@ To stop it for good, and throw away what it has in the queue:
 	}
 }
 
+// holdLate holds what a stopped account was handing over while its queue was held.
+func (a *App) holdLate(_ context.Context, acc account.Account) {
+	if _, err := a.holdQueue(acc.Login); err != nil {
+		a.log.Error("account was stopped, but not all of its queue is held", "account", acc.Login, "err", err)
+	}
+}
+
 // holdQueue holds what a login has in the queue, and returns how much.
 func (a *App) holdQueue(login string) (int, error) {
 	entries, err := a.queue.List(queue.Filter{Account: login})

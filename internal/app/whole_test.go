@@ -72,6 +72,9 @@ func buildWith(t *testing.T, config string, files map[string]string) *house {
 		h.write(name, text)
 	}
 	o := Options{Config: filepath.Join(dir, "postern.toml"), TestKnobs: true, Stderr: &bytes.Buffer{}}
+	if _, set := files["clock"]; set {
+		o.TestClock = filepath.Join(dir, "clock")
+	}
 	cfg, err := o.load()
 	if err != nil {
 		t.Fatal(err, o.Stderr)

@@ -240,3 +240,44 @@ func TestSettleWaitsForWhatIsBeingHandedOver(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What other sessions of an account are sending when one of them goes beyond a
+// limit is not taken any more, and told of where it was in the queue already.
+func TestStoppedWhileOthersSend(t *testing.T) {
+	t.Parallel()
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	late := make(chan string, 10)
+	o := open(t, smtpd.ImplicitTLS, func(c *Config) {
+		c.Day = Day{New: 3}
+		c.Late = func(_ context.Context, acc account.Account) { late <- acc.Login }
+		inner := c.Accept
+		c.Accept = func(ctx context.Context, conn *smtpd.Conn, d *spool.Draft, e envelope.Envelope, acc account.Account) *smtpline.Reply {
+			if e.To[0].Local == "slow" {
+				close(begun)
+				<-goOn
+			}
+			return inner(ctx, conn, d, e, acc)
+		}
+	})
+	inData, inQueue, over := o.talk(t, smtpd.ImplicitTLS, password), o.loggedIn(t), o.loggedIn(t)
+	inData.say("MAIL FROM:<"+login+">", "250")
+	inData.say("RCPT TO:<quick@other.test>", "250")
+	inData.say("DATA", "354")
+	sent := make(chan error, 1)
+	go func() { sent <- inQueue.SendMail(login, []string{"slow@other.test"}, strings.NewReader(letter)) }()
+	<-begun
+	if n, _ := code(over.SendMail(login, []string{"a@other.test", "b@other.test"}, strings.NewReader(letter))); n != 450 {
+		t.Errorf("beyond the limit: %d", n)
+	}
+	if len(late) != 0 {
+		t.Error("told too early")
+	}
+	inData.say(strings.ReplaceAll(letter, "\n.", "\n..")+".", "450")
+	close(goOn)
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+	if len(late) != 1 || <-late != login || o.taken() != 1 {
+		t.Errorf("%d taken, told %d times", o.taken(), len(late))
+	}
+}

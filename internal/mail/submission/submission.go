@@ -56,8 +56,11 @@ type Config struct {
 	// Stopped is told, once a day and account, of one that has wanted more than a
 	// limit: which one. nil: nobody is told.
 	Stopped func(ctx context.Context, acc account.Account, limit string)
-	Now     func() time.Time // nil: time.Now
-	Log     *slog.Logger
+	// Late is told when an account that was being stopped has got one more message
+	// into the queue meanwhile. nil: nobody is told.
+	Late func(ctx context.Context, acc account.Account)
+	Now  func() time.Time // nil: time.Now
+	Log  *slog.Logger
 }
 
 // Counters are what a Door counts.
@@ -295,8 +298,18 @@ func (s *session) data(ctx context.Context, r io.Reader, now time.Time) *smtplin
 	if r := s.still(ctx); r != nil { // a message can take long to send
 		return r
 	}
+	if s.door.days.isStopped(s.acc.ID, s.door.c.Now()) { // by another session
+		s.door.Counters.OverLimit.Inc()
+		return overQuota
+	}
 	env := s.tx.Envelope(s.conn, envelope.Submission, s.acc.Login, now)
-	return s.door.c.Accept(ctx, s.conn, draft, env, s.acc)
+	reply := s.door.c.Accept(ctx, s.conn, draft, env, s.acc)
+	// Asked once more: whoever has stopped the account in between has looked at the
+	// queue before this came there.
+	if reply.Positive() && s.door.days.isStopped(s.acc.ID, s.door.c.Now()) && s.door.c.Late != nil {
+		s.door.c.Late(ctx, s.acc)
+	}
+	return reply
 }
 
 func (s *session) Reset() { s.tx, s.fresh = smtpd.Transaction{}, nil }

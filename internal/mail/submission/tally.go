@@ -144,6 +144,14 @@ func (t *tally) giveBack(id int64, u use, taken time.Time) {
 	}
 }
 
+// isStopped reports an account that has wanted more than a limit today.
+func (t *tally) isStopped(id int64, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.turnLocked(now)
+	return t.stopped[id]
+}
+
 // forgive lets an account that was stopped send a day's worth anew.
 func (t *tally) forgive(id int64) {
 	t.mu.Lock()
