@@ -46,6 +46,69 @@ func TestExplainMail(t *testing.T) {
 	}
 }
 
+const routesConfig = `
+[mail.route."aliased.example"]
+next_hop = ["smtp://127.0.0.1:1", "smtp://127.0.0.1:2"]
+tls = "required"
+name = "mail.inner.example"
+recipients = "file:people"
+`
+
+// TestExplainRoute asks where mail for addresses goes: by a file, with everything
+// that it can say, through a rewritten sender, and to the world.
+func TestExplainRoute(t *testing.T) {
+	t.Parallel()
+	config := strings.Replace(houseConfig, `domains = ["city.example"]`, `domains = ["city.example", "aliased.example"]`, 1) + routesConfig
+	h := buildWith(t, config, map[string]string{"people": "ann\ninfo: ann, bob\nbob@aliased.example\nshop-*: ann\nonly: ann@city.example\n"})
+	const hops = " by the route of aliased.example: smtp://127.0.0.1:1 required mail.inner.example, smtp://127.0.0.1:2 required mail.inner.example"
+	for _, c := range []struct{ address, want string }{
+		{"ann@aliased.example", "file (ok); people:1: ann, a mailbox; 250; ann@aliased.example" + hops},
+		{"Ann+x@ALIASED.example", "file (ok); people:1: ann, a mailbox; 250; Ann+x@aliased.example" + hops},
+		{"info+y@aliased.example", "file (ok); people:2: info, an alias; 250; ann+y@aliased.example" + hops + "; bob+y@aliased.example" + hops},
+		{"shop-7@aliased.example", "file (ok); people:4: shop-*, an alias; 250; ann@aliased.example" + hops},
+		{"only@aliased.example", "file (ok); people:5: only, an alias; 250; ann@city.example by the route of city.example: maildir:mail  "},
+		{"abuse@aliased.example", "file (ok); postmaster and abuse are always taken; 250; abuse@aliased.example" + hops},
+		{"nobody@aliased.example", "file (ok); not listed in people; 550 5.1.1 no such user here (user-unknown)"},
+		{"postmaster", "any (ok); every recipient is taken; 250; postmaster@city.example by the route of city.example: maildir:mail  "},
+		{"x@elsewhere.example", "; not a domain of ours: only from users and named hosts; 550 5.7.1 (relay-denied); x@elsewhere.example by the MX records of elsewhere.example held"},
+		{"x@[127.0.0.1]", "; not a domain of ours: only from users and named hosts; 550 5.7.1 (relay-denied); x@[127.0.0.1] by the address that it names held 550 5.4.6"},
+	} {
+		x := desked[manage.RouteExplanation](h, manage.VerbExplainRoute, manage.RouteArgs{Address: c.address})
+		if got := strings.ReplaceAll(routed(x), h.dir+"/", ""); !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s:\n%s\nwant\n%s", c.address, got, c.want)
+		}
+	}
+	for _, bad := range []string{"", "x", "@city.example", "a@b@c", "<a@city.example>"} {
+		raw, err := json.Marshal(manage.RouteArgs{Address: bad})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := h.app.desk.Do(t.Context(), manage.Caller{}, manage.VerbExplainRoute, raw); err == nil {
+			t.Errorf("%q: %v", bad, got)
+		}
+	}
+	if n := h.app.recipients.Counters.Unknown.Value(); n != 0 {
+		t.Errorf("counted %d refusals", n)
+	}
+}
+
+func routed(x manage.RouteExplanation) string {
+	out := x.Recipients + "; " + x.How + "; " + x.Recipient
+	for _, d := range x.To {
+		out += "; " + d.Address + " by " + d.Why
+		if d.Held {
+			out += " held"
+		}
+		if d.Problem != "" {
+			out += " " + d.Problem
+		}
+		for i, hop := range d.Hops {
+			out += []string{": ", ", "}[min(i, 1)] + hop.Hop + " " + hop.TLS + " " + hop.Name
+		}
+	}
+	return out
+}
+
 func inQuotes(s string) string       { return `"` + s + `"` }
 func inBrackets(all []string) string { return "[" + strings.Join(all, " ") + "]" }
 

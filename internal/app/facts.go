@@ -27,7 +27,7 @@ func (a *App) buildDesk(*config.Checked) error {
 		Authority: a.authority, Queue: a.queue, Accounts: a.accounts, Forgive: func(id int64) { a.mail.Load().submission.Forgive(id) },
 		Settle:      func(ctx context.Context, id int64) bool { return a.mail.Load().submission.Settle(ctx, id) },
 		Secondaries: secondaries{a.notifier}, Primaries: primaries{a.refresher}, Catalogs: catalogs{a.roster}, Keys: a.zoneKeys, Now: a.now,
-		Facts: a.facts, Reload: a.reload, Explain: a.explain, Mail: a.explainMail, Trail: a.trail, Log: a.log,
+		Facts: a.facts, Reload: a.reload, Explain: a.explain, Mail: a.explainMail, Route: a.explainRoute, Trail: a.trail, Log: a.log,
 	})
 	return nil
 }
@@ -164,7 +164,7 @@ func (a *App) count() error {
 		count(reg, "mail_relay", a.relayCounters, nil),
 		reg.Gauge("postern_mail_queue_messages", "Messages that are not delivered yet.", func() float64 { return float64(a.queue.Len()) }, nil),
 		reg.Gauge("postern_mail_recipients_unverifiable", "Domains whose recipients are to be verified, and whose next hop or directory knows any name.", func() float64 { return a.unknowing(recipient.Anything) }, nil),
-		reg.Gauge("postern_mail_recipients_silent", "Domains whose next hop or directory does not answer who exists, or whose file cannot be used as it is.", func() float64 { return a.unknowing(recipient.Silent, recipient.Stale) }, nil),
+		reg.Gauge("postern_mail_recipients_silent", "Domains whose next hop or directory does not answer who exists, or says neither yes nor no, or whose file cannot be used as it is.", func() float64 { return a.unknowing(recipient.Silent, recipient.Stale, recipient.Evasive) }, nil),
 		reg.Gauge("postern_dns_resolver_chain_links", "Names whose standing with their parents is remembered.", func() float64 { return float64(a.resolver.Links()) }, nil),
 		reg.Gauge("postern_dns_zones_not_ok", "Zones whose file is not what is served.", a.zonesNotOK, nil),
 		reg.Gauge("postern_dns_transfers_running", "Transfers to secondaries that are under way.", func() float64 { return float64(a.out.Running()) }, nil),

@@ -48,6 +48,8 @@ func TestWrongUseIsExitTwoWithAHint(t *testing.T) {
 		{"quarantine", "drop, list, release, show"},
 		{"quarantine release", "say which messages"},
 		{"explain mail --ip 192.0.2.1", "--ip and --to are needed"},
+		{"explain route", "an address"},
+		{"explain route a@b.test c@d.test", "an address"},
 		{"serve --test-clock f", "--test-knobs"},
 		{"serve --log-format xml", "text or json"},
 		{"init nodots", "not a domain name"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,7 +14,7 @@ import (
 )
 
 func (e *env) explain() *cobra.Command {
-	return group("explain", "Say why the server does what it does", e.explainQuery(), e.explainMail())
+	return group("explain", "Say why the server does what it does", e.explainQuery(), e.explainRoute(), e.explainMail())
 }
 
 func (e *env) explainQuery() *cobra.Command {
@@ -84,6 +85,55 @@ func printMail(w io.Writer, x manage.MailExplanation) {
 	} {
 		if row[1] != "" {
 			fmt.Fprintf(w, "%-7s %s\n", row[0], row[1])
+		}
+	}
+}
+
+func (e *env) explainRoute() *cobra.Command {
+	return &cobra.Command{
+		Use:   "route ADDRESS",
+		Short: "Say where mail for an address goes, who takes it, and why",
+		Args:  exactly(1, "an address"),
+		RunE: func(c *cobra.Command, args []string) error {
+			var x manage.RouteExplanation
+			if err := e.call(c.Context(), manage.VerbExplainRoute, manage.RouteArgs{Address: args[0]}, &x); err != nil {
+				return err
+			}
+			if err := e.print(x, func(w io.Writer) { printRoute(w, x) }); err != nil {
+				return err
+			}
+			return wrongUnless(arrives(x))
+		},
+	}
+}
+
+// arrives reports mail that goes where the address leads.
+func arrives(x manage.RouteExplanation) bool {
+	return len(x.To) > 0 && !slices.ContainsFunc(x.To, func(d manage.Destination) bool { return d.Problem != "" })
+}
+
+func printRoute(w io.Writer, x manage.RouteExplanation) {
+	row := func(what, text string) {
+		if text != "" {
+			fmt.Fprintf(w, "%-10s %s\n", what, text)
+		}
+	}
+	row("address", x.Address)
+	row("recipients", x.Recipients)
+	row("how", x.How)
+	row("rcpt", x.Recipient)
+	for _, d := range x.To {
+		row("to", d.Address)
+		row("  by", d.Why)
+		row("  problem", d.Problem)
+		if d.Held {
+			row("  held", "mail.outbound.mode is hold: nothing is sent to the world")
+		}
+		for _, h := range d.Hops {
+			row("  hop", strings.TrimSpace(h.Hop+" "+strings.Join(h.Addresses, " ")))
+			row("    tls", strings.TrimSpace(h.TLS+" "+h.Name))
+			row("    login", h.User)
+			row("    can", strings.Join(h.Can, ", "))
 		}
 	}
 }

@@ -51,7 +51,7 @@ func isLost(s manage.Secondary) bool { return s.State == manage.SecondaryUnreach
 
 // isUnknowing is a domain whose recipients are not known as configured.
 func isUnknowing(r manage.Recipients) bool {
-	return r.State == manage.RecipientsAnything || r.State == manage.RecipientsSilent || r.State == manage.RecipientsStale
+	return r.State == manage.RecipientsAnything || r.State == manage.RecipientsSilent || r.State == manage.RecipientsStale || r.State == manage.RecipientsEvasive
 }
 
 func isError(fault string) bool { return strings.Contains(fault, ": ERR ") }

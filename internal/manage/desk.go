@@ -31,13 +31,14 @@ type Config struct {
 	Primaries   Primaries
 	Catalogs    Catalogs
 
-	Facts   func() Status                                            // the parts of a status that only the roof knows
-	Reload  func(ctx context.Context) (ReloadReport, error)          // see ReloadReport
-	Explain func(q QueryArgs) (serve.Explanation, error)             // how a question would be answered
-	Mail    func(context.Context, MailArgs) (MailExplanation, error) // what would become of a message
-	Trail   Trail                                                    // of messages
-	Now     func() time.Time                                         // default time.Now
-	Log     *slog.Logger                                             // one line for each action that changes something
+	Facts   func() Status                                              // the parts of a status that only the roof knows
+	Reload  func(ctx context.Context) (ReloadReport, error)            // see ReloadReport
+	Explain func(q QueryArgs) (serve.Explanation, error)               // how a question would be answered
+	Mail    func(context.Context, MailArgs) (MailExplanation, error)   // what would become of a message
+	Route   func(context.Context, RouteArgs) (RouteExplanation, error) // where mail for an address goes
+	Trail   Trail                                                      // of messages
+	Now     func() time.Time                                           // default time.Now
+	Log     *slog.Logger                                               // one line for each action that changes something
 }
 
 // Desk does what operators ask. It is safe for concurrent use.
@@ -96,6 +97,7 @@ func New(cfg Config) *Desk {
 		VerbExplainQuery:   {false, with(d.explainQuery)},
 		VerbTrace:          {false, with(d.trace)},
 		VerbExplainMail:    {false, with(d.explainMail)},
+		VerbExplainRoute:   {false, with(d.explainRoute)},
 	}
 	return d
 }

@@ -40,6 +40,7 @@ const (
 	VerbExplainQuery   = "explain query"   // QueryArgs -> serve.Explanation
 	VerbTrace          = "trace"           // TraceArgs -> Trace
 	VerbExplainMail    = "explain mail"    // MailArgs -> MailExplanation
+	VerbExplainRoute   = "explain route"   // RouteArgs -> RouteExplanation
 )
 
 // Status is one screen about the running server.
@@ -74,6 +75,7 @@ const (
 	RecipientsAnything = "accepts-anything"
 	RecipientsSilent   = "silent"
 	RecipientsStale    = "stale-file"
+	RecipientsEvasive  = "evasive"
 )
 
 // Listener is one open socket.

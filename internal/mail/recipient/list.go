@@ -51,22 +51,31 @@ type rule struct {
 // Letter case is not looked at: no server that people use tells Ann from ann
 // (RFC 5321, Section 2.4, leaves it to the host).
 func (l *list) find(to address.Address) []address.Address {
+	if e, detail, _, ok := l.entry(to); ok {
+		return e.of(to, detail)
+	}
+	return nil
+}
+
+// entry returns the one for an address, the detail that goes along, and what the
+// line calls it.
+func (l *list) entry(to address.Address) (e entry, detail, as string, ok bool) {
 	local := strings.ToLower(to.Local)
 	if e, ok := l.names[local]; ok {
-		return e.of(to, "")
+		return e, "", local, true
 	}
 	// RFC 5233, Section 1: the detail is the mailbox's own affair.
 	if base, detail, ok := strings.Cut(local, "+"); ok && base != "" {
 		if e, ok := l.names[base]; ok {
-			return e.of(to, to.Local[len(to.Local)-len(detail):])
+			return e, to.Local[len(to.Local)-len(detail):], base, true
 		}
 	}
 	for _, r := range l.rules {
 		if strings.HasPrefix(local, r.prefix) {
-			return r.of(to, "")
+			return r.entry, "", r.prefix + "*", true
 		}
 	}
-	return nil
+	return entry{}, "", "", false
 }
 
 // of is where an entry sends mail; a detail goes along with it.

@@ -197,9 +197,18 @@ func (k *Keeper) Follow(p *Plan) {
 // Find says where mail for an address of ours goes, or refuses it. It may wait
 // for the next hop, not longer than patience.
 func (k *Keeper) Find(ctx context.Context, to address.Address) ([]address.Address, *smtpline.Reply) {
+	targets, reply := k.find(ctx, k.domain(to.Domain), to)
+	k.count(reply)
+	return targets, reply
+}
+
+func (k *Keeper) domain(name string) *domain {
 	k.mu.RLock()
-	d := k.domains[to.Domain]
-	k.mu.RUnlock()
+	defer k.mu.RUnlock()
+	return k.domains[name]
+}
+
+func (k *Keeper) find(ctx context.Context, d *domain, to address.Address) ([]address.Address, *smtpline.Reply) {
 	if d == nil || d.Mode == Any {
 		return []address.Address{to}, nil
 	}
@@ -211,11 +220,7 @@ func (k *Keeper) Find(ctx context.Context, to address.Address) ([]address.Addres
 	} else if !always(to) {
 		reply = d.asked.find(ctx, to)
 	}
-	if reply != nil && always(to) {
-		reply = nil
-	}
-	k.count(reply)
-	if reply != nil {
+	if reply != nil && !always(to) {
 		return nil, reply
 	}
 	return targets, nil

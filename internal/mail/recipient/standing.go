@@ -18,28 +18,33 @@ const (
 	Anything // the next hop takes any name: it is not asked
 	Silent   // the next hop does not answer
 	Stale    // the file cannot be used as it is now
+	Evasive  // the next hop says neither yes nor no
 )
 
 // String is the state's word for status and metric.
 func (s State) String() string {
-	if s > Stale {
+	if s > Evasive {
 		s = Unproven
 	}
-	return [...]string{"unproven", "ok", "accepts-anything", "silent", "stale-file"}[s]
+	return [...]string{"unproven", "ok", "accepts-anything", "silent", "stale-file", "evasive"}[s]
 }
 
 // Standings returns how all domains stand, by name.
 func (k *Keeper) Standings() []Standing {
 	var all []Standing
 	for _, d := range k.all() {
-		s := Standing{Domain: d.Name, Mode: d.Mode, State: Fine}
-		switch d.Mode {
-		case File:
-			s.State, s.Known = d.list.standing()
-		case Verify, Directory:
-			s.State, s.Known = d.asked.standing()
-		}
-		all = append(all, s)
+		all = append(all, d.standing())
 	}
 	return all
+}
+
+func (d *domain) standing() Standing {
+	s := Standing{Domain: d.Name, Mode: d.Mode, State: Fine}
+	switch d.Mode {
+	case File:
+		s.State, s.Known = d.list.standing()
+	case Verify, Directory:
+		s.State, s.Known = d.asked.standing()
+	}
+	return s
 }

@@ -65,6 +65,7 @@ type verifier struct {
 	rest     time.Time // not asked until then
 	heard    bool      // a made-up name was answered, one way or the other
 	anything bool      // and taken
+	evasive  bool      // neither, when asked for one last
 	learnt   uint64    // changes of known
 	probing  bool
 	probeAt  time.Time
@@ -126,24 +127,34 @@ func (v *verifier) find(ctx context.Context, to address.Address) *smtpline.Reply
 	return unsure
 }
 
+// keyOf is by what somebody is known: the letter case of a local part is not
+// looked at. Whoever wrote one name in all the ways there are would else fill the
+// memory, and drive out those who exist. Who is absent is so as written alone: a
+// server that tells Ann from ann (RFC 5321, Section 2.4, lets it) and has no ANN
+// must not have Ann refused.
+func keyOf(a address.Address) string {
+	a.Local = strings.ToLower(a.Local)
+	return a.Key()
+}
+
 // begin answers from memory, or returns the question to wait for; neither where
 // it cannot be asked now.
 func (v *verifier) begin(to address.Address) (ruling, *question) {
-	now, key := v.keeper.cfg.Now(), to.Key()
+	now := v.keeper.cfg.Now()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.anything {
 		return exists, nil
 	}
-	if at, ok := v.known[key]; ok && now.Sub(at) < knownFresh {
+	if at, ok := v.known[keyOf(to)]; ok && now.Sub(at) < knownFresh {
 		v.keeper.Counters.Remembered.Inc()
 		return exists, nil
 	}
-	if at, ok := v.absent[key]; ok && now.Sub(at) < absentFresh {
+	if at, ok := v.absent[to.Key()]; ok && now.Sub(at) < absentFresh {
 		v.keeper.Counters.Remembered.Inc()
 		return absentFor, nil
 	}
-	if q := v.open[key]; q != nil {
+	if q := v.open[to.Key()]; q != nil {
 		return noAnswer, q
 	}
 	if now.Before(v.rest) || !v.spendLocked(now) {
@@ -192,7 +203,7 @@ func (v *verifier) spendLocked(now time.Time) bool {
 func (v *verifier) existed(to address.Address) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	at, ok := v.known[to.Key()]
+	at, ok := v.known[keyOf(to)]
 	return ok && v.keeper.cfg.Now().Sub(at) < knownLong
 }
 
@@ -206,10 +217,10 @@ func (v *verifier) settleLocked(q *question, r ruling) {
 		case exists:
 			delete(v.absent, key)
 			v.learnt++
-			v.remember(v.known, key, now, maxKnown, knownLong)
+			v.remember(v.known, keyOf(q.to), now, maxKnown, knownLong)
 		case absentFor:
-			delete(v.known, key)
-			v.learnt++ // that somebody has left
+			delete(v.known, key) // not what was known in another case
+			v.learnt++           // that somebody has left
 			v.remember(v.absent, key, now, maxAbsent, absentFresh)
 		}
 	}
@@ -225,8 +236,8 @@ func (v *verifier) remember(m map[string]time.Time, key string, now time.Time, m
 	m[key] = now
 }
 
-// sweep drops what is no longer good; if that is not much, every tenth, in no
-// order.
+// sweep drops what is no longer good; if that is not much, every tenth: first
+// those with a detail, of which anybody can make up more, then in no order.
 func (v *verifier) sweep(m map[string]time.Time, now time.Time, most int, good time.Duration) {
 	before := len(m)
 	for key, at := range m {
@@ -234,11 +245,15 @@ func (v *verifier) sweep(m map[string]time.Time, now time.Time, most int, good t
 			delete(m, key)
 		}
 	}
-	for key := range m {
-		if len(m) <= most-most/10 {
-			break
+	for _, detailed := range []bool{true, false} {
+		for key := range m {
+			if len(m) <= most-most/10 {
+				break
+			}
+			if strings.Contains(key, "+") == detailed {
+				delete(m, key)
+			}
 		}
-		delete(m, key)
 	}
 	v.keeper.Counters.Forgotten.Add(uint64(before - len(m)))
 }
@@ -251,6 +266,8 @@ func (v *verifier) standing() (State, int) {
 		return Anything, 0
 	case v.faults > 0:
 		return Silent, len(v.known)
+	case v.evasive:
+		return Evasive, len(v.known)
 	case v.heard:
 		return Fine, len(v.known)
 	}
@@ -272,6 +289,17 @@ func judge(a deliver.Answer) ruling {
 		return closedFor
 	}
 	return absentFor
+}
+
+// evadedLocked takes an answer to a name made up that says neither yes nor no. A
+// next hop that does not answer at all is told of already.
+func (v *verifier) evadedLocked() {
+	if v.faults > 0 || v.evasive {
+		return
+	}
+	v.evasive = true
+	v.keeper.cfg.Log.Warn(v.mode.whom()+" says neither yes nor no of a name made up by chance; known recipients are taken, others put off as it puts them off",
+		"domain", v.domain, "reason", "verify-evasive")
 }
 
 // wake has who was left alone asked again at once: what made it silent may have
@@ -315,9 +343,14 @@ func (v *verifier) probe(ctx context.Context, q *question) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.probing = false
-	if ctx.Err() != nil || q.ruling == noAnswer {
+	if ctx.Err() != nil {
 		return
 	}
+	if q.ruling == noAnswer {
+		v.evadedLocked()
+		return
+	}
+	v.evasive = false
 	now, was, first := v.keeper.cfg.Now(), v.anything, !v.heard
 	v.heard, v.anything, v.probeAt = true, q.ruling == exists, now.Add(probeEvery)
 	log := v.keeper.cfg.Log

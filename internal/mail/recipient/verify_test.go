@@ -20,6 +20,7 @@ type inner struct {
 	mu       sync.Mutex // guards what follows
 	names    map[string]deliver.Answer
 	anything bool
+	evasive  *deliver.Answer // to all
 	down     bool
 	rude     bool          // hangs up after each answer
 	slow     time.Duration // before each answer
@@ -68,6 +69,9 @@ func (l *line) Ask(to address.Address) (deliver.Answer, error) {
 		return deliver.Answer{}, errDown
 	}
 	l.n.asked = append(l.n.asked, to.Local)
+	if l.n.evasive != nil {
+		return *l.n.evasive, nil
+	}
 	if a, ok := l.n.names[to.Local]; ok {
 		return a, nil
 	}
