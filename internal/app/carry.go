@@ -51,6 +51,20 @@ func (c carrying) offers() smtpd.Offers {
 	return o
 }
 
+// offersOurs is what the doors of our own users and hosts announce. Each host of
+// the world says for itself whether it takes SMTPUTF8. That mail for the world
+// goes to the right host is not proven yet, so that REQUIRETLS is for those of
+// our domains that keep it.
+func (c carrying) offersOurs() smtpd.Offers {
+	return smtpd.Offers{UTF8: true, RequireTLS: c.offers().RequireTLS}
+}
+
+// refuseOurs decides about one recipient of mail of our own users and hosts.
+// What else a next hop would refuse comes back to them as a notice.
+func (c carrying) refuseOurs(to address.Address, p smtpd.MailParams) *smtpline.Reply {
+	return c.refuse(to, mx.Needs{RequireTLS: p.RequireTLS})
+}
+
 // refuse decides about one recipient.
 func (c carrying) refuse(to address.Address, n mx.Needs) *smtpline.Reply {
 	a := c.can(to.Domain)

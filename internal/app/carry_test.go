@@ -32,10 +32,26 @@ func TestCarrying(t *testing.T) {
 	if o := c.offers(); o != (smtpd.Offers{UTF8: true, RequireTLS: true}) {
 		t.Errorf("%+v", o)
 	}
+	if o := c.offersOurs(); o != (smtpd.Offers{UTF8: true, RequireTLS: true}) {
+		t.Errorf("%+v", o)
+	}
+	tls := smtpd.MailParams{RequireTLS: true}
+	for domain, want := range map[string]bool{"box.example": true, "secure.example": true, "plain.example": false, "elsewhere.example": false} {
+		r := c.refuseOurs(address.Address{Local: "x", Domain: domain}, tls)
+		if r.Positive() != want || !want && r.Enhanced != "5.7.30" {
+			t.Errorf("REQUIRETLS of our own for %s: %v", domain, r)
+		}
+		if r := c.refuseOurs(address.Address{Local: "\u00fc", Domain: domain}, smtpd.MailParams{UTF8: true, Size: 1 << 40}); r != nil {
+			t.Errorf("%s: %v", domain, r)
+		}
+	}
 	delete(c.hops, "box.example")
 	delete(c.hops, "secure.example")
 	delete(c.hops, "mixed.example")
 	if o := c.offers(); o != (smtpd.Offers{UTF8: true}) {
+		t.Errorf("%+v", o)
+	}
+	if o := c.offersOurs(); o != (smtpd.Offers{UTF8: true}) {
 		t.Errorf("%+v", o)
 	}
 	if r := c.refuse(address.Address{Local: "x", Domain: "plain.example"}, mx.Needs{RequireTLS: true}); r == nil || r.Enhanced != "5.7.30" {

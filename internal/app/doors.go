@@ -172,9 +172,9 @@ func (a *App) doorOf(cfg *config.Checked, l config.Listen) (smtpd.Config, bool) 
 		if contains(l.Transports, "tls") {
 			c.Mode = smtpd.ImplicitTLS
 		}
-		c.RequireTLS, c.NoScram = true, !l.Scram
+		c.RequireTLS, c.NoScram, c.Offers = true, !l.Scram, a.offersOurs
 	case config.ServeRelay:
-		c.Name, c.NewSession = "relay", a.relaySession
+		c.Name, c.NewSession, c.Offers = "relay", a.relaySession, a.offersOurs
 		if slices.ContainsFunc(cfg.Mail.Relays, func(r config.Relay) bool { return len(r.Cert) > 0 }) {
 			// Not verified here: the door knows its hosts' certificates.
 			c.TLS.ClientAuth = tls.RequestClientCert
@@ -185,6 +185,8 @@ func (a *App) doorOf(cfg *config.Checked, l config.Listen) (smtpd.Config, bool) 
 	bound(&c.Limits, cfg.Limits)
 	return c, true
 }
+
+func (a *App) offersOurs() smtpd.Offers { return a.mail.Load().carry.offersOurs() }
 
 // bound takes over the limits that can be set.
 func bound(to *smtpd.Limits, l config.Limits) {

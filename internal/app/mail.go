@@ -151,7 +151,7 @@ func (a *App) mailOf(cfg *config.Checked, old *mailWorld) (*mailWorld, error) {
 	if w.mx, err = a.mxOf(cfg, w); err != nil {
 		return nil, err
 	}
-	if w.submission, err = a.submissionOf(cfg, w.acceptor, old); err != nil {
+	if w.submission, err = a.submissionOf(cfg, w.acceptor, w.carry, old); err != nil {
 		return nil, err
 	}
 	w.relay, err = a.relayOf(cfg, w)
@@ -243,9 +243,9 @@ func (a *App) mxOf(cfg *config.Checked, w *mailWorld) (*mx.Door, error) {
 	return mx.New(c)
 }
 
-func (a *App) submissionOf(cfg *config.Checked, door *accept.Acceptor, old *mailWorld) (*submission.Door, error) {
+func (a *App) submissionOf(cfg *config.Checked, door *accept.Acceptor, carry carrying, old *mailWorld) (*submission.Door, error) {
 	c := submission.Config{
-		Spool: a.intake(), Find: a.recipients.FindForOurs, Stopped: a.stopAccount, Late: a.holdLate, Now: a.now, Log: a.log,
+		Spool: a.intake(), Find: a.recipients.FindForOurs, Refuse: carry.refuseOurs, Stopped: a.stopAccount, Late: a.holdLate, Now: a.now, Log: a.log,
 		Day: submission.Day{
 			Recipients: cfg.Mail.Outbound.PerAccountPerDay, Messages: cfg.Mail.Outbound.MessagesPerAccountPerDay, New: cfg.Mail.Outbound.NewPerAccountPerDay,
 		},
@@ -266,7 +266,7 @@ func (a *App) relayOf(cfg *config.Checked, w *mailWorld) (*relay.Door, error) {
 	if len(cfg.Mail.Relays) == 0 {
 		return nil, nil
 	}
-	c := relay.Config{Postmaster: hostname(cfg), Find: a.recipients.FindForOurs, Spool: a.intake(), Now: a.now, Log: a.log}
+	c := relay.Config{Postmaster: hostname(cfg), Find: a.recipients.FindForOurs, Refuse: w.carry.refuseOurs, Spool: a.intake(), Now: a.now, Log: a.log}
 	if len(cfg.Mail.Domains) > 0 {
 		c.Postmaster = cfg.Mail.Domains[0]
 	}

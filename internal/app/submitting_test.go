@@ -41,7 +41,12 @@ exempt = ["loopback"]
 // office is a house with a submission listener and one account.
 func office(t *testing.T) *house {
 	t.Helper()
-	h := buildWith(t, submitConfig, nil)
+	return officeWith(t, submitConfig)
+}
+
+func officeWith(t *testing.T, config string) *house {
+	t.Helper()
+	h := buildWith(t, config, nil)
 	if _, err := h.app.accounts.Create(t.Context(), anna, annaPassword, []string{anna, "info@city.example"}); err != nil {
 		t.Fatal(err)
 	}

@@ -46,13 +46,16 @@ type Host struct {
 // does not. Nil is 250.
 type Accept func(ctx context.Context, c *smtpd.Conn, draft *spool.Draft, env envelope.Envelope, host string) *smtpline.Reply
 
-// Config is what a Door needs; every field but Find and Now is required.
+// Config is what a Door needs; every field but Find, Refuse and Now is required.
 type Config struct {
 	Hosts      []Host // the first counts whose Clients hold the address and whose Cert was shown
 	Postmaster string // the domain of a bare <postmaster>
 	// Find says where mail for an address of our own domains goes, or that nobody
 	// is there. nil: all exist.
-	Find   func(ctx context.Context, to address.Address) ([]address.Address, *smtpline.Reply)
+	Find func(ctx context.Context, to address.Address) ([]address.Address, *smtpline.Reply)
+	// Refuse says what the next hop of a recipient would not take; nil: it takes
+	// all.
+	Refuse func(to address.Address, p smtpd.MailParams) *smtpline.Reply
 	Spool  smtpd.Spool
 	Accept Accept
 	Now    func() time.Time // nil: time.Now
@@ -67,6 +70,7 @@ type Counters struct {
 	Rewritten    metrics.Counter // senders made ours, for what a host forwards
 	BadRecipient metrics.Counter
 	OverRate     metrics.Counter // recipients beyond a host's hourly rate
+	HopRefuses   metrics.Counter // recipients that the next hop would not take
 }
 
 // Door makes the sessions.
@@ -245,11 +249,28 @@ func (s *session) Rcpt(ctx context.Context, to address.Address, p smtpd.RcptPara
 		return tooFast
 	}
 	targets, refusal := s.door.c.Find(ctx, to)
+	if refusal == nil {
+		refusal = s.door.refuse(targets, s.tx.Params())
+	}
 	if refusal != nil {
 		return refusal
 	}
 	for _, target := range targets {
 		s.tx.Add(target, p)
+	}
+	return nil
+}
+
+// refuse says what the next hop of one of them would not take.
+func (d *Door) refuse(targets []address.Address, p smtpd.MailParams) *smtpline.Reply {
+	if d.c.Refuse == nil {
+		return nil
+	}
+	for _, to := range targets {
+		if r := d.c.Refuse(to, p); r != nil {
+			d.Counters.HopRefuses.Inc()
+			return r
+		}
 	}
 	return nil
 }

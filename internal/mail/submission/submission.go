@@ -53,6 +53,9 @@ type Config struct {
 	// Find says where mail for an address of our own domains goes, or that nobody
 	// is there. nil: all exist.
 	Find func(ctx context.Context, to address.Address) ([]address.Address, *smtpline.Reply)
+	// Refuse says what the next hop of a recipient would not take; nil: it takes
+	// all.
+	Refuse func(to address.Address, p smtpd.MailParams) *smtpline.Reply
 	// Stopped is told, once a day and account, of one that has wanted more than a
 	// limit: which one. nil: nobody is told.
 	Stopped func(ctx context.Context, acc account.Account, limit string)
@@ -69,6 +72,7 @@ type Counters struct {
 	ForeignSender metrics.Counter // envelope senders that were not the account's
 	OverLimit     metrics.Counter // recipients and messages beyond a limit of the day
 	Stopped       metrics.Counter // accounts that were stopped by one
+	HopRefuses    metrics.Counter // recipients that the next hop would not take
 }
 
 // Door makes the sessions.
@@ -211,6 +215,9 @@ func (s *session) Rcpt(ctx context.Context, to address.Address, p smtpd.RcptPara
 		return badRcpt
 	}
 	targets, refusal := s.door.c.Find(ctx, to)
+	if refusal == nil {
+		refusal = s.door.refuse(targets, s.tx.Params())
+	}
 	if refusal != nil {
 		return refusal
 	}
@@ -233,6 +240,20 @@ func (s *session) Rcpt(ctx context.Context, to address.Address, p smtpd.RcptPara
 	}
 	if !known && len(s.tx.To) > before {
 		s.fresh = append(s.fresh, to)
+	}
+	return nil
+}
+
+// refuse says what the next hop of one of them would not take.
+func (d *Door) refuse(targets []address.Address, p smtpd.MailParams) *smtpline.Reply {
+	if d.c.Refuse == nil {
+		return nil
+	}
+	for _, to := range targets {
+		if r := d.c.Refuse(to, p); r != nil {
+			d.Counters.HopRefuses.Inc()
+			return r
+		}
 	}
 	return nil
 }
