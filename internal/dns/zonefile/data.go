@@ -88,6 +88,8 @@ func (d *data) read() bool {
 		d.caa()
 	case dns.TypeSVCB, dns.TypeHTTPS:
 		d.svcb()
+	case dns.TypeLOC:
+		d.loc()
 	default:
 		if !d.secure() {
 			return false

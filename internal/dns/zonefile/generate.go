@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/miekg/dns"
 )
 
 const generateHint = "$GENERATE FIRST-LAST[/STEP] OWNER [TTL] [IN] TYPE DATA, where $ or ${OFFSET,WIDTH,BASE} is the number, BASE one of d o x X n N, and \\$ a dollar"
@@ -36,7 +38,7 @@ func (p *parser) generate(e entry, s *scope) {
 		return
 	}
 	p.generated += count
-	template := append([]token{}, args[1:]...)
+	template := unquote(append([]token{}, args[1:]...))
 	owner, ownerText, lost := s.owner, s.ownerText, s.lost
 	for n := first; !p.done; n += step {
 		line := make([]token, len(template))
@@ -53,6 +55,24 @@ func (p *parser) generate(e entry, s *scope) {
 		}
 	}
 	s.owner, s.ownerText, s.lost, s.written = owner, ownerText, lost, ""
+}
+
+// unquote opens data of several items that stands within one pair of quotes,
+// as BIND wants it there (MX "10 mail$"); text keeps its quotes.
+func unquote(template []token) []token {
+	n := len(template) - 1
+	text, quoted := strings.CutPrefix(template[n].text, `"`)
+	text, closed := strings.CutSuffix(text, `"`)
+	t, known := parseType(strings.ToUpper(template[n-1].text))
+	if !quoted || !closed || !known || t == dns.TypeTXT || t == dns.TypeSPF || strings.ContainsAny(text, `"\\`) {
+		return template
+	}
+	quote := template[n]
+	template = template[:n]
+	for item := range strings.FieldsSeq(text) {
+		template = append(template, token{text: item, line: quote.line, col: quote.col})
+	}
+	return template
 }
 
 func generateRange(text string) (first, last, step int, ok bool) {

@@ -136,6 +136,20 @@ func TestProblems(t *testing.T) {
 			`z:4:15: ERR bad-data "Port" is no parameter`, `z:5:15: ERR bad-data ipv6hint holds an IPv4 address in the form of IPv6, which belongs in ipv4hint`,
 			`z:6:15: ERR bad-data alpn has an empty protocol, or one of more than 255 octets`,
 		}},
+		{"SVCB values in octets", "a 1 HTTPS 1 . key1\nb 1 HTTPS 1 . key3=x\nc 1 HTTPS 1 . key1=\\003h2\nd 1 HTTPS 1 . port=1 key3=ab\n", []string{
+			`z:1:15: ERR bad-data key1 needs a value`, `z:2:11: ERR bad-data the octets are no data of HTTPS`,
+			`z:3:11: ERR bad-data the octets are no data of HTTPS`, `z:4:22: ERR bad-data parameter key3 is given twice`,
+		}},
+		{"LOC", "a 1 LOC 90 0 0.001 N 4 E 0m\nb 1 LOC 1 2 3.0005 N 4 E 0m\nc 1 LOC 1 60 N 4 E 0m\nd 1 LOC 1 N 4 E -100000.01m\ne 1 LOC 1 N 4 E 42849672.96m\nf 1 LOC 1 N 181 E 0\ng 1 LOC N 4 E 0\nh 1 LOC 1 N 4 E\ni 1 LOC 1 2 3 4 N 4 E 0\nj 1 LOC 1 N 4 E 0 1 1 1 1\nk 1 LOC 1 N 4 N 0\nl 1 LOC -1 N 4 E 0\nm 1 LOC 1 N 4 E 0 90000000.01\nn 1 LOC 1 N 4 E .5\n", []string{
+			`z:1:20: ERR bad-data the latitude is above 90 degrees`, `z:2:13: ERR bad-data the latitude cannot go on with "3.0005": seconds are awaited`,
+			`z:3:11: ERR bad-data the latitude cannot go on with "60": minutes are awaited`, `z:4:17: ERR bad-data the altitude "-100000.01m" is no length in metres from -100000 to 42849672.95`,
+			`z:5:17: ERR bad-data the altitude "42849672.96m" is no length in metres from -100000 to 42849672.95`, `z:6:13: ERR bad-data the longitude cannot go on with "181": degrees are awaited`,
+			`z:7:9: ERR bad-data the latitude cannot go on with "N": degrees are awaited`, `z:8:15: ERR bad-data LOC ends too early: the altitude is missing`,
+			`z:9:15: ERR bad-data the latitude cannot go on with "4": N or S are awaited`, `z:10:25: ERR bad-data "1" is too much: the data of LOC is complete before it`,
+			`z:11:15: ERR bad-data the longitude cannot go on with "N": minutes are awaited`, `z:12:9: ERR bad-data the latitude cannot go on with "-1": degrees are awaited`,
+			`z:13:19: ERR bad-data the size "90000000.01" is no length in metres from 0 to 90000000.00`, `z:14:17: ERR bad-data the altitude ".5" is no length in metres from -100000 to 42849672.95`,
+		}},
+		{"AMTRELAY with the discovery bit", "a 1 AMTRELAY 10 1 3 b\nc 1 AMTRELAY 10 0 3 b\nd 1 AMTRELAY 10 1 0 .\n", []string{`z:1:17: ERR bad-data AMTRELAY with the discovery bit and a relay is not supported`}},
 		{"RFC 3597 5: octets", "a 1 A \\# 3 c00002\nb 1 A \\# 4 c00002\nc 1 TYPE999 abc\nd 1 NS \\# 2 c000\ne 1 TYPE999 \\# 1 0g\nf 1 MX \\# 4 0001c000\n", []string{
 			`z:1:7: ERR bad-data the octets are no data of A`, `z:2:12: ERR bad-data the length is given as 4 octets, the data has 3`,
 			`z:3:13: ERR bad-data the data of TYPE999 is not known here`, `z:4:8: ERR bad-data the octets are no data of NS`,
@@ -204,6 +218,12 @@ func TestParse(t *testing.T) {
 		{"$GENERATE with a TTL, class and step past the end", "$GENERATE 0-5/4 $ 9 IN PTR h${1,3,d}\n", "1:17 0.example. 9 IN PTR h001.example.\n1:17 4.example. 9 IN PTR h005.example.\n"},
 		{"$GENERATE bases", "$GENERATE 30-30 a${0,4,x}b${0,0,X}c${0,0,o}d${-10,0,d}e\\$ 9 TXT \"$ $$\"\n", "1:17 a001eb1ec36d20e$.example. 9 IN TXT \"30 $\"\n"},
 		{"$GENERATE nibbles", "$GENERATE 291-291 ${0,7,n}.${0,0,N} 9 TXT ${0,4,n}\n", "1:19 3.2.1.0.3.2.1.example. 9 IN TXT \"3.2.1\"\n"},
+		{"$GENERATE of data in quotes", "$GENERATE 5-5 h$ 9 MX \"1$ m$\"\n$GENERATE 5-5 h$ 9 TXT \"1$ m$\"\n", "1:15 h5.example. 9 IN MX 15 m5.example.\n2:15 h5.example. 9 IN TXT \"15 m5\"\n"},
+		{
+			"LOC (RFC 1876, Section 3)", "a 5 LOC 52 22 23 N 4 53 32.05 E -2.00m 0.00m 10000m 10m\nb LOC 42 s 71 6 W -24m 35\nc LOC 90 N 180 W 42849672.95 90000000 0.01 0.19m\n",
+			"1:1 a.example. 5 IN LOC 52 22 23.000 N 04 53 32.050 E -2m 0.00m 10000m 10m\n2:1 b.example. 5 IN LOC 42 00 0.000 S 71 06 0.000 W -24m 30m 10000m 10m\n3:1 c.example. 5 IN LOC 90 00 0.000 N 180 00 0.000 W 42849672.95m 90000000m 0.01m 0.10m\n",
+		},
+		{"SVCB values in octets (RFC 9460, Section 2.1)", "a 5 HTTPS 1 . key1=\\002h2 key3=\\000\\053\n", "1:1 a.example. 5 IN HTTPS 1 . alpn=\"h2\" port=\"53\"\n"},
 		{"quotes close a string", "a 5 TXT \"a\"b c\"d\"\n", "1:1 a.example. 5 IN TXT \"a\" \"b\" \"c\" \"d\"\n"},
 		{"long unquoted CAA, quoted tag", "a 5 CAA 0 \"issue\" " + strings.Repeat("x", 300) + "\n", "1:1 a.example. 5 IN CAA 0 issue \"" + strings.Repeat("x", 300) + "\"\n"},
 		{

@@ -103,6 +103,12 @@ func (p *parser) foreign(h dns.RR_Header, r parts, s *scope) (dns.RR, bool) {
 		p.fail(s, at, "bad-data", fmt.Sprintf("the data of %s: %s", r.typ.text, message), dataHint(h.Rrtype))
 		return nil, false
 	}
+	if amt, is := rr.(*dns.AMTRELAY); is && amt.GatewayType > 0x80 {
+		// RFC 8777, Section 4.2.2: the library takes that bit for a part of
+		// the type, and would serve the record without its relay.
+		p.fail(s, r.data[1], "bad-data", "AMTRELAY with the discovery bit and a relay is not supported", "write 0 for it")
+		return nil, false
+	}
 	*rr.Header() = h
 	return rr, true
 }
@@ -143,7 +149,7 @@ func fields(t uint16) int {
 		return 2
 	case dns.TypeURI, dns.TypePX, dns.TypeIPSECKEY:
 		return 3
-	case dns.TypeCERT, dns.TypeZONEMD, dns.TypeLOC, dns.TypeNSEC3PARAM:
+	case dns.TypeCERT, dns.TypeZONEMD, dns.TypeNSEC3PARAM:
 		return 4
 	case dns.TypeNSEC3:
 		return 5

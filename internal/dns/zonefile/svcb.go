@@ -67,7 +67,7 @@ func (d *data) svcb() {
 		if !ok {
 			return
 		}
-		wire, why := paramValue(key, value, given)
+		wire, why := paramValue(key, value, given, strings.HasPrefix(word, "key"))
 		if why != "" {
 			d.wrong(t, "", "%s %s", word, why)
 			return
@@ -105,11 +105,12 @@ func (d *data) mandatory(params map[uint16]param) {
 	}
 }
 
-// paramValue makes the wire form of a value, or says what it lacks.
-func paramValue(key uint16, text string, given bool) ([]byte, string) {
+// paramValue makes the wire form of a value, or says what it lacks. Behind
+// keyNNNNN stand the octets themselves, also where that key has a name.
+func paramValue(key uint16, text string, given, octets bool) ([]byte, string) {
 	switch key {
 	case keyNoDefaultALPN, keyOHTTP:
-		if given {
+		if given && (text != "" || !octets) {
 			return nil, "takes no value"
 		}
 		return nil, ""
@@ -117,6 +118,9 @@ func paramValue(key uint16, text string, given bool) ([]byte, string) {
 		if text == "" {
 			return nil, "needs a value"
 		}
+	}
+	if octets {
+		key = 65535 // no form
 	}
 	switch key {
 	case keyMandatory:
