@@ -215,8 +215,11 @@ func (r records) refer(op *opinion, origin, cut string, first bool) {
 	if !op.do {
 		return
 	}
+	signed := slices.ContainsFunc(r.get(cut, dns.TypeRRSIG), func(rr dns.RR) bool { return rr.(*dns.RRSIG).TypeCovered == dns.TypeDS })
 	for _, ds := range r.get(cut, dns.TypeDS) {
-		op.authority = append(op.authority, text(ds, cut))
+		if signed {
+			op.authority = append(op.authority, text(ds, cut))
+		}
 	}
 	op.sign(&op.authority, r, cut, dns.TypeDS, cut)
 	if len(r.get(cut, dns.TypeDS)) == 0 {

@@ -68,7 +68,7 @@ func brief(m *dns.Msg) string {
 	}{{"|", m.Answer}, {"/", m.Ns}, {"+", m.Extra}} {
 		for _, rr := range section.rrs {
 			f := strings.Fields(rr.String())
-			if f[3] == "OPT" || f[0] == ";" {
+			if strings.HasPrefix(f[0], ";") {
 				continue
 			}
 			s += " " + section.name + strings.TrimSuffix(f[0], ".example.") + " " + f[1] + " " + f[3]
@@ -183,5 +183,19 @@ func TestLongChain(t *testing.T) {
 	m, res, _ := w.ask(t, "c0.z.", dns.TypeA, wire.MaxTCP)
 	if res.Kind != Left || len(m.Answer) != maxHops+1 {
 		t.Errorf("%v, %d records", res.Kind, len(m.Answer))
+	}
+}
+
+// TestUnsignedDS: in a zone without signatures a DS stands for who asks for it.
+func TestUnsignedDS(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rfcZone)
+	do := func(m *dns.Msg) { m.SetEdns0(1232, true) }
+	m, _, _ := w.ask(t, "www.sub.example.", dns.TypeA, wire.MaxTCP, do)
+	if got, want := brief(m), "NOERROR /sub 60 NS ns.sub /sub 60 NS ns +ns.sub 60 A 192.0.2.53 +ns 60 A 192.0.2.1"; got != want {
+		t.Errorf("referral\n got %s\nwant %s", got, want)
+	}
+	if m, _, _ := w.ask(t, "sub.example.", dns.TypeDS, wire.MaxTCP, do); len(m.Answer) != 1 {
+		t.Errorf("the DS itself: %s", brief(m))
 	}
 }

@@ -248,10 +248,13 @@ func (w *walk) referral(cut *owner) {
 }
 
 // secureReferral adds the DS set, or the proof that there is none (RFC 4035,
-// Section 3.1.4).
+// Section 3.1.4). A DS that nothing signs is of an unsigned zone, and tells
+// nobody anything.
 func (w *walk) secureReferral(cut *owner, at int) {
 	if ds := cut.find(dns.TypeDS); ds != nil {
-		w.put(cut, ds, at, &w.res.Counts.Authority)
+		if ds.sig != 0 {
+			w.put(cut, ds, at, &w.res.Counts.Authority)
+		}
 		return
 	}
 	w.denyDS(cut, at)
