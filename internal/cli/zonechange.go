@@ -187,19 +187,19 @@ func (e *env) zoneHistory() *cobra.Command {
 				return err
 			}
 			return e.print(versions, func(w io.Writer) {
-				table(w, "", "VERSION\tSERIAL\tFILE SERIAL\tPUBLISHED\tBY\tWHY", len(versions), func(w io.Writer) {
+				table(w, "", "VIEW\tVERSION\tSERIAL\tFILE SERIAL\tPUBLISHED\tBY\tWHY", len(versions), func(w io.Writer) {
 					for _, v := range versions {
 						mark := ""
 						if v.Present {
 							mark = " *"
 						}
-						fmt.Fprintf(w, "%d%s\t%d\t%d\t%s\t%s\t%s\n", v.Version, mark, v.Serial, v.FileSerial, v.Published.Format(time.DateTime), v.Who, v.Why)
+						fmt.Fprintf(w, "%s\t%d%s\t%d\t%d\t%s\t%s\t%s\n", v.View, v.Version, mark, v.Serial, v.FileSerial, v.Published.Format(time.DateTime), v.Who, v.Why)
 					}
 				})
 			})
 		},
 	}
-	c.Flags().StringVar(&ref.View, "view", "", "the `view`, where several have the zone")
+	c.Flags().StringVar(&ref.View, "view", "", "the `view`, unless those of all views are wanted")
 	return c
 }
 

@@ -71,6 +71,7 @@ type ZonePlan struct {
 
 // ZoneVersion is one former or present state of a zone.
 type ZoneVersion struct {
+	View       string    `json:"view"`
 	Version    int       `json:"version"`
 	Present    bool      `json:"present"`
 	Serial     uint32    `json:"serial"`
@@ -137,12 +138,33 @@ func (d *Desk) zoneHistory(ctx context.Context, r ZoneRef) ([]ZoneVersion, error
 	if err := isZone(r.Zone); err != nil {
 		return nil, err
 	}
-	versions, err := d.cfg.Authority.History(ctx, r.Zone, r.View)
 	all := []ZoneVersion{}
-	for _, v := range versions {
-		all = append(all, ZoneVersion{v.Number, v.Present, v.Serial, v.FileSerial, v.Saved, v.Who, v.Why})
+	views := d.viewsOf(r.Zone)
+	if r.View != "" || len(views) == 0 {
+		views = []string{r.View}
 	}
-	return all, zoneError(err)
+	for _, view := range views {
+		versions, err := d.cfg.Authority.History(ctx, r.Zone, view)
+		if err != nil {
+			return all, zoneError(err)
+		}
+		for _, v := range versions {
+			all = append(all, ZoneVersion{view, v.Number, v.Present, v.Serial, v.FileSerial, v.Saved, v.Who, v.Why})
+		}
+	}
+	return all, nil
+}
+
+// viewsOf returns the views that have a zone of their own by this name: a file,
+// or primaries; not those that see it from below.
+func (d *Desk) viewsOf(zone string) []string {
+	var views []string
+	for _, st := range d.cfg.Authority.Zones() {
+		if strings.EqualFold(strings.TrimSuffix(st.Zone, "."), strings.TrimSuffix(zone, ".")) && !st.LoadedAt.IsZero() && (st.File != "" || st.Secondary || st.Left) {
+			views = append(views, st.View)
+		}
+	}
+	return views
 }
 
 func (d *Desk) zoneRollback(ctx context.Context, a RollbackArgs) (ZonePlans, error) {

@@ -18,8 +18,12 @@ func TestZoneChanges(t *testing.T) {
 	o.refused(e, ReasonUsage, `"looses-ns" is no danger`)
 	_, e = do[ZonePlans](o, VerbZonePlan, PlanArgs{Zone: "none.example"})
 	o.refused(e, ReasonUnknown, "none.example")
-	_, e = do[[]ZoneVersion](o, VerbZoneHistory, ZoneRef{Zone: "city.example"})
-	o.refused(e, ReasonUsage, "in, out")
+	_, e = do[[]ZoneVersion](o, VerbZoneHistory, ZoneRef{Zone: "none.example"})
+	o.refused(e, ReasonUnknown, "none.example")
+	both, e := do[[]ZoneVersion](o, VerbZoneHistory, ZoneRef{Zone: "City.example."})
+	if e != nil || len(both) != 2 || both[0].View != "in" || both[1].View != "out" {
+		t.Errorf("every view has a history: %v %+v", e, both)
+	}
 	_, e = do[ZonePlans](o, VerbZoneRollback, RollbackArgs{Zone: "alone.example"})
 	o.refused(e, "no-version", "alone.example")
 	_, e = do[RemovedZone](o, VerbZoneRemove, PlanArgs{})

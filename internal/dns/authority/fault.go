@@ -53,17 +53,28 @@ func (o *owner) note(look string, v *viewPlan, found []Fault) {
 	at := look + " " + v.Name
 	for _, f := range found {
 		if !slices.Contains(o.faults[at], f) {
-			o.log.Error("view has a fault", "view", v.Name, "problem", f.String())
+			tell := o.log.Error
+			if f.Problem.Severity == zonefile.WARN {
+				tell = o.log.Warn
+			}
+			tell("view has a fault", "view", v.Name, "problem", f.String())
 		}
 	}
 	o.faults[at] = found
 }
 
-// warnHides notes hidden names that lie in no zone.
+// warnHides notes hidden names that lie in no zone, also none that only waits
+// to be applied.
 func (o *owner) warnHides(v *viewPlan, base map[name.Name]bool) {
+	zones := slices.Collect(maps.Keys(base))
+	for k := range o.sources {
+		if k.view != v.Name {
+			zones = append(zones, k.zone)
+		}
+	}
 	var found []Fault
 	for _, n := range slices.Concat(v.hide, v.hideTree) {
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(base)), n.IsBelow) {
+		if !slices.ContainsFunc(zones, n.IsBelow) {
 			found = append(found, Fault{v.Name, zonefile.Problem{
 				Severity: zonefile.WARN, Code: reasonHide, Message: fmt.Sprintf("hide %s: no zone of view %s holds it", n, v.Overlay),
 				Hint: "remove the entry, or look at its spelling",

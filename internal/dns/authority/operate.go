@@ -130,8 +130,7 @@ func (o *owner) refresh(ctx context.Context) error {
 }
 
 // ordersFor returns an order for all that waits in the named zones, or
-// anywhere. Where a named zone's file cannot be used, it is no order but an
-// error.
+// anywhere, and for what would wait if its file could be used.
 func (o *owner) ordersFor(names []string, by order) (map[key]*order, error) {
 	wanted := map[name.Name]bool{}
 	for _, s := range names {
@@ -156,8 +155,10 @@ func (o *owner) ordersFor(names []string, by order) (map[key]*order, error) {
 			orders[k] = new(by) // it may lose its signatures
 		case s != nil && s.good && (len(st.held) > 0 || pinned && !o.still(k)):
 			orders[k] = new(by)
-		case len(names) > 0 && reason != "" && reason != reasonMissing:
-			orders[k] = new(by) // to hear why it cannot be; a vanished file changes nothing
+		case reason != "" && reason != reasonMissing && (len(names) > 0 || s != nil && s.reason == reason):
+			// To hear why it cannot be: of all zones those whose file says it. A
+			// vanished file changes nothing.
+			orders[k] = new(by)
 		}
 	}
 	for n := range wanted {

@@ -117,6 +117,9 @@ func TestManual(t *testing.T) {
 	b.write("external/example.test.zone", "@ SOA\n")
 	b.settle()
 	wantDeclined(t, b.apply(Apply{Zones: []string{"example.test"}}), reasonBroken)
+	if left := b.plan(""); len(left) != 1 || left[0].Reason != reasonBroken || len(left[0].Problems) == 0 {
+		t.Errorf("an edit that cannot be used is told of: %+v", left)
+	}
 	if err := b.apply(Apply{}); err != nil {
 		t.Error("what is broken stands aside:", err)
 	}

@@ -343,3 +343,16 @@ func TestOverlayThatChangesNothingIsKept(t *testing.T) {
 		b.want("internal", "inner.example.test.", "10.0.0.1")
 	}
 }
+
+// A name of a zone that only waits to be applied is no mistake.
+func TestHiddenNamesOfPlannedZone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.cfg.Manual, b.cfg.Views[0].Hide = true, []string{"www.example.test", "www.other.test"}
+	b.write("external/example.test.zone", external)
+	b.start()
+	wantLines(t, b.faults(), "view internal: WARN hide-nothing hide www.other.test.")
+	if strings.Contains(b.log.String(), "level=ERROR") {
+		t.Errorf("a warning is no error:\n%s", b.log)
+	}
+}
