@@ -31,15 +31,16 @@ const (
 // from one, Col in octets; Line 0 means the file as a whole,
 // and is printed as its beginning.
 type Problem struct {
-	File      string
-	Line, Col int
-	Severity  string
-	Code      string // a stable reason word
-	Message   string
-	Hint      string // how to put it right; may be empty
+	File     string `json:"file"`
+	Line     int    `json:"line"`
+	Col      int    `json:"col"`
+	Severity string `json:"severity"`
+	Code     string `json:"code"` // a stable reason word
+	Message  string `json:"message"`
+	Hint     string `json:"hint,omitempty"` // how to put it right
 
 	// Tolerable marks an ERR that the zone can be served with all the same.
-	Tolerable bool
+	Tolerable bool `json:"tolerable,omitempty"`
 }
 
 // Blocks reports whether the zone cannot be served.
