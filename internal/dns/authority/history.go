@@ -97,7 +97,7 @@ func (o *owner) rollback(do Rollback) ([]Plan, error) {
 	for _, rr := range snap.Source {
 		own = append(own, zonefile.Record{RR: rr, File: s.path()})
 	}
-	r := o.prepare(map[key]*order{k: {own: own, who: do.Who, why: fmt.Sprintf("rollback to version %d: %s", snap.Version, do.Why)}})
+	r := o.prepare(map[key]*order{k: {own: own, who: do.Who, why: strings.TrimSuffix(fmt.Sprintf("rollback to version %d: %s", snap.Version, do.Why), ": ")}})
 	plans := o.planOf(r)
 	if len(r.refused) > 0 {
 		return nil, &Declined{Reason: r.refused[0].Reason, Detail: fmt.Sprintf("version %d of zone %s makes no zone today", snap.Version, k.zone), Problems: r.refused[0].Problems}
