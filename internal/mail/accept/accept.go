@@ -167,7 +167,7 @@ func (a *Acceptor) read(draft *spool.Draft) (*message.Header, *smtpline.Reply) {
 	case errors.Is(err, message.ErrTooLarge), errors.Is(err, message.ErrTooMany):
 		return nil, because(err, 552, "5.3.4", "header-too-large", "the message header is too large")
 	case err != nil:
-		return nil, because(err, 550, "5.6.0", "malformed-header", "the message header is malformed: "+err.Error())
+		return nil, because(err, 550, "5.6.0", "malformed-header", "the message has a "+err.Error())
 	}
 	if h.Hops() >= message.MaxHops {
 		a.Counters.LoopsBroken.Inc()
