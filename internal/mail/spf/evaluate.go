@@ -92,8 +92,6 @@ func (e *evaluation) fetch(domain string) (string, *outcome) {
 	for _, r := range answer.Records {
 		if isRecord(r.Text) {
 			found, n = r.Text, n+1
-		} else if isGarbled(r.Text) {
-			return "", permanent("record of %s: not ASCII, or a control", domain)
 		}
 	}
 	switch n {
@@ -106,12 +104,6 @@ func (e *evaluation) fetch(domain string) (string, *outcome) {
 		return found, nil
 	}
 	return "", permanent("%d records at %s", n, domain)
-}
-
-// isGarbled is a policy whose version ends in a control instead of a space:
-// somebody meant one.
-func isGarbled(txt string) bool {
-	return len(txt) > 6 && isRecord(txt[:6]) && (txt[6] < ' ' || txt[6] > '~')
 }
 
 // failed is a question without an answer.

@@ -28,6 +28,19 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// TestIsRecord: RFC 7208, Section 4.5.
+func TestIsRecord(t *testing.T) {
+	t.Parallel()
+	for txt, want := range map[string]bool{
+		"v=spf1": true, "v=spf1 ": true, "V=SPF1 -all": true, "v=spf1 moo": true,
+		"": false, "v=spf": false, "v=spf10": false, "v=spf1\t-all": false, " v=spf1": false, "v=spf1;-all": false, "spf2.0/pra -all": false,
+	} {
+		if isRecord(txt) != want {
+			t.Errorf("%q: %t", txt, !want)
+		}
+	}
+}
+
 func TestParse(t *testing.T) {
 	t.Parallel()
 	r, err := parse("v=spf1  -IP4:192.0.2.77/24 ~a:x/1.example/30//64 ?mx//0 foo.b_r-1=%{r}%% +exists:%{l1R-}.%{d} redirect=%{o}")
