@@ -41,6 +41,8 @@ type page struct {
 	loginFrom, failedFrom netip.Addr
 	failures              int64
 	written               time.Time
+	day                   int64 // that today is of, in days since 1970
+	today                 int   // failures; written down nowhere
 }
 
 const (
@@ -57,12 +59,19 @@ func (k *Keeper) noteLogin(ctx context.Context, acc Account, from netip.Addr, no
 	return errors.Join(err, k.note(ctx, acc.ID, now, func(p *page) { p.login, p.loginFrom = now, from }))
 }
 
-// noteFailure writes down one that did not.
-func (k *Keeper) noteFailure(ctx context.Context, id int64, from netip.Addr, now time.Time) error {
-	return k.note(ctx, id, now, func(p *page) {
+// noteFailure writes down one that did not, and returns the how manyth of the day
+// it is.
+func (k *Keeper) noteFailure(ctx context.Context, id int64, from netip.Addr, now time.Time) (today int, err error) {
+	err = k.note(ctx, id, now, func(p *page) {
 		p.failures++
 		p.failed, p.failedFrom = now, from
+		if day := now.Unix() / 86400; day != p.day {
+			p.day, p.today = day, 0
+		}
+		p.today++
+		today = p.today
 	})
+	return today, err
 }
 
 func (k *Keeper) note(ctx context.Context, id int64, now time.Time, edit func(*page)) error {
@@ -88,7 +97,7 @@ func (k *Keeper) note(ctx context.Context, id int64, now time.Time, edit func(*p
 // takeLocked returns what is to be written and empties the page.
 func (p *page) takeLocked(now time.Time) page {
 	whole := *p
-	*p = page{written: now}
+	*p = page{written: now, day: p.day, today: p.today}
 	return whole
 }
 
@@ -121,7 +130,7 @@ func (k *Keeper) Flush(ctx context.Context) error {
 	now := k.c.Now()
 	for id, p := range k.diary.pages {
 		whole[id] = p.takeLocked(now)
-		if now.Sub(whole[id].written) >= noteEvery {
+		if now.Sub(whole[id].written) >= noteEvery && p.day != now.Unix()/86400 {
 			delete(k.diary.pages, id)
 		}
 	}

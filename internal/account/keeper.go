@@ -69,8 +69,11 @@ type Config struct {
 	// Ended is told of an account some of whose sessions must end, once that is
 	// on disk: Active says which. nil: they end when they next ask.
 	Ended func(ctx context.Context, id int64)
-	Now   func() time.Time // time.Now
-	Rand  io.Reader        // crypto/rand
+	// Guessed is told, once a day and account, that logins fail often: as often as
+	// locks a login anywhere. nil: only the log is.
+	Guessed func(ctx context.Context, acc Account, g Guesses)
+	Now     func() time.Time // time.Now
+	Rand    io.Reader        // crypto/rand
 }
 
 // maxPassword bounds what is hashed, in octets.
@@ -81,6 +84,8 @@ type Counters struct {
 	LoginOK     metrics.Counter
 	LoginFailed metrics.Counter
 	LoginLocked metrics.Counter // not tried, after too many failures
+	LoginSpared metrics.Counter // failed beyond a limit that locks nobody, from where the login is known
+	Guessed     metrics.Counter // accounts told of for the failures of a day
 	LoginOld    metrics.Counter // the right password, and too old
 	LoginBusy   metrics.Counter // no slot for hashing came free
 	Forgotten   metrics.Counter // lockout entries thrown out by their bound
@@ -202,6 +207,13 @@ func (k *Keeper) loggedIn(ctx context.Context, acc Account, from netip.Addr, now
 	}
 }
 
+// Guesses is how logins of an account have failed today (UTC).
+type Guesses struct {
+	Failures int
+	From     netip.Addr // the last
+	Known    bool       // it comes from a network of the user's own, where nothing locks it out
+}
+
 // denied writes down a login that failed, and returns what is said about it. acc
 // is zero for a login that there is not.
 func (k *Keeper) denied(ctx context.Context, acc Account, name string, from netip.Addr, now time.Time) error {
@@ -210,12 +222,30 @@ func (k *Keeper) denied(ctx context.Context, acc Account, name string, from neti
 		k.c.Log.Warn("many failed logins", "account", name[:min(len(name), 320)], "client", from.String(), "reason", "guessing",
 			"known_network", !k.locks.locked(name, from, now))
 	}
+	over, known := k.locks.standing(name, from, now)
+	if over && known {
+		k.Counters.LoginSpared.Inc()
+	}
 	if acc.ID != 0 {
-		if err := k.noteFailure(ctx, acc.ID, from, now); err != nil {
+		today, err := k.noteFailure(ctx, acc.ID, from, now)
+		if err != nil {
 			k.c.Log.Error("failed login is not written down", "account", name, "err", err)
+		}
+		if today == anywhereFactor*k.rules.Load().LockoutFailures && !acc.Disabled {
+			k.guessed(ctx, acc, Guesses{today, from, known})
 		}
 	}
 	return ErrDenied
+}
+
+// guessed tells of an account at which somebody guesses, or a program of its own
+// that has an old password.
+func (k *Keeper) guessed(ctx context.Context, acc Account, g Guesses) {
+	k.Counters.Guessed.Inc()
+	k.c.Log.Warn("many failed logins in a day", "account", acc.Login, "failures", g.Failures, "client", g.From.String(), "reason", "guessing", "known_network", g.Known)
+	if k.c.Guessed != nil {
+		k.c.Guessed(ctx, acc, g)
+	}
 }
 
 func bounded(password string) string { return password[:min(len(password), maxPassword)] }

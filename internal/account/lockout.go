@@ -13,7 +13,8 @@ import (
 // and the login from anywhere. A network from which the login has worked before
 // is outside all of them: nobody can lock a user out of a network that is known
 // to be the user's. What is left against guesses from there is the engine's: so
-// many failures in a connection, so many refused commands of an address a minute.
+// many failures in a connection, so many refused commands of an address and of a
+// network a minute; they are counted, and the day's are told of (diary).
 type lockout struct {
 	bound int
 	lost  *metrics.Counter // entries that the bound threw out
@@ -22,7 +23,8 @@ type lockout struct {
 	limit  int
 	window time.Duration
 	fails  map[lockKey]*tally
-	known  map[lockKey]time.Time
+	known  map[string]map[netip.Prefix]time.Time // by login, at most maxNetworks of each
+	places int                                   // in known
 }
 
 type lockKey struct {
@@ -48,7 +50,7 @@ const knownFor = 30 * 24 * time.Hour
 func newLockout(limit int, window time.Duration, bound int, lost *metrics.Counter) *lockout {
 	return &lockout{
 		limit: limit, window: window, bound: bound, lost: lost,
-		fails: map[lockKey]*tally{}, known: map[lockKey]time.Time{},
+		fails: map[lockKey]*tally{}, known: map[string]map[netip.Prefix]time.Time{},
 	}
 }
 
@@ -77,15 +79,22 @@ func prefix(a netip.Addr, four, six int) netip.Prefix {
 
 // locked reports whether a login from there is not even tried.
 func (l *lockout) locked(login string, from netip.Addr, now time.Time) bool {
+	over, known := l.standing(login, from, now)
+	return over && !known
+}
+
+// standing reports whether there have been too many failures, and whether the login
+// is known there, so that this locks nobody.
+func (l *lockout) standing(login string, from netip.Addr, now time.Time) (over, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if at, ok := l.known[lockKey{login, network(from)}]; ok && now.Sub(at) < knownFor {
-		return false
-	}
-	return l.countLocked(lockKey{login, host(from)}, now) >= l.limit ||
+	at, known := l.known[login][network(from)]
+	known = known && now.Sub(at) < knownFor
+	over = l.countLocked(lockKey{login, host(from)}, now) >= l.limit ||
 		l.countLocked(lockKey{from: host(from)}, now) >= hostFactor*l.limit ||
 		l.countLocked(lockKey{from: network(from)}, now) >= networkFactor*l.limit ||
 		l.countLocked(lockKey{login: login}, now) >= anywhereFactor*l.limit
+	return over, known
 }
 
 func (l *lockout) countLocked(k lockKey, now time.Time) int {
@@ -107,7 +116,7 @@ func (l *lockout) failed(login string, from netip.Addr, now time.Time) (reached 
 	defer l.mu.Unlock()
 	for _, k := range []lockKey{{login, host(from)}, {from: host(from)}, {from: network(from)}, {login: login}} {
 		if l.countLocked(k, now) == 0 {
-			makeRoom(l.fails, l.bound, l.lost)
+			l.makeRoomLocked()
 			l.fails[k] = &tally{since: now}
 		}
 		l.fails[k].n++
@@ -130,12 +139,11 @@ func (l *lockout) worked(login string, from netip.Addr, now time.Time) (note boo
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.fails, lockKey{login, host(from)})
-	mine := lockKey{login, network(from)}
-	at, ok := l.known[mine]
+	at, ok := l.known[login][network(from)]
 	if ok && now.Sub(at) < 24*time.Hour {
 		return false
 	}
-	l.knowLocked(mine, now)
+	l.knowLocked(login, network(from), now)
 	return true
 }
 
@@ -143,25 +151,58 @@ func (l *lockout) worked(login string, from netip.Addr, now time.Time) (note boo
 func (l *lockout) know(login string, network netip.Prefix, seen time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.knowLocked(lockKey{login, network}, seen)
+	l.knowLocked(login, network, seen)
 }
 
-func (l *lockout) knowLocked(k lockKey, at time.Time) {
-	if _, ok := l.known[k]; !ok {
-		makeRoom(l.known, l.bound, l.lost)
+// knowLocked makes room among the login's own networks first: whoever moves about
+// must not make those of others unknown.
+func (l *lockout) knowLocked(login string, network netip.Prefix, at time.Time) {
+	mine := l.known[login]
+	if _, ok := mine[network]; !ok {
+		switch {
+		case len(mine) >= maxNetworks:
+			l.unknowLocked(login, oldest(mine))
+		case l.places >= l.bound:
+			l.lost.Inc()
+			for other, all := range l.known { // any one; ranging picks it at random
+				l.unknowLocked(other, oldest(all))
+				break
+			}
+		}
+		l.places++
 	}
-	l.known[k] = at
+	if mine = l.known[login]; mine == nil {
+		mine = map[netip.Prefix]time.Time{}
+		l.known[login] = mine
+	}
+	mine[network] = at
+}
+
+func (l *lockout) unknowLocked(login string, network netip.Prefix) {
+	delete(l.known[login], network)
+	l.places--
+	if len(l.known[login]) == 0 {
+		delete(l.known, login)
+	}
+}
+
+// oldest is the network that was seen longest ago.
+func oldest(all map[netip.Prefix]time.Time) (p netip.Prefix) {
+	var first time.Time
+	for n, at := range all {
+		if first.IsZero() || at.Before(first) {
+			p, first = n, at
+		}
+	}
+	return p
 }
 
 // forget takes away what was known of a login that is gone.
 func (l *lockout) forget(login string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for k := range l.known {
-		if k.login == login {
-			delete(l.known, k)
-		}
-	}
+	l.places -= len(l.known[login])
+	delete(l.known, login)
 }
 
 // unlock forgets the failures of a login, from wherever.
@@ -175,14 +216,15 @@ func (l *lockout) unlock(login string) {
 	}
 }
 
-// makeRoom throws out any one entry of a full map; ranging picks it at random.
-func makeRoom[V any](m map[lockKey]V, bound int, lost *metrics.Counter) {
-	if len(m) < bound {
+// makeRoomLocked throws out any one count when there are as many as may be;
+// ranging picks it at random.
+func (l *lockout) makeRoomLocked() {
+	if len(l.fails) < l.bound {
 		return
 	}
-	for k := range m {
-		delete(m, k)
-		lost.Inc()
+	for k := range l.fails {
+		delete(l.fails, k)
+		l.lost.Inc()
 		return
 	}
 }

@@ -85,7 +85,7 @@ func (a *App) buildAccounts(cfg *config.Checked) error {
 	if err != nil {
 		return err
 	}
-	a.accounts, err = account.New(account.Config{Store: s, Log: a.log, Now: a.now, Rules: rules, Room: a.room.enter, Ended: a.signOut})
+	a.accounts, err = account.New(account.Config{Store: s, Log: a.log, Now: a.now, Rules: rules, Room: a.room.enter, Ended: a.signOut, Guessed: a.tellOfGuesses})
 	if err == nil && a.opts.Config == "" {
 		err = demoAccount(ctx, a.accounts)
 	}

@@ -108,6 +108,42 @@ func (a *App) signOut(ctx context.Context, id int64) {
 	}
 }
 
+// tellOfGuesses tells the owner of an account that logins fail often, and the
+// postmaster where nothing locks them out.
+func (a *App) tellOfGuesses(ctx context.Context, acc account.Account, g account.Guesses) {
+	world := a.mail.Load()
+	if world == nil { // nothing runs yet
+		return
+	}
+	owner := accept.Notice{Subject: "Many failed logins to your mail account"}
+	owner.To, _ = address.Parse(acc.Login) // a login is an address
+	owner.Text = fmt.Sprintf(`Today %d logins to your mail account %s have failed,
+the last from %s.
+
+If one of your programs still has an old password, give it the new one.
+If not, somebody tries to guess it: there is nothing that you must do if
+it is long and used nowhere else.
+
+Nobody will ask you for a password in reply to this message, and it
+holds no link to follow.
+`, g.Failures, acc.Login, g.From)
+	all := []accept.Notice{owner}
+	if operator := world.acceptor.Postmaster(); g.Known && !operator.IsZero() {
+		all = append(all, accept.Notice{To: operator, Subject: "Many failed logins to account " + acc.Login, Text: fmt.Sprintf(`Today %d logins to %s have failed, the last from %s.
+The account is known in that network, so they lock nobody out: what bounds
+them are limits.errors_per_minute and limits.network_errors_per_minute.
+
+To see from where it is used:
+  postern user show %[2]s
+`, g.Failures, acc.Login, g.From)})
+	}
+	for _, n := range all {
+		if err := world.acceptor.Notify(ctx, n); err != nil {
+			a.log.Error("nobody is told of failed logins", "account", acc.Login, "err", err)
+		}
+	}
+}
+
 // stopAccount is what happens to an account that has wanted more than a limit of
 // the day: what it has in the queue is held, and its owner and the postmaster are
 // told. The door takes nothing more from it today.
