@@ -15,9 +15,9 @@ import (
 // have; not the end of old key files, days later.
 func (w *rolls) soonest() (at time.Time, end bool) {
 	w.l.T().Helper()
-	for _, z := range w.status() {
+	for zone, z := range w.status() {
 		for _, t := range []time.Time{z.Wakes, z.Asks} {
-			if !done(z) && !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			if !w.done(zone, z) && !t.IsZero() && (at.IsZero() || t.Before(at)) {
 				at = t
 			}
 		}
@@ -31,16 +31,18 @@ func (w *rolls) soonest() (at time.Time, end bool) {
 	return at, end
 }
 
-// done reports whether no step is under way.
-func done(z manage.SignedZone) bool {
-	return strings.HasPrefix(z.Next, "nothing") || strings.Contains(z.Next, "is deleted at")
+// done reports whether no step of a zone's keys is under way. A file may be
+// deleted before another key goes: then there are more keys than at rest.
+func (w *rolls) done(zone string, z manage.SignedZone) bool {
+	rest := w.rest[zone]
+	return strings.HasPrefix(z.Next, "nothing") || strings.Contains(z.Next, "is deleted at") && (rest == 0 || len(z.Keys) == rest)
 }
 
 // quiet reports whether nothing is under way.
 func (w *rolls) quiet() bool {
 	w.l.T().Helper()
-	for _, z := range w.status() {
-		if !done(z) {
+	for zone, z := range w.status() {
+		if !w.done(zone, z) {
 			return false
 		}
 	}
@@ -84,10 +86,11 @@ func (w *rolls) settle() {
 	w.turn(w.began)
 	w.keepers()
 	w.live(false)
-	for _, z := range w.status() {
+	for zone, z := range w.status() {
 		if z.Parent != manage.ParentDS {
 			w.l.T().Fatalf("%+v", z)
 		}
+		w.rest[zone] = len(z.Keys)
 	}
 	w.clock.Set(w.clock.Now().Add(2 * dsTTL))
 	w.keep()

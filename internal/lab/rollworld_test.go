@@ -160,6 +160,7 @@ type rolls struct {
 	sides  []rollSide
 	hidden map[string]bool   // zones that the world outside does not have
 	ds     map[string]string // the DS sets, by zone
+	rest   map[string]int    // how many keys a zone has when nothing is under way
 	kept   []keeper
 
 	seconds     map[string]*lab.Secondary // by address
@@ -179,7 +180,7 @@ func newRolls(l *lab.Lab, of rollsOf) *rolls {
 	l.T().Helper()
 	w := &rolls{
 		l: l, began: time.Now().Truncate(time.Second), ds: map[string]string{}, versions: map[string]uint32{}, changed: map[string]int{},
-		until: map[string]time.Time{}, seconds: map[string]*lab.Secondary{}, away: map[string]bool{}, hidden: map[string]bool{}, deaf: map[string]bool{},
+		until: map[string]time.Time{}, seconds: map[string]*lab.Secondary{}, away: map[string]bool{}, hidden: map[string]bool{}, deaf: map[string]bool{}, rest: map[string]int{},
 	}
 	w.clock = l.Clock(w.began)
 	cuts, config, files := w.place(of)
