@@ -166,6 +166,9 @@ func (s *session) Rcpt(ctx context.Context, to address.Address, p smtpd.RcptPara
 			return refusal
 		}
 	}
+	if refusal := s.tx.Room(s.conn, len(targets)); refusal != nil {
+		return refusal
+	}
 	for _, target := range targets {
 		s.tx.Add(target, p)
 	}

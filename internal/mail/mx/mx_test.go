@@ -413,3 +413,34 @@ func TestRecipientsAtTheDoor(t *testing.T) {
 		t.Errorf("taken %+v", envs)
 	}
 }
+
+// TestAliasMadeAHundredThousandOfAThousand: each detail of an alias (team+1,
+// team+2) led to a hundred addresses more.
+func TestAliasMadeAHundredThousandOfAThousand(t *testing.T) {
+	t.Parallel()
+	s, k := worldOn(t, func(c *Config) {
+		c.Find = func(_ context.Context, to address.Address) ([]address.Address, *smtpline.Reply) {
+			var all []address.Address
+			for i := range 100 {
+				all = append(all, address.Address{Local: to.Local + "-" + strconv.Itoa(i), Domain: to.Domain})
+			}
+			return all, nil
+		}
+	}, func(c *smtpd.Config) { c.Limits.Recipients = 250 })
+	conn, read := talk(t, s)
+	for _, step := range []struct{ line, want string }{
+		{"EHLO x", "250"}, {"MAIL FROM:<a@example.net>", "250"},
+		{"RCPT TO:<team+1@example.test>", "250"}, {"RCPT TO:<team+2@example.test>", "250"},
+		{"RCPT TO:<team+3@example.test>", "452 4.5.3 "},
+		{"DATA", "354"}, {"Subject: x\r\n\r\nx\r\n.", "250"},
+		{"MAIL FROM:<a@example.net>", "250"}, {"RCPT TO:<team+3@example.test>", "250"}, // in the next message, as 452 says
+	} {
+		send(t, conn, step.line)
+		if r := read(); !strings.HasPrefix(r, step.want) {
+			t.Errorf("%s: %q, want %q", step.line, r, step.want)
+		}
+	}
+	if envs, _ := k.taken(); len(envs) != 1 || len(envs[0].To) != 200 {
+		t.Errorf("taken %+v", envs)
+	}
+}

@@ -252,6 +252,9 @@ func (s *session) Rcpt(ctx context.Context, to address.Address, p smtpd.RcptPara
 	if refusal == nil {
 		refusal = s.door.refuse(targets, s.tx.Params())
 	}
+	if refusal == nil {
+		refusal = s.tx.Room(s.conn, len(targets))
+	}
 	if refusal != nil {
 		return refusal
 	}

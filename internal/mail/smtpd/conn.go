@@ -45,7 +45,7 @@ type conn struct {
 func newConn(s *Server, conf *settled, raw net.Conn, info Conn) *conn {
 	end := time.Now().Add(conf.Limits.SessionTime)
 	p := newPipe(raw, end, conf.Limits.Write)
-	info.end = p.interrupt
+	info.end, info.Recipients = p.interrupt, conf.Limits.Recipients
 	return &conn{srv: s, conf: conf, raw: raw, info: info, origin: info.Remote, session: nothing{}, pipe: p}
 }
 

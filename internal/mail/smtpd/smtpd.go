@@ -85,6 +85,8 @@ type Conn struct {
 	ESMTP  bool                 // it was EHLO
 	User   string               // the identity that AUTH accepted
 
+	Recipients int // of one message, at most; 0: any
+
 	end func(*smtpline.Reply) // nil in tests that make a Conn of their own
 }
 

@@ -42,6 +42,17 @@ func (t *Transaction) Add(to address.Address, p RcptParams) {
 	t.orcpt = append(t.orcpt, p.ORcpt)
 }
 
+// Room refuses a recipient that leads to so many addresses that the message
+// would have more than a message may: an alias must not make of a thousand
+// recipients a hundred thousand. The first always fits, as it could not come
+// alone later.
+func (t *Transaction) Room(c *Conn, addresses int) *smtpline.Reply {
+	if c.Recipients == 0 || len(t.To) == 0 || len(t.To)+addresses <= c.Recipients {
+		return nil
+	}
+	return tooManyRcpts
+}
+
 // Envelope is the transaction as it is stored.
 func (t *Transaction) Envelope(c *Conn, o envelope.Origin, account string, now time.Time) envelope.Envelope {
 	env := envelope.Envelope{
