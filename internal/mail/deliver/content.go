@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"bytes"
 	"errors"
 	"io"
 )
@@ -15,10 +16,10 @@ var errFraming = errors.New("bare CR, LF or NUL")
 
 // scan reads the message once. It refuses what another server could read as
 // the end of the message or of a line: we check what we send, not only what we
-// take (RFC 5321, Section 2.3.8).
-func scan(r io.Reader, headerLen int) (content, error) {
+// take (RFC 5321, Section 2.3.8). size is what r holds, as far as known.
+func scan(r io.Reader, headerLen int, size int64) (content, error) {
 	var c content
-	buf := make([]byte, 32<<10)
+	buf := make([]byte, blockOf(size))
 	at, prev := 0, byte(0)
 	for {
 		n, err := r.Read(buf)
@@ -49,37 +50,58 @@ func scan(r io.Reader, headerLen int) (content, error) {
 }
 
 // stuff writes the message with its dots doubled at line starts and the final
-// dot after it (RFC 5321, Section 4.5.2). Lines end in CRLF; scan saw to it.
-func stuff(w io.Writer, r io.Reader) error {
-	in := make([]byte, 32<<10)
-	out := make([]byte, 0, 64<<10)
+// dot after it (RFC 5321, Section 4.5.2). Lines end in CRLF; scan saw to it. A
+// message of one block goes out in one write, final dot and all. size is what r
+// holds, as far as known.
+func stuff(w io.Writer, r io.Reader, size int64) error {
+	in := make([]byte, blockOf(size))
+	out := make([]byte, 0, len(in)+64) // some dots and the end, mostly
 	last := byte('\n')
 	for {
-		n, err := r.Read(in)
-		out = out[:0]
-		for _, b := range in[:n] {
-			if b == '.' && last == '\n' {
-				out = append(out, '.')
+		n, err := io.ReadFull(r, in)
+		out = double(out[:0], in[:n], last)
+		if n > 0 {
+			last = in[n-1]
+		}
+		ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		if ended {
+			if last != '\n' {
+				out = append(out, "\r\n"...)
 			}
-			out = append(out, b)
-			last = b
+			out = append(out, ".\r\n"...)
 		}
-		if _, werr := w.Write(out); werr != nil {
-			return werr
+		if len(out) > 0 {
+			if _, werr := w.Write(out); werr != nil {
+				return werr
+			}
 		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
+		switch {
+		case ended:
+			return nil
+		case err != nil:
 			return &readError{err}
 		}
 	}
-	end := ".\r\n"
-	if last != '\n' {
-		end = "\r\n.\r\n"
+}
+
+// blockOf is the room to read a message of a size with: all of it and one octet
+// more, by which its end shows, or a block.
+func blockOf(size int64) int { return int(min(max(size, 0)+1, 32<<10)) }
+
+// double appends p, which came after last, with each dot at the start of a line
+// twice.
+func double(out, p []byte, last byte) []byte {
+	if last == '\n' && len(p) > 0 && p[0] == '.' {
+		out = append(out, '.')
 	}
-	_, err := io.WriteString(w, end)
-	return err
+	for {
+		i := bytes.Index(p, []byte("\n."))
+		if i < 0 {
+			return append(out, p...)
+		}
+		out = append(append(out, p[:i+1]...), '.')
+		p = p[i+1:]
+	}
 }
 
 // readError is a message that could not be read to its end: the connection must

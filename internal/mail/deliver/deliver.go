@@ -161,7 +161,7 @@ func New(cfg Config) *Client {
 // ends, those still open are deferred.
 func (c *Client) Deliver(ctx context.Context, j Job) Report {
 	a := newAttempt(c, j)
-	content, err := scan(j.Message.Open(), len(j.Message.Header()))
+	content, err := scan(j.Message.Open(), len(j.Message.Header()), j.Message.Size())
 	if err != nil {
 		a.troubleAll(contentTrouble(err))
 		return a.report

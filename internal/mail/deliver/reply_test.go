@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -85,12 +86,18 @@ func FuzzReply(f *testing.F) {
 func FuzzStuff(f *testing.F) {
 	f.Add([]byte("a\r\n.\r\n..b"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, err := scan(bytes.NewReader(b), 0); err != nil {
+		if _, err := scan(bytes.NewReader(b), 0, int64(len(b))); err != nil {
 			return
 		}
 		var out bytes.Buffer
-		if err := stuff(&out, bytes.NewReader(b)); err != nil {
+		if err := stuff(&out, bytes.NewReader(b), int64(len(b))); err != nil {
 			t.Fatal(err)
+		}
+		for block := range int64(4) { // where one ends changes nothing
+			var again bytes.Buffer
+			if err := stuff(&again, bytes.NewReader(b), block); err != nil || !bytes.Equal(again.Bytes(), out.Bytes()) {
+				t.Fatalf("%q in blocks of %d: %q %v, at once %q", b, block+1, again.Bytes(), err, out.Bytes())
+			}
 		}
 		var got []byte
 		lines := bytes.SplitAfter(out.Bytes(), []byte("\r\n"))
@@ -110,4 +117,40 @@ func FuzzStuff(f *testing.F) {
 			t.Fatalf("%q arrives as %q", b, got)
 		}
 	})
+}
+
+// writes counts them.
+type writes int
+
+func (w *writes) Write(p []byte) (int, error) { *w++; return len(p), nil }
+
+// TestSmallMessageCostMuch: one of four kilobytes went out in two packets, and
+// took 128 KB of memory to be cleared and collected. It is not parallel: it
+// counts what the process allocates.
+func TestSmallMessageCostMuch(t *testing.T) {
+	text := bytes.Repeat([]byte("sixty-two octets of text and two of line end, again and again\r\n"), 64)
+	size := int64(len(text))
+	var w writes
+	const runs = 100
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range runs {
+		message := io.NewSectionReader(bytes.NewReader(text), 0, size)
+		if _, err := scan(message, 0, size); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := message.Seek(0, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		if err := stuff(&w, message, size); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if w != runs {
+		t.Errorf("%d writes for %d messages", w, runs)
+	}
+	if each := int64(after.TotalAlloc-before.TotalAlloc) / runs; each > 5*size {
+		t.Errorf("%d octets allocated for a message of %d", each, size)
+	}
 }

@@ -234,7 +234,7 @@ func (a *attempt) data(s *session, rcpts []int) *trouble {
 		return t // a reply to it that is there before it is none
 	}
 	w := &blockWriter{s: s, limit: s.timeouts().DataBlock}
-	if err := stuff(w, a.job.Message.Open()); err != nil {
+	if err := stuff(w, a.job.Message.Open(), a.job.Message.Size()); err != nil {
 		return a.dataBroken(s, rcpts, err)
 	}
 	if s.peer.hop.Protocol == route.LMTP {

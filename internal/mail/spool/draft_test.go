@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"postern/internal/mail/address"
@@ -454,5 +455,52 @@ func TestOpenMakesPrivateDirectories(t *testing.T) {
 		if err != nil || info.Mode().Perm() != 0o700 {
 			t.Errorf("%q: %v %v", sub, info, err)
 		}
+	}
+}
+
+// TestDraftReadsThroughSharedRoom: each message had 32 KB of its own to be read
+// through. It is not parallel: it counts what the process allocates.
+func TestDraftReadsThroughSharedRoom(t *testing.T) {
+	s := open(t, nil)
+	text := "A: 1\r\n\r\n" + strings.Repeat("some of the text\r\n", 100)
+	const runs = 50
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range runs {
+		d, err := s.Create()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := io.Copy(d, strings.NewReader(text)); err != nil || n != int64(len(text)) {
+			t.Fatalf("%d octets, %v", n, err)
+		}
+		// A reader that, unlike those of strings, knows no short cut.
+		if n, err := io.Copy(d, struct{ io.Reader }{strings.NewReader(text)}); err != nil || n != int64(len(text)) {
+			t.Fatalf("%d octets, %v", n, err)
+		}
+		if d.Size() != int64(2*len(text)) {
+			t.Fatalf("%d octets in the draft, want %d", d.Size(), 2*len(text))
+		}
+		d.Abort()
+	}
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / runs; each > 24<<10 {
+		t.Errorf("%d octets allocated for a message of %d", each, 2*len(text))
+	}
+}
+
+// TestDraftOfABrokenReader: what a reader gave before it failed is there, and the
+// error is the reader's.
+func TestDraftOfABrokenReader(t *testing.T) {
+	t.Parallel()
+	s := open(t, nil)
+	d, err := s.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Abort()
+	n, err := d.ReadFrom(io.MultiReader(strings.NewReader("A: 1\r\n"), iotest.ErrReader(syscall.ECONNRESET)))
+	if n != 6 || !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%d octets, %v", n, err)
 	}
 }

@@ -96,6 +96,8 @@ type Spool struct {
 	dir     group
 	fault   atomic.Pointer[error] // set once: the spool is read-only
 
+	rooms sync.Pool // of *[]byte: what drafts read with, copyRoom each
+
 	mu   sync.Mutex // guards last
 	last time.Time  // the latest time used in an id
 }
