@@ -40,10 +40,11 @@ fuzz:
 # The tables of the manual's page on speed, beside NSD and Knot, and the times
 # of answers while zones are reloaded and while somebody floods: on a machine
 # that does nothing else. TABLES is any of those below;
-# total and edits need qemu-system-x86 and KERNEL, a Linux image, and else say so.
+# total and edits need qemu-system-x86 and KERNEL, a Linux image; mail needs root,
+# and mailchecks postfix-policyd-spf-python too; else they say so.
 ROUNDS ?= 5
 SECS   ?= 4
-TABLES ?= plain,signed,defaults,count,total,edits,mixes,load,signing,signededits
+TABLES ?= plain,signed,defaults,count,total,edits,mixes,load,signing,signededits,mail,mailchecks
 KERNEL ?=
 bench: build
 	$(GO) run ./internal/lab/bench -bin ./postern -rounds $(ROUNDS) -secs $(SECS) -only $(TABLES) -kernel "$(KERNEL)"

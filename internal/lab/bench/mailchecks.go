@@ -21,6 +21,25 @@ type mailRow struct {
 	again               float64 // connections that were lost before the message was taken
 }
 
+// mailPlain is mail without checks, beside Postfix, by the script that both are
+// measured with.
+func (b *bench) mailPlain() error {
+	script := filepath.Join(filepath.Dir(b.script), "mail.sh")
+	if _, err := os.Stat(script); err != nil || os.Geteuid() != 0 {
+		b.printf("\nmail: not measured, it needs root and %s\n", script)
+		return nil
+	}
+	for sessions := range strings.SplitSeq(b.sessions, ",") {
+		b.printf("\nmail, no checks; load average %s\n", loadAverage())
+		cmd := exec.CommandContext(b.ctx, "bash", script, "-b", b.binary, "-n", fmt.Sprint(b.messages), "-s", sessions, "-r", fmt.Sprint(b.rounds))
+		cmd.Stdout, cmd.Stderr = b.out, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // mailChecks is mail as it comes from strangers, checked: SPF, DKIM and DMARC
 // of every message, beside Postfix with the three programs that do it there. It
 // happens in a process with a network of its own, which nothing leaves.
