@@ -20,6 +20,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"postern/internal/mail/address"
 )
@@ -75,7 +77,16 @@ func (acc Account) Permits(a address.Address) bool {
 
 // fold is the form that logins and senders are compared in.
 func fold(a address.Address) string {
-	return address.Address{Local: strings.ToLower(a.Local), Domain: strings.ToLower(a.Domain)}.String()
+	return address.Address{Local: strings.Map(lower, a.Local), Domain: strings.ToLower(a.Domain)}.String()
+}
+
+// lower leaves alone what would become a letter of ASCII, the Kelvin sign and the
+// dotted capital I: to other programs those are other names.
+func lower(r rune) rune {
+	if l := unicode.ToLower(r); r < utf8.RuneSelf || l >= utf8.RuneSelf {
+		return l
+	}
+	return r
 }
 
 // Normalise returns the form in which a login is stored.

@@ -187,17 +187,18 @@ func TestListAndPermits(t *testing.T) {
 	t.Parallel()
 	k, _ := newKeeper(t, nil)
 	create(t, k, "b@example.test")
-	create(t, k, "a@example.test", "a@example.test", "@Lists.test", "A@example.test", "info@bücher.test")
+	create(t, k, "a@example.test", "a@example.test", "@Lists.test", "A@example.test", "info@bücher.test", "Kelvin@example.test", "Ärzte@example.test")
 	all, err := k.List(t.Context())
 	if err != nil || len(all) != 2 || all[0].Login != "a@example.test" || all[1].Login != "b@example.test" {
 		t.Fatalf("%+v, %v", all, err)
 	}
-	if want := []string{"@lists.test", "a@example.test", "info@xn--bcher-kva.test"}; !slices.Equal(all[0].Senders, want) {
+	if want := []string{"@lists.test", "a@example.test", "info@xn--bcher-kva.test", "kelvin@example.test", "ärzte@example.test"}; !slices.Equal(all[0].Senders, want) {
 		t.Errorf("senders %q, want %q", all[0].Senders, want)
 	}
 	for in, want := range map[string]bool{
 		"b@example.test": false, "a@sub.lists.test": false, "a@notlists.test": false, `"a@example.test"@evil.test`: false,
-		"A@Example.test": true, "anyone@LISTS.test": true, "info@bücher.test": true,
+		"A@Example.test": true, "anyone@LISTS.test": true, "info@bücher.test": true, "INFO@BÜCHER.test": true,
+		"\u0130nfo@bücher.test": false, "kelvin@example.test": true, "\u212Aelvin@example.test": false, "ÄRZTE@example.test": true,
 	} {
 		a, err := address.Parse(in)
 		if err != nil {
