@@ -31,6 +31,7 @@ func (m *merge) tell(told *int, r zonefile.Record, severity, code, message, hint
 func (m *merge) drift() {
 	below := byOwner(m.External, m.internal)
 	inside := byOwner(m.Internal, m.internal)
+	above := m.ancestors()
 	same, lost := 0, 0
 	told := map[name.Name]bool{}
 	for _, r := range m.Internal {
@@ -42,6 +43,9 @@ func (m *merge) drift() {
 		if n == m.Origin { // merges by type: nothing is lost
 			continue
 		}
+		if equal(below[n], inside[n]) && m.internal[n].has(dns.TypeNS) && above[n] {
+			continue // without it what stands below would be an error
+		}
 		if equal(below[n], inside[n]) {
 			m.tell(&same, r, zonefile.NOTE, "view-same", fmt.Sprintf("%s has the same records in the view below", n), "remove it here: it would not follow a change")
 			continue
@@ -50,6 +54,20 @@ func (m *merge) drift() {
 			m.tell(&lost, r, zonefile.NOTE, "view-loses", fmt.Sprintf("%s has no %s here, the view below has", n, strings.Join(types, ", ")), "a name replaces all types: restate those that are needed")
 		}
 	}
+}
+
+// ancestors are the names that the internal ones stand below, up to the origin.
+func (m *merge) ancestors() map[name.Name]bool {
+	above := map[name.Name]bool{}
+	for n := range m.internal {
+		for n != m.Origin && n.IsBelow(m.Origin) {
+			if n = n.Parent(); above[n] {
+				break
+			}
+			above[n] = true
+		}
+	}
+	return above
 }
 
 // lost lists the types that a name has in the view below and not here. The
