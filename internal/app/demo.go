@@ -61,6 +61,10 @@ func prepareDemo() error {
 	if inCheckout() {
 		return nil
 	}
+	// The control socket lies in it: nobody else has anything to do there.
+	if err := os.MkdirAll(demoState, 0o700); err != nil {
+		return fmt.Errorf("state of the demo: %w (hint: run the demo where you may write, or name a configuration with --config)", err)
+	}
 	for _, view := range []string{"external", "internal"} {
 		dir := filepath.Join(demoState, "zones", view)
 		if err := os.MkdirAll(dir, 0o755); err != nil {

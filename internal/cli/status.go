@@ -88,8 +88,18 @@ func printStatus(w io.Writer, s manage.Status) {
 		fmt.Fprintf(w, "\nLAST FAILURES\n")
 	}
 	for _, f := range s.Failures {
-		fmt.Fprintf(w, "%s %s %s\n", f.At.Format(time.DateTime), f.Level, f.Text)
+		fmt.Fprintf(w, "%s %s %s\n", f.At.Format(time.DateTime), f.Level, shortened(f.Text))
 	}
+}
+
+// shortened cuts a line of the log that would fill the screen by itself; the
+// log and --json have all of it.
+func shortened(text string) string {
+	const most = 300
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + " ..."
 }
 
 func printZones(w io.Writer, zones []manage.Zone) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"postern/internal/manage"
 )
@@ -129,5 +130,20 @@ func TestPrintCatalogs(t *testing.T) {
 		if allGood(zones[i:i+1]) != good {
 			t.Errorf("%s is good: %t", zones[i].Zone, !good)
 		}
+	}
+}
+
+// TestPrintFailures: one of them does not fill the screen.
+func TestPrintFailures(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	printStatus(&b, manage.Status{Failures: []manage.Failure{{Level: "warn", Text: strings.Repeat("é", 1000)}, {Level: "error", Text: "short"}}})
+	for line := range strings.Lines(b.String()) {
+		if len(line) > 350 || !utf8.ValidString(line) {
+			t.Errorf("%d octets: %q", len(line), line)
+		}
+	}
+	if !strings.Contains(b.String(), "error short\n") || !strings.Contains(b.String(), "éé ...\n") {
+		t.Errorf("got %s", b.String())
 	}
 }

@@ -57,6 +57,9 @@ func TestDemo(t *testing.T) {
 		if info, err := os.Stat(p.Path("var/first-user")); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("first-user: %v (%v)", info, err)
 		}
+		if info, err := os.Stat(p.Path("var")); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("the directory of the socket: %v (%v)", info, err)
+		}
 		if after := attempts(l); after != before {
 			t.Errorf("%d attempts to reach the world before a recursive question", after-before)
 		}
