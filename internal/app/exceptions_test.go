@@ -108,6 +108,14 @@ func TestListsAndExceptions(t *testing.T) {
 			t.Errorf("after a reload: %s, want %s", word, c.want)
 		}
 	}
+
+	// And whether anything is checked at all.
+	h.write("postern.toml", strings.Replace(verdictConfig, "[mail.outbound]", "[mail.inbound]\nchecks = []\n[mail.outbound]", 1))
+	h.reload("mail inbound: spf false, dkim false, dmarc false")
+	word, header := h.outcome(h.connect("127.0.0.20", "x.example").send("x@stranger.example", reject))
+	if word != "accept" || strings.Contains(results(header), "spf=") {
+		t.Errorf("without checks: %s, %s", word, results(header))
+	}
 }
 
 // TestMarks are oddities that are told and decide nothing.

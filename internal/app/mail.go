@@ -52,7 +52,7 @@ func (a *App) buildMail(cfg *config.Checked) error {
 	if a.selector, err = a.selectorOf(cfg); err != nil {
 		return err
 	}
-	a.inspector = inspect.New(inspect.Config{Resolver: a.outside(cfg), Checks: checksOf(cfg), Rules: rulesOf(cfg), Now: a.now, Log: a.log})
+	a.inspector = inspect.New(inspect.Config{Resolver: a.outside(cfg), Rules: rulesOf(cfg), Now: a.now, Log: a.log})
 	a.calls = deliver.NewPool(0, 0)
 	a.queue, err = queue.New(queue.Config{
 		Spool: a.spool, Router: following{a}, Deliverer: following{a}, Hostname: hostname(cfg),
@@ -93,7 +93,7 @@ func checksOf(cfg *config.Checked) verdict.Checks {
 
 // rulesOf is the part of the configuration that the checks follow.
 func rulesOf(cfg *config.Checked) inspect.Rules {
-	r := inspect.Rules{Sealers: cfg.Mail.Inbound.Exceptions.Sealers, Domains: cfg.Mail.Domains, Hostname: hostname(cfg)}
+	r := inspect.Rules{Checks: checksOf(cfg), Sealers: cfg.Mail.Inbound.Exceptions.Sealers, Domains: cfg.Mail.Domains, Hostname: hostname(cfg)}
 	for _, l := range cfg.Mail.Inbound.Blocklists {
 		r.Blocklists = append(r.Blocklists, inspect.Blocklist{Zone: l.Zone, Replies: l.Replies})
 	}

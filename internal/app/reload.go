@@ -89,7 +89,6 @@ func needsRestart(old, next *config.Checked) error {
 		{"server.admins", slices.Equal(old.Server.Admins, next.Server.Admins)},
 		{"the admin listeners", fmt.Sprint(adminListeners(old)) == fmt.Sprint(adminListeners(next))},
 		{"[resolver]", fmt.Sprint(old.Resolver) == fmt.Sprint(next.Resolver)},
-		{"mail.inbound.checks", checksOf(old) == checksOf(next)},
 		{"[mail.dkim]", slices.Equal(old.Mail.DKIM.Algorithms, next.Mail.DKIM.Algorithms) && old.Derived.DKIM == next.Derived.DKIM},
 		{"mail.domains", slices.Equal(old.Mail.Domains, next.Mail.Domains)},
 		{"[tls]", old.TLS == next.TLS},

@@ -27,6 +27,7 @@ func (a *App) standing() map[string]string {
 	}
 	standingPeers(all, a.cfg)
 	standingPolicies(all, a.cfg)
+	standingMail(all, a.cfg)
 	for _, r := range a.cfg.Mail.Routes {
 		all["mail route of "+r.Domain] = hopsOf(r)
 		all["recipients of "+r.Domain] = strings.TrimSuffix(r.Recipients+":"+r.List+r.Directory, ":")
@@ -50,8 +51,20 @@ func (a *App) standing() map[string]string {
 	return all
 }
 
+// standingMail adds what holds for all mail.
+func standingMail(all map[string]string, cfg *config.Checked) {
+	in, out := cfg.Mail.Inbound, cfg.Mail.Outbound
+	all["mail inbound"] = fmt.Sprintf("spf %t, dkim %t, dmarc %t, enforced %t, quarantine %s, max_size %d, chunking %t, dnsbl %v",
+		in.SPF, in.DKIM, in.DMARC, in.Enforce, in.Quarantine, in.MaxSize, in.Chunking, in.Blocklists)
+	all["mail inbound exceptions"] = fmt.Sprintf("forwarders %v %v, lists %v, arc_sealers %v",
+		in.Exceptions.Networks, in.Exceptions.Domains, in.Exceptions.Lists, in.Exceptions.Sealers)
+	all["mail inbound trust"] = fmt.Sprintf("proxies %v, xclient %v", in.TrustedProxies, in.TrustedXClient)
+	all["mail outbound"] = fmt.Sprintf("mode %s, source %v, an account a day %d recipients, %d messages, %d new",
+		out.Mode, out.Source, out.PerAccountPerDay, out.MessagesPerAccountPerDay, out.NewPerAccountPerDay)
+}
+
 func relayOf(r config.Relay) string {
-	text := fmt.Sprintf("clients %v, senders %v", r.Clients, r.Senders)
+	text := fmt.Sprintf("clients %v, senders %v, recipients %v, foreign_from %s, %d in %s", r.Clients, r.Senders, r.Recipients, r.ForeignFrom, r.Rate.Count, r.Rate.Window)
 	for _, c := range r.Cert {
 		text += fmt.Sprintf(", certificate %s until %s %q", xfr.PinOf(c), c.NotAfter.Format(time.DateOnly), r.CertName)
 	}

@@ -182,7 +182,7 @@ func evaluate(ctx context.Context, r lookup.Resolver, now time.Time, client neti
 	if err != nil {
 		return verdict.Facts{}, err
 	}
-	i := inspect.New(inspect.Config{Resolver: r, Checks: verdict.Checks{SPF: true, DKIM: true, DMARC: true}, Timeout: evaluationTime, Now: func() time.Time { return now }})
+	i := inspect.New(inspect.Config{Resolver: r, Rules: inspect.Rules{Checks: verdict.Checks{SPF: true, DKIM: true, DMARC: true}}, Timeout: evaluationTime, Now: func() time.Time { return now }})
 	defer func() { err = errors.Join(err, i.Stop(context.WithoutCancel(ctx))) }()
 	p := i.Begin(client)
 	defer p.Close()

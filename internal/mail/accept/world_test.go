@@ -81,7 +81,7 @@ func newWorld(t *testing.T, dns lookuptest.Map, change func(*Config)) *world {
 	if w.door, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	w.look = inspect.New(inspect.Config{Resolver: resolver{w}, Checks: verdict.Checks{SPF: true, DKIM: true, DMARC: true}})
+	w.look = inspect.New(inspect.Config{Resolver: resolver{w}, Rules: inspect.Rules{Checks: verdict.Checks{SPF: true, DKIM: true, DMARC: true}}})
 	t.Cleanup(func() {
 		if err := w.look.Stop(context.Background()); err != nil {
 			t.Error(err)

@@ -29,7 +29,6 @@ import (
 // named.
 type Config struct {
 	Resolver lookup.Resolver
-	Checks   verdict.Checks
 	Rules    Rules
 	Timeout  time.Duration // of one look-up, and of the wait after the final dot; 20 s (RFC 7208, Section 4.6.4)
 	LookUps  int           // evaluations at once; 256. An eighth of them for one network
@@ -95,7 +94,7 @@ func (i *Inspector) Stop(ctx context.Context) error { return i.workers.Stop(ctx)
 // Begin is called when a client connects.
 func (i *Inspector) Begin(client netip.Addr) *Pending {
 	p := &Pending{inspector: i, client: client.Unmap().WithZone(""), rules: i.rules.Load()}
-	if i.cfg.Checks != (verdict.Checks{}) && p.client.IsValid() {
+	if p.rules.Checks != (verdict.Checks{}) && p.client.IsValid() {
 		p.reverse = begin(i, p.client, "reverse name", func(ctx context.Context) verdict.Reverse { return reverseName(ctx, i.cfg.Resolver, p.client) })
 	}
 	if p.client.IsValid() {

@@ -84,7 +84,7 @@ const plain = "From: a@example.org\r\nList-Id: A list <Dev.lists.example>\r\n\r\
 
 func TestFacts(t *testing.T) {
 	t.Parallel()
-	i := inspector(t, Config{Resolver: world, Checks: all})
+	i := inspector(t, Config{Resolver: world, Rules: Rules{Checks: all}})
 	p := i.Begin(client)
 	defer p.Close()
 	p.Hello("mail.example.org")
@@ -111,7 +111,7 @@ func TestFacts(t *testing.T) {
 // TestTransactions runs several on one connection, each with its own sender.
 func TestTransactions(t *testing.T) {
 	t.Parallel()
-	i := inspector(t, Config{Resolver: world, Checks: all})
+	i := inspector(t, Config{Resolver: world, Rules: Rules{Checks: all}})
 	p := i.Begin(client)
 	defer p.Close()
 	p.Hello("mail.example.org")
@@ -143,7 +143,7 @@ func TestSendersThatNeverSendCostNoQuestions(t *testing.T) {
 	d, h := draft(t, plain)
 	synctest.Test(t, func(t *testing.T) {
 		r := &lookuptest.Recorder{Map: world}
-		i := New(Config{Resolver: r, Checks: all})
+		i := New(Config{Resolver: r, Rules: Rules{Checks: all}})
 		p := i.Begin(client)
 		for range 500 {
 			p.Hello("mail.example.org")
@@ -186,7 +186,7 @@ func TestSendersThatNeverSendCostNoQuestions(t *testing.T) {
 
 func TestNoAuthor(t *testing.T) {
 	t.Parallel()
-	i := inspector(t, Config{Resolver: world, Checks: all})
+	i := inspector(t, Config{Resolver: world, Rules: Rules{Checks: all}})
 	p := i.Begin(client)
 	defer p.Close()
 	d, h := draft(t, "From: a@example.org\r\nFrom: b@example.org\r\n\r\nx\r\n")
@@ -227,7 +227,7 @@ func TestTimeOut(t *testing.T) {
 	t.Parallel()
 	d, h := draft(t, "DKIM-Signature: v=1; a=rsa-sha256; d=example.org; s=s; h=from; bh=; b=\r\n"+plain)
 	synctest.Test(t, func(t *testing.T) {
-		i := New(Config{Resolver: &silent{}, Checks: all})
+		i := New(Config{Resolver: &silent{}, Rules: Rules{Checks: all}})
 		p := i.Begin(client)
 		p.Hello("mail.example.org")
 		p.Mail(sender)
@@ -252,7 +252,7 @@ func TestRoom(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := &silent{}
-		i := New(Config{Resolver: r, Checks: verdict.Checks{SPF: true}, LookUps: 1})
+		i := New(Config{Resolver: r, Rules: Rules{Checks: verdict.Checks{SPF: true}}, LookUps: 1})
 		first := i.Begin(client)
 		synctest.Wait() // it has the room
 		second := i.Begin(netip.MustParseAddr("198.51.100.1"))
@@ -290,7 +290,7 @@ func TestTwoAddressesWithSlowDNSStarvedEverybody(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r := &silent{}
-			i := New(Config{Resolver: r, Checks: verdict.Checks{SPF: true}, LookUps: 16})
+			i := New(Config{Resolver: r, Rules: Rules{Checks: verdict.Checks{SPF: true}}, LookUps: 16})
 			var pending []*Pending
 			for range 10 {
 				pending = append(pending, i.Begin(netip.MustParseAddr(c.one)), i.Begin(netip.MustParseAddr(c.two)))
@@ -322,7 +322,7 @@ func TestTwoAddressesWithSlowDNSStarvedEverybody(t *testing.T) {
 
 func TestUnreadableMessage(t *testing.T) {
 	t.Parallel()
-	i := inspector(t, Config{Resolver: world, Checks: all})
+	i := inspector(t, Config{Resolver: world, Rules: Rules{Checks: all}})
 	p := i.Begin(client)
 	defer p.Close()
 	d, h := draft(t, "DKIM-Signature: v=1; a=ed25519-sha256; d=example.org; s=s; h=from; bh=; b=\r\n"+plain)
@@ -361,7 +361,7 @@ func TestSlowDNSOfAForgerHidesNoPolicy(t *testing.T) {
 			t.Parallel()
 			d, h := draft(t, "DKIM-Signature: v=1; a=rsa-sha256; d=slow.test; s=s; h=from; bh=; b=\r\nFrom: ceo@example.org\r\n\r\nx\r\n")
 			synctest.Test(t, func(t *testing.T) {
-				i := New(Config{Resolver: slow{world, suffix}, Checks: all})
+				i := New(Config{Resolver: slow{world, suffix}, Rules: Rules{Checks: all}})
 				p := i.Begin(netip.MustParseAddr("192.0.2.66"))
 				p.Hello("x.helo.test")
 				p.Mail(address.Address{Local: "x", Domain: "envelope.test"})
@@ -391,7 +391,7 @@ func TestSlowCheckLeavesTheOthersTheirTime(t *testing.T) {
 			t.Parallel()
 			d, h := draft(t, plain)
 			synctest.Test(t, func(t *testing.T) {
-				i := New(Config{Resolver: slow{world, suffix}, Checks: all})
+				i := New(Config{Resolver: slow{world, suffix}, Rules: Rules{Checks: all}})
 				p := i.Begin(client)
 				p.Hello("x.helo.test")
 				p.Mail(sender)
@@ -415,7 +415,7 @@ func TestHangingKeyLeftNoTimeToHash(t *testing.T) {
 	d, h := draft(t, "DKIM-Signature: v=1; a=rsa-sha256; d=slow.test; s=s; h=from; bh=; b=\r\n"+
 		"DKIM-Signature: v=1; a=ed25519-sha256; d=example.org; s=s; h=from; bh=; b=\r\n"+plain)
 	synctest.Test(t, func(t *testing.T) {
-		i := New(Config{Resolver: slow{world, "slow.test"}, Checks: verdict.Checks{DKIM: true}})
+		i := New(Config{Resolver: slow{world, "slow.test"}, Rules: Rules{Checks: verdict.Checks{DKIM: true}}})
 		p := i.Begin(client)
 		f, err := p.Await(t.Context(), d, h)
 		if err != nil || len(f.DKIM) != 2 || f.DKIM[0].Status != dkim.TempError || f.DKIM[1].Status != dkim.Fail {
@@ -435,7 +435,7 @@ func TestHangingKeysDoNotHoldUpOtherSignatures(t *testing.T) {
 	hang, hangHeader := draft(t, "DKIM-Signature: v=1; a=rsa-sha256; d=slow.test; s=s; h=from; bh=; b=\r\n"+plain)
 	good, goodHeader := draft(t, "DKIM-Signature: v=1; a=ed25519-sha256; d=example.org; s=s; h=from; bh=; b=\r\n"+plain)
 	synctest.Test(t, func(t *testing.T) {
-		i := New(Config{Resolver: slow{world, "slow.test"}, Checks: verdict.Checks{DKIM: true}, Hashing: 1})
+		i := New(Config{Resolver: slow{world, "slow.test"}, Rules: Rules{Checks: verdict.Checks{DKIM: true}}, Hashing: 1})
 		forger := i.Begin(netip.MustParseAddr("192.0.2.66"))
 		ended := make(chan error)
 		go func() {

@@ -62,12 +62,12 @@ func (p *Pending) Hello(name string) {
 
 func (p *Pending) lookIntoName() {
 	name := p.name // copied: the goroutines outlive this call
-	if host := hostName(name); host != "" && p.inspector.cfg.Checks != (verdict.Checks{}) {
+	if host := hostName(name); host != "" && p.rules.Checks != (verdict.Checks{}) {
 		p.leads = begin(p.inspector, p.client, "helo name", func(ctx context.Context) verdict.ReverseStatus {
 			return leadsTo(ctx, p.inspector.cfg.Resolver, host, p.client)
 		})
 	}
-	if name == "" || !p.inspector.cfg.Checks.SPF {
+	if name == "" || !p.rules.Checks.SPF {
 		return
 	}
 	p.helo = begin(p.inspector, p.client, "spf helo", func(ctx context.Context) spf.Result {
@@ -85,7 +85,7 @@ func (p *Pending) Mail(from address.Address) {
 	}
 }
 
-func (p *Pending) checksSender() bool { return p.inspector.cfg.Checks.SPF && p.from.Domain != "" }
+func (p *Pending) checksSender() bool { return p.rules.Checks.SPF && p.from.Domain != "" }
 
 func (p *Pending) lookIntoSender() {
 	helo, from := p.name, p.from // copied: the goroutine outlives this call
@@ -135,7 +135,7 @@ func (p *Pending) Await(ctx context.Context, draft *spool.Draft, h *message.Head
 	// is asked last and must have time left, else a forger hides its policy.
 	senders, done := context.WithTimeout(ctx, i.cfg.Timeout*3/4)
 	defer done()
-	f := verdict.Facts{Ran: i.cfg.Checks, Client: p.client}
+	f := verdict.Facts{Ran: p.rules.Checks, Client: p.client}
 	if f.Ran.DKIM { // first, since it alone has not begun yet
 		sigs, err := p.dkim(senders, draft, h)
 		if err != nil {

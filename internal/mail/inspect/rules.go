@@ -15,6 +15,7 @@ import (
 // Rules are what checks follow that a reload may change; a connection keeps
 // those it began with.
 type Rules struct {
+	Checks     verdict.Checks
 	Blocklists []Blocklist
 	Sealers    []string // domains whose ARC chains count
 	Domains    []string // ours

@@ -52,7 +52,7 @@ func TestAuthenticationMilterVectors(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			p := inspector(t, Config{Resolver: zone, Checks: all}).Begin(netip.MustParseAddr(c.addr))
+			p := inspector(t, Config{Resolver: zone, Rules: Rules{Checks: all}}).Begin(netip.MustParseAddr(c.addr))
 			defer p.Close()
 			p.Hello(c.helo)
 			p.Mail(from)
