@@ -48,7 +48,7 @@ func TestHeadersThatCost(t *testing.T) {
 	} {
 		asked := &lookuptest.Recorder{Map: internet}
 		w := newWorld(t, lookuptest.Map{}, nil)
-		w.look = inspect.New(inspect.Config{Resolver: asked, Checks: verdict.Checks{SPF: true, DKIM: true, DMARC: true}, Rules: inspect.Rules{Domains: []string{"city.example"}}})
+		w.look = inspect.New(inspect.Config{Resolver: asked, Rules: inspect.Rules{Checks: verdict.Checks{SPF: true, DKIM: true, DMARC: true}, Domains: []string{"city.example"}}})
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		r := w.arrive("a@example.org", c.msg)
