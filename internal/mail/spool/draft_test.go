@@ -484,7 +484,9 @@ func TestDraftReadsThroughSharedRoom(t *testing.T) {
 		d.Abort()
 	}
 	runtime.ReadMemStats(&after)
-	if each := (after.TotalAlloc - before.TotalAlloc) / runs; each > 24<<10 {
+	// It was 44 KB; now it is 12, and under the race detector, whose pools lose a
+	// quarter of what they are given, some 25.
+	if each := (after.TotalAlloc - before.TotalAlloc) / runs; each > 40<<10 {
 		t.Errorf("%d octets allocated for a message of %d", each, 2*len(text))
 	}
 }
