@@ -76,6 +76,7 @@ type App struct {
 	announced  deliver.Announced
 	queue      *queue.Queue
 	recipients *recipient.Keeper
+	scout      *deliver.Scout
 	mail       atomic.Pointer[mailWorld] // what mail follows; changes with the configuration
 	scans      scanCounts
 	retired    mailCounts // counted before the last reload
@@ -152,6 +153,7 @@ func (a *App) start(ctx context.Context) error {
 		{"conversations", a.calls, stopShort},
 		{"queue", a.queue, stopLong},
 		{"recipients", a.recipients, stopShort},
+		{"next hops", a.scout, stopShort},
 		{"accounts", a.buildUsers(), stopShort}, // before the doors: it ends after them
 		{"remembered updates", &remembering{a.state.path("updates.json"), a.serve, a.log}, stopShort}, // on both sides of those who bring them
 		{"DNS listeners", a.names, stopShort},

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"context"
+
 	"postern/internal/mail/address"
 	"postern/internal/mail/deliver"
 	"postern/internal/mail/mx"
@@ -8,6 +10,27 @@ import (
 	"postern/internal/mail/smtpd"
 	"postern/internal/mail/smtpline"
 )
+
+// buildScout makes the one who asks the next hops of the configuration in force
+// what they can do.
+func (a *App) buildScout() (err error) {
+	a.scout, err = deliver.NewScout(deliver.ScoutConfig{
+		Hops: func(ctx context.Context) (all []route.Hop, whole bool) {
+			world := a.mail.Load()
+			whole = true
+			for domain := range world.carry.hops {
+				plan, err := world.router.Route(ctx, domain)
+				all, whole = append(all, plan.Hops...), whole && err == nil
+			}
+			return all, whole
+		},
+		Call: func(ctx context.Context, hops []route.Hop) (*deliver.Call, error) {
+			return a.mail.Load().asker.Call(ctx, hops)
+		},
+		Log: a.log,
+	})
+	return err
+}
 
 // carrying knows what the next hops of our domains will do with a message, so
 // that a sender is refused at once what would come back to it later.

@@ -155,6 +155,7 @@ func (a *App) count() error {
 		count(reg, "mail_queue", one(&a.queue.Counters), nil),
 		count(reg, "mail_deliver", one(&a.calls.Counters), nil),
 		reg.Gauge("postern_mail_deliver_conversations", "Conversations with next hops that wait for another message.", func() float64 { return float64(a.calls.Waiting()) }, nil),
+		count(reg, "mail_deliver_scout", one(&a.scout.Counters), nil),
 		count(reg, "mail_accept", a.acceptCounters, nil),
 		count(reg, "mail_recipient", one(&a.recipients.Counters), nil),
 		count(reg, "mail_scan", one(&a.scans.clamd), metrics.Labels{"scanner": "clamd"}),

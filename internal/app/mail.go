@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -62,7 +63,7 @@ func (a *App) buildMail(cfg *config.Checked) error {
 	if err != nil {
 		return err
 	}
-	if err := a.buildRecipients(); err != nil {
+	if err := errors.Join(a.buildRecipients(), a.buildScout()); err != nil {
 		return err
 	}
 	world, err := a.mailOf(cfg, nil)

@@ -186,6 +186,7 @@ func (a *App) swap(ctx context.Context, next *config.Checked) error {
 	a.retire(a.mail.Swap(world))
 	a.inspector.Follow(rulesOf(next))
 	a.recipients.Follow(world.people) // after the routes by which it asks
+	a.scout.Look()
 	a.queue.SetHold(next.Mail.Outbound.Mode == "hold")
 	if err := errors.Join(names.Commit(ctx), doors.commit(ctx)); err != nil {
 		a.log.Warn("a listener did not close in time", "reason", "reload-close", "err", err)
