@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 
 	"postern/internal/mail/address"
 	"postern/internal/mail/deliver"
@@ -100,4 +101,17 @@ func (c carrying) refuse(to address.Address, n mx.Needs) *smtpline.Reply {
 		return smtpline.Refuse(552, "5.3.4", "too-large", "the message is larger than this recipient's server takes")
 	}
 	return nil
+}
+
+// group tells apart recipients for whom a message may be judged differently at
+// its end, by what their next hops take. What MAIL has told is judged at RCPT.
+func (c carrying) group(to address.Address, n mx.Needs, most int64) string {
+	a, group := c.can(to.Domain), ""
+	if n.Size == 0 && a.Size > 0 && a.Size < most {
+		group = fmt.Sprintf("size %d", a.Size)
+	}
+	if n.UTF8 && !a.UTF8 {
+		group += " ascii"
+	}
+	return group
 }

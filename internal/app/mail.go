@@ -11,6 +11,7 @@ import (
 	"postern/config"
 	"postern/internal/account"
 	"postern/internal/mail/accept"
+	"postern/internal/mail/address"
 	"postern/internal/mail/deliver"
 	"postern/internal/mail/directory"
 	"postern/internal/mail/envelope"
@@ -237,6 +238,14 @@ func (a *App) mxOf(cfg *config.Checked, w *mailWorld) (*mx.Door, error) {
 		Begin: func(_ context.Context, c *smtpd.Conn) mx.Inspection {
 			return w.acceptor.Arrive(a.inspector.Begin(c.Remote.Addr()), c.Protocol)
 		},
+	}
+	blocked := len(cfg.Mail.Inbound.Blocklists) > 0
+	c.Group = func(to address.Address, n mx.Needs) string {
+		group := w.carry.group(to, n, cfg.Mail.Inbound.MaxSize)
+		if blocked && accept.IsRole(to) { // whom block lists do not count for
+			group += " role"
+		}
+		return group
 	}
 	if w.senders != nil {
 		c.Return = w.senders.back

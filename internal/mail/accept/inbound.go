@@ -144,9 +144,12 @@ func (a *Acceptor) Preview(ctx context.Context, draft *spool.Draft, to []address
 // roles tells whether all recipients are those whom everybody must be able to
 // write to (RFC 2142, Section 2; RFC 5321, Section 4.5.1).
 func roles(to []address.Address) bool {
-	return !slices.ContainsFunc(to, func(a address.Address) bool {
-		return !strings.EqualFold(a.Local, "postmaster") && !strings.EqualFold(a.Local, "abuse")
-	})
+	return !slices.ContainsFunc(to, func(a address.Address) bool { return !IsRole(a) })
+}
+
+// IsRole reports postmaster and abuse.
+func IsRole(a address.Address) bool {
+	return strings.EqualFold(a.Local, "postmaster") || strings.EqualFold(a.Local, "abuse")
 }
 
 // vouched tells whether MAIL FROM is who sent the message, by what its own domain

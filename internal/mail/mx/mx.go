@@ -20,6 +20,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"postern/internal/mail/address"
@@ -59,8 +60,13 @@ type Config struct {
 	// Refuse says what the next hop of a recipient would not take; nil: it takes
 	// all.
 	Refuse func(to address.Address, n Needs) *smtpline.Reply
-	Now    func() time.Time // nil: time.Now
-	Log    *slog.Logger
+	// Group names what a message is judged by at its end for one recipient, of what
+	// differs between them. Recipients of one message are of one group, so that
+	// each gets the answer that is his; the client brings it to others in its next
+	// message (RFC 5321, Section 4.5.3.1.10). nil: nothing differs.
+	Group func(to address.Address, n Needs) string
+	Now   func() time.Time // nil: time.Now
+	Log   *slog.Logger
 }
 
 // Needs are what a message asks of the host that it goes to.
@@ -72,6 +78,7 @@ type Needs struct {
 
 // Counters are what a Door counts.
 type Counters struct {
+	NextGroup   metrics.Counter // recipients whom the client is to bring the message to by itself
 	HopRefuses  metrics.Counter // recipients and messages that the next hop would not take
 	RelayDenied metrics.Counter // recipients that were not ours, or pointed further
 }
@@ -126,6 +133,7 @@ type session struct {
 	conn       *smtpd.Conn
 	inspection Inspection
 	tx         smtpd.Transaction
+	group      string // of its recipients
 }
 
 // Hello implements smtpd.Greeter.
@@ -169,10 +177,33 @@ func (s *session) Rcpt(ctx context.Context, to address.Address, p smtpd.RcptPara
 	if refusal := s.tx.Room(s.conn, len(targets)); refusal != nil {
 		return refusal
 	}
+	if group := s.groupOf(to, targets); len(s.tx.To) == 0 {
+		s.group = group
+	} else if group != s.group {
+		s.door.Counters.NextGroup.Inc()
+		return nextGroup
+	}
 	for _, target := range targets {
 		s.tx.Add(target, p)
 	}
 	return nil
+}
+
+var nextGroup = smtpline.Refuse(452, "4.5.3", "next-group", "what holds for this recipient differs from the others: send it the message by itself")
+
+// groupOf is the group of a recipient whose mail goes to the targets.
+func (s *session) groupOf(to address.Address, targets []address.Address) string {
+	if s.door.c.Group == nil {
+		return ""
+	}
+	n := s.needs()
+	n.UTF8 = s.tx.Params().UTF8
+	groups := []string{s.door.c.Group(to, n)}
+	for _, target := range targets {
+		groups = append(groups, s.door.c.Group(target, n))
+	}
+	slices.Sort(groups[1:])
+	return strings.Join(slices.Compact(groups), " ")
 }
 
 var (
@@ -235,8 +266,10 @@ func (d *Door) refuse(to address.Address, n Needs) *smtpline.Reply {
 	return r
 }
 
-// tooMuch looks at what only the message itself tells. Where the next hop of one
-// recipient would take it, it is taken: the others are told by the queue.
+// tooMuch looks at what only the message itself tells. Recipients of one group
+// fare alike; where the next hop of one would take it all the same, for an alias
+// leads to several or a hop has said something else meanwhile, it is taken, and
+// the others are told by the queue.
 func (s *session) tooMuch(draft *spool.Draft) *smtpline.Reply {
 	n := s.needs()
 	n.Size = draft.Size()
@@ -250,6 +283,6 @@ func (s *session) tooMuch(draft *spool.Draft) *smtpline.Reply {
 	return last
 }
 
-func (s *session) Reset() { s.tx = smtpd.Transaction{} }
+func (s *session) Reset() { s.tx, s.group = smtpd.Transaction{}, "" }
 
 func (s *session) Close() { s.inspection.Close() }
