@@ -190,3 +190,43 @@ func TestPrepareRefuses(t *testing.T) {
 		t.Error("nothing to call with, no error")
 	}
 }
+
+// TestAliasesAcrossDomains: what leads into another domain of ours with a file is
+// looked for there; circles end.
+func TestAliasesAcrossDomains(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var domains []Domain
+	for name, text := range map[string]string{
+		"city.example": "ann\nboth: ann, sales@town.example\nlost: nobody@town.example\nhalf: ann, nobody@town.example\nring: ring@town.example\nboss: postmaster@town.example\nout: zoe@free.example\n",
+		"town.example": "carl\nsales: carl, ann@city.example\nring: ring@city.example\n",
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		domains = append(domains, Domain{Name: name, Mode: File, File: file})
+	}
+	k := keeper(t, &inner{}, append(domains, Domain{Name: "free.example"})...)
+	for to, want := range map[string]string{
+		"both@city.example":   "ann@city.example ann@city.example carl@town.example",
+		"both+x@city.example": "ann+x@city.example ann+x@city.example carl+x@town.example",
+		"lost@city.example":   "user-unknown",
+		"half@city.example":   "ann@city.example",
+		"ring@city.example":   "ring@city.example",
+		"boss@city.example":   "postmaster@town.example",
+		"out@city.example":    "zoe@free.example",
+		"sales@town.example":  "ann@city.example carl@town.example",
+		"nobody@town.example": "user-unknown",
+		"Abuse@town.example":  "Abuse@town.example",
+	} {
+		targets, r := k.Find(t.Context(), addr(t, to))
+		got := reasonOf(r)
+		for _, a := range targets {
+			got += " " + a.String()
+		}
+		if strings.TrimSpace(got) != want {
+			t.Errorf("%s: %s, want %s", to, got, want)
+		}
+	}
+}

@@ -214,7 +214,8 @@ func (k *Keeper) find(ctx context.Context, d *domain, to address.Address) ([]add
 	}
 	targets, reply := []address.Address{to}, (*smtpline.Reply)(nil)
 	if d.Mode == File {
-		if targets = d.list.find(to); len(targets) == 0 {
+		targets = k.across(d.list.find(to), d.Name, map[string]bool{keyOf(to): true}, 1)
+		if len(targets) == 0 {
 			targets, reply = []address.Address{to}, unknown
 		}
 	} else if !always(to) {
@@ -224,6 +225,27 @@ func (k *Keeper) find(ctx context.Context, d *domain, to address.Address) ([]add
 		return nil, reply
 	}
 	return targets, nil
+}
+
+// across follows targets that lie in other domains with a file: an alias there is
+// no mailbox of the next hop, and nobody is nobody. One that was met before means
+// the mailbox of its name.
+func (k *Keeper) across(targets []address.Address, home string, seen map[string]bool, depth int) []address.Address {
+	var all []address.Address
+	for _, t := range targets {
+		d := k.domain(t.Domain)
+		if t.Domain == home || d == nil || d.Mode != File || seen[keyOf(t)] || depth > maxDepth {
+			all = append(all, t)
+			continue
+		}
+		seen[keyOf(t)] = true
+		next := d.list.find(t)
+		if len(next) == 0 && always(t) {
+			next = []address.Address{t}
+		}
+		all = append(all, k.across(next, d.Name, seen, depth+1)...)
+	}
+	return all[:min(len(all), maxTargets)]
 }
 
 func (k *Keeper) count(reply *smtpline.Reply) {
