@@ -44,6 +44,9 @@ a.deep.down TXT "below names without records"
 dn DNAME example.net.
 cut NS ns.cut
 ns.cut A 192.0.2.3
+UpPer.CaSe TXT "in any letters"
+dot\.ted TXT "an escaped dot"
+sp\032ace A 192.0.2.4
 safe NS ns
 safe DS 12345 13 2 0000000000000000000000000000000000000000000000000000000000000000
 `
@@ -377,6 +380,9 @@ func (r *real) tooLate() {
 		r.wants(false, env, "dnssec-verify", how, "-q", "-o", r.origin.String(), file)
 	}
 	r.wants(false, nil, "kzonecheck", "-o", r.origin.String(), "-d", "on", "-t", fmt.Sprint(at.Unix()), file)
+	if !r.nsec3 {
+		r.wants(false, nil, "ldns-verify-zone", "-t", at.UTC().Format("20060102150405"), file)
+	}
 }
 
 func TestRealYear(t *testing.T) {
