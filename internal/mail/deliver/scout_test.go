@@ -2,8 +2,10 @@ package deliver
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,11 +26,27 @@ func TestScout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		able := &server{ext: []string{"SMTPUTF8", "SIZE 1000"}}
 		plain := &server{ext: []string{"PIPELINING"}}
-		w := world{"10.0.0.5:25": able, "10.0.0.6:25": plain, "10.0.0.7:25": nil}
 		said := &Announced{}
-		c := New(Config{Hostname: "edge.example.test", Dial: w.dial, Announced: said})
-		hops, whole := []route.Hop{hopAt("10.0.0.5:25"), hopAt("10.0.0.6:25"), hopAt("10.0.0.5:25"), {Protocol: route.Maildir, Path: "/mail"}}, true
-		s, err := NewScout(ScoutConfig{Hops: func(context.Context) ([]route.Hop, bool) { return hops, whole }, Call: c.Call})
+		var mu sync.Mutex // guards w and hops, which change
+		w := world{"10.0.0.5:25": able, "10.0.0.6:25": plain, "10.0.0.7:25": nil}
+		hops := []route.Hop{hopAt("10.0.0.5:25"), hopAt("10.0.0.6:25"), hopAt("10.0.0.5:25"), {Protocol: route.Maildir, Path: "/mail"}}
+		change := func(f func()) {
+			mu.Lock()
+			defer mu.Unlock()
+			f()
+		}
+		dial := func(ctx context.Context, network, addr string, from netip.Addr) (net.Conn, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return w.dial(ctx, network, addr, from)
+		}
+		configured := func(context.Context) ([]route.Hop, bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			return hops, true
+		}
+		c := New(Config{Hostname: "edge.example.test", Dial: dial, Announced: said})
+		s, err := NewScout(ScoutConfig{Hops: configured, Call: c.Call})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,14 +63,14 @@ func TestScout(t *testing.T) {
 		if got := able.told(); got != "EHLO edge.example.test | QUIT" {
 			t.Errorf("told %s", got)
 		}
-		able.ext = nil // it was replaced
+		change(func() { w["10.0.0.5:25"] = &server{} }) // it was replaced
 		time.Sleep(scoutEvery)
 		synctest.Wait()
 		if got, _ := said.Of(hops[0]); got.UTF8 || s.Counters.Calls.Value() != 4 {
 			t.Errorf("an hour later: %+v, asked %d times", got, s.Counters.Calls.Value())
 		}
 
-		hops = append(hops[:1:1], hopAt("10.0.0.7:25"))
+		change(func() { hops = append(hops[:1:1], hopAt("10.0.0.7:25")) })
 		s.Look()
 		synctest.Wait()
 		if n, f := s.Counters.Calls.Value(), s.Counters.Faults.Value(); n != 6 || f != 1 {
@@ -63,7 +81,7 @@ func TestScout(t *testing.T) {
 		if n, f := s.Counters.Calls.Value(), s.Counters.Faults.Value(); n != 9 || f != 4 {
 			t.Errorf("three minutes later asked %d times, %d faults: only who is silent", n, f)
 		}
-		w["10.0.0.7:25"] = able
+		change(func() { w["10.0.0.7:25"] = able })
 		time.Sleep(scoutAgain)
 		synctest.Wait()
 		if _, ok := said.Of(hops[1]); !ok {
