@@ -46,7 +46,8 @@
 // Lab.Secondary. What was learnt of them: BIND takes no set of more than 100
 // records; NSD sends no record of more than 16 KB to others, nor PowerDNS any
 // hundred records that exceed a message; NSD reads its own
-// file wrongly where a name ends in a backslash; PowerDNS looks at what it was
+// file wrongly where a name ends in a backslash, and ends itself over and over on
+// a zone with NSEC3 that has a name of 255 octets; PowerDNS looks at what it was
 // notified of once a second.
 //
 // # Signed trees
