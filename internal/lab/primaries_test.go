@@ -592,8 +592,17 @@ func (f *sources) backwards() {
 	}
 }
 
+// wantFresh: whoever lost its state signs from the beginning, and its serials
+// end where the number of its steps leads, which may be before what we have.
+// Then somebody has to ask for it once, as for every serial that went back.
 func (f *sources) wantFresh() {
 	f.l.T().Helper()
+	ownSerials := map[string]bool{}
+	for _, s := range f.primaries {
+		if signs(s.Program) {
+			ownSerials[s.signed()], ownSerials[s.sealed.origin] = true, true
+		}
+	}
 	f.l.Eventually("status says fresh", func() error {
 		var s struct {
 			Zones []struct {
@@ -615,6 +624,9 @@ func (f *sources) wantFresh() {
 		}
 		for _, z := range s.Zones {
 			u := z.Upstream
+			if u.State == "stale" && ownSerials[z.Zone] {
+				f.edge.Run("zone", "retransfer", z.Zone, "--view", z.View) // told by the next look
+			}
 			if z.State != "ok" || u.State != "fresh" || u.Serial != z.Serial || u.Primary == "" || time.Until(u.Expires) < 10*time.Hour {
 				return fmt.Errorf("%+v", z)
 			}
