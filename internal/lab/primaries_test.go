@@ -592,12 +592,15 @@ func (f *sources) backwards() {
 	}
 }
 
+// patienceOfSigners is how long a zone that was asked for may take to come.
+const patienceOfSigners = 4 * time.Second
+
 // wantFresh: whoever lost its state signs from the beginning, and its serials
 // end where the number of its steps leads, which may be before what we have.
 // Then somebody has to ask for it once, as for every serial that went back.
 func (f *sources) wantFresh() {
 	f.l.T().Helper()
-	ownSerials := map[string]bool{}
+	ownSerials, asked := map[string]bool{}, map[string]time.Time{}
 	for _, s := range f.primaries {
 		if signs(s.Program) {
 			ownSerials[s.signed()], ownSerials[s.sealed.origin] = true, true
@@ -624,8 +627,10 @@ func (f *sources) wantFresh() {
 		}
 		for _, z := range s.Zones {
 			u := z.Upstream
-			if u.State == "stale" && ownSerials[z.Zone] {
-				f.edge.Run("zone", "retransfer", z.Zone, "--view", z.View) // told by the next look
+			if u.State == "stale" && ownSerials[z.Zone] && time.Since(asked[z.Zone]) > patienceOfSigners {
+				asked[z.Zone] = time.Now()
+				out := f.edge.Run("zone", "retransfer", z.Zone, "--view", z.View)
+				f.l.T().Logf("%s is %+v: %s%s", z.Zone, u, out.Stdout, out.Stderr)
 			}
 			if z.State != "ok" || u.State != "fresh" || u.Serial != z.Serial || u.Primary == "" || time.Until(u.Expires) < 10*time.Hour {
 				return fmt.Errorf("%+v", z)
