@@ -70,8 +70,10 @@ func (o *owner) build() {
 	}
 	o.saveUnsaved(o.a.cfg.Now())
 	_ = o.commit(o.prepare(nil).made, false) // each failure is in its zone's status
-	o.advanceAll(now)                        // what is served now may be all that was waited for
 	o.tabulate()
+	if o.advanceAll(now) { // what is served now may be all that was waited for
+		o.tabulate() // the status tells of it
+	}
 }
 
 // zonesOf returns the zones that exist in the view, in order: those with a

@@ -103,8 +103,9 @@ func (o *owner) rollingOf(n name.Name, p *SignPolicy, coming map[string]*zone.Zo
 	return r
 }
 
-// advanceAll takes the steps whose time has come, of all zones that are signed.
-func (o *owner) advanceAll(now time.Time) {
+// advanceAll takes the steps whose time has come, of all zones that are signed,
+// and reports whether it looked at any.
+func (o *owner) advanceAll(now time.Time) (looked bool) {
 	there := map[name.Name]bool{}
 	for k, st := range o.served {
 		there[k.zone] = true
@@ -114,7 +115,7 @@ func (o *owner) advanceAll(now time.Time) {
 	}
 	maps.DeleteFunc(o.rolls, func(n name.Name, _ *rolling) bool { return !there[n] || o.signed(n) == nil })
 	if len(o.rolls) == 0 {
-		return
+		return false
 	}
 	secondaries := o.secondaries()
 	for _, n := range slices.SortedFunc(maps.Keys(o.rolls), name.Name.Compare) {
@@ -122,8 +123,10 @@ func (o *owner) advanceAll(now time.Time) {
 		woken := r.begun && !r.plan.Wake.IsZero() && !now.Before(r.plan.Wake)
 		if woken || !r.begun || r.err != nil || *r.policy != *p || r.seen != o.sight(n, r, secondaries) {
 			o.advance(n, r, p, nil, now)
+			looked = true
 		}
 	}
+	return looked
 }
 
 // advance asks what the keys of a zone are to do now, makes those that are

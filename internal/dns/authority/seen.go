@@ -82,7 +82,7 @@ func (o *owner) views(n name.Name, r *rolling, p *SignPolicy, coming map[string]
 			Refresh: seconds(soa.Refresh), Retry: seconds(soa.Retry), Expire: seconds(soa.Expire),
 		}
 		if served {
-			view.Serial = st.out.Serial()
+			view.Serial, view.Pending = st.out.Serial(), o.pending(k, st)
 			if st.signedBy != nil {
 				view.Uses, view.CDS, view.Delete = f.uses, f.cds, f.delete
 			}
@@ -91,6 +91,9 @@ func (o *owner) views(n name.Name, r *rolling, p *SignPolicy, coming map[string]
 	}
 	return seen
 }
+
+// pending reports whether readers see another state than the one that is held.
+func (o *owner) pending(k key, st *served) bool { return o.a.state.Load().zone(k) != st.out }
 
 func seconds(n uint32) time.Duration { return time.Duration(n) * time.Second }
 
@@ -111,7 +114,7 @@ func (o *owner) sight(n name.Name, r *rolling, secondaries map[key][]rollover.Se
 	for i := range o.plan.views {
 		k := key{n, o.plan.views[i].Name}
 		if st := o.served[k]; st != nil && st.content != nil {
-			fmt.Fprintf(&b, " %d", st.out.Serial())
+			fmt.Fprintf(&b, " %d %t", st.out.Serial(), o.pending(k, st))
 		}
 		for _, s := range secondaries[k] {
 			fmt.Fprintf(&b, " %q %d", s.Name, s.Serial)

@@ -20,6 +20,10 @@ type Seen struct {
 type View struct {
 	Name   string
 	Serial uint32
+	// Pending: what follows is made, and nobody is answered from it yet. Should
+	// we die now, caches may go on getting what was before, from secondaries,
+	// for as long as we are away: no wait begins with it.
+	Pending bool
 	// Uses, CDS and Delete are read out of the version that is served; nil, nil
 	// and false where it is unsigned, or nothing is served yet.
 	Uses   map[uint16]Use

@@ -67,7 +67,7 @@ func (m *machine) settle(t *Turn, has func(*View) bool, ttl time.Duration) {
 	everywhere := len(m.seen.Views) > 0
 	for i := range m.seen.Views {
 		v := &m.seen.Views[i]
-		if has(v) != t.On {
+		if has(v) != t.On || v.Pending {
 			delete(t.served, v.Name)
 			everywhere = false
 			continue

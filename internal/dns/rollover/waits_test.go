@@ -60,6 +60,35 @@ func TestSecondaries(t *testing.T) {
 	}
 }
 
+// TestPendingIsNotServed: no wait begins with what is made and not yet served,
+// neither for a key that comes nor for one that goes.
+func TestPendingIsNotServed(t *testing.T) {
+	t.Parallel()
+	s := State{Keys: []Key{{Tag: 1, Role: ZSK, Alg: 13, Made: begin()}, {Tag: 2, Role: ZSK, Alg: 13, Made: begin()}, {Tag: 3, Role: KSK, Alg: 13, Made: begin()}}}
+	for i, k := range s.Keys {
+		s.Keys[i].Set = Turn{On: true, Since: begin()}
+		if k.Role == KSK {
+			s.Keys[i].Keys = Turn{On: true, Since: begin()}
+		}
+	}
+	s.Keys[0].Data, s.Keys[1].Data = Turn{Since: begin()}, Turn{On: true, Since: begin()}
+	view := View{Name: "external", Serial: 10, Pending: true, Uses: map[uint16]Use{1: InSet, 2: InSet | SignsData, 3: InSet | SignsKeys}, KeyTTL: hour, DataTTL: hour}
+	dated := func(after time.Duration) (coming, going bool) {
+		s, _ = Advance(Policy{Split: true, Algorithm: 13}, s, Seen{Up: after, Views: []View{view}}, begin().Add(after))
+		return !s.Keys[1].Data.Until.IsZero(), !s.Keys[0].Data.Until.IsZero()
+	}
+	if coming, going := dated(time.Minute); coming || going {
+		t.Errorf("pending: %v, %v", coming, going)
+	}
+	view.Pending = false
+	if coming, going := dated(2 * time.Minute); !coming || !going {
+		t.Errorf("served: %v, %v", coming, going)
+	}
+	if until, want := s.Keys[0].Data.Until, begin().Add(2*time.Minute+hour+5*time.Minute); !until.Equal(want) {
+		t.Errorf("waits until %s, want %s", until, want)
+	}
+}
+
 // TestSecondaryComesBack: one that was silent answers with what it had before
 // the wait is over; then it is waited for again.
 func TestSecondaryComesBack(t *testing.T) {
