@@ -362,6 +362,19 @@ func (w *rolledWorld) roll() {
 	w.settle()
 }
 
+// ordered reports whether it is written down of all keys that they shall go.
+func (w *rolledWorld) ordered() bool {
+	w.t.Helper()
+	held, err := w.ring.Held(city)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return !slices.ContainsFunc(held, func(k keyring.Held) bool {
+		goes := slices.ContainsFunc(k.Fields, func(f keyring.Field) bool { return f.Name == "retires" })
+		return slices.Contains(w.First, k.Tag) && !goes
+	})
+}
+
 // begun reports whether the roll has begun.
 func (w *rolledWorld) begun() bool {
 	w.t.Helper()
