@@ -197,13 +197,13 @@ func (o *owner) run(ctx context.Context, w *watch) {
 	defer quiet.Stop()
 	defer judge.Stop()
 	defer stamp.Stop()
-	rest := time.Duration(0)
+	tidyIn := time.Duration(0)
 	for {
 		if o.untidy {
-			quiet.Reset(rest)
+			quiet.Reset(tidyIn)
 			o.untidy = false
 		}
-		rest = tidyAfter
+		tidyIn = tidyAfter
 		if o.unjudged {
 			judge.Reset(o.judgeIn(o.a.clock()))
 			o.unjudged = false

@@ -1,7 +1,6 @@
 package listen
 
 import (
-	"fmt"
 	"testing"
 	"time"
 )
@@ -51,31 +50,4 @@ func TestLinger(t *testing.T) {
 	l.waited()
 	busy()
 	quiet()
-}
-
-// TestAllAreAnsweredWhileLingering asks faster than a quiet socket is asked,
-// and never more than the socket holds.
-func TestAllAreAnsweredWhileLingering(t *testing.T) {
-	t.Parallel()
-	set, addr := open(t, Config{Sockets: 1, Listen: []Spec{{Addr: local(t, "127.0.0.1"), Handler: func() Handler { return echo{} }}}})
-	conn := dial(t, "udp", addr)
-	buf := make([]byte, 100)
-	deadline := time.Now().Add(30 * time.Second)
-	for asked := 0; set.Counters.UDPLingered.Value() < 3*lingerRow; {
-		if time.Now().After(deadline) {
-			t.Fatalf("lingered %d times in %d questions", set.Counters.UDPLingered.Value(), asked)
-		}
-		for range 200 {
-			if _, err := fmt.Fprint(conn, asked); err != nil {
-				t.Fatal(err)
-			}
-			asked++
-		}
-		for i := range 200 {
-			n, err := conn.Read(buf)
-			if want := fmt.Sprint("udp 127.0.0.1 ", asked-200+i); err != nil || string(buf[:n]) != want {
-				t.Fatalf("%q, %v, want %q", buf[:n], err, want)
-			}
-		}
-	}
 }
