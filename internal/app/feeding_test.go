@@ -303,6 +303,9 @@ func TestSecondaryZones(t *testing.T) {
 	f.tell(10 * time.Second) // so that what it is told is not taken for a burst
 	until(t, two, "127.0.0.1", "more.city.example.", "NOERROR 192.0.2.9")
 	until(t, two, "127.0.0.2", "more.city.example.", "NOERROR 192.0.2.9")
+	for _, view := range []string{"outside", "inside"} { // they answer before they are counted
+		s.upstream(view, func(z manage.Zone) bool { return z.Upstream.Serial == 8 })
+	}
 	if n := s.app.refresher.Counters.Incremental.Value(); n != 2 {
 		t.Errorf("%d of two views were brought by differences", n)
 	}
