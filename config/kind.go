@@ -19,6 +19,8 @@ type kind struct {
 	like  string
 	check func(s string) (hint string, ok bool) // strings only; hint "" stands for like
 	final func(s, dir string) string            // the text as Effective shows it; nil: as written
+
+	server bool // it names a server: what a problem repeats of it holds no login (see said)
 }
 
 func kindText() kind { return kind{shape: isString, noun: "a text", like: `"a text"`} }
@@ -170,21 +172,21 @@ func parsePercent(s string) (int, bool) {
 }
 
 func kindAddress() kind {
-	return kind{shape: isString, noun: "address", like: `"192.0.2.1" or "2001:db8::1"`, check: func(s string) (string, bool) {
+	return kind{shape: isString, noun: "address", server: true, like: `"192.0.2.1" or "2001:db8::1"`, check: func(s string) (string, bool) {
 		a, err := netip.ParseAddr(s)
 		return "", err == nil && a.Zone() == "" && !a.IsUnspecified() && !a.IsMulticast()
 	}}
 }
 
 func kindAddressPort() kind {
-	return kind{shape: isString, noun: "address", like: `"192.0.2.1:53" or "[2001:db8::1]:53"`, check: func(s string) (string, bool) {
+	return kind{shape: isString, noun: "address", server: true, like: `"192.0.2.1:53" or "[2001:db8::1]:53"`, check: func(s string) (string, bool) {
 		a, err := netip.ParseAddrPort(s)
 		return "", err == nil && a.Addr().Zone() == "" && !a.Addr().IsMulticast()
 	}}
 }
 
 func kindSocket() kind {
-	return kind{shape: isString, noun: "address", final: finalSocket, like: `"unix:/run/a.sock" or "127.0.0.1:11333"`, check: func(s string) (string, bool) {
+	return kind{shape: isString, noun: "address", server: true, final: finalSocket, like: `"unix:/run/a.sock" or "127.0.0.1:11333"`, check: func(s string) (string, bool) {
 		if path, ok := strings.CutPrefix(s, "unix:"); ok {
 			return "", path != "" && !strings.ContainsRune(path, 0)
 		}
@@ -268,7 +270,7 @@ func kindDomain() kind {
 }
 
 func kindNextHop() kind {
-	return kind{shape: isString, noun: "next hop", final: finalHop, like: `"smtp://10.0.0.5:25", "smtps://…", "lmtp://…", "lmtp:SOCKET" or "maildir:PATH"`, check: func(s string) (string, bool) {
+	return kind{shape: isString, noun: "next hop", server: true, final: finalHop, like: `"smtp://10.0.0.5:25", "smtps://…", "lmtp://…", "lmtp:SOCKET" or "maildir:PATH"`, check: func(s string) (string, bool) {
 		_, hint, ok := parseNextHop(s)
 		return hint, ok
 	}}
@@ -285,7 +287,7 @@ func kindRecipient() kind {
 }
 
 func kindDirectory() kind {
-	return kind{shape: isString, noun: "directory server", like: `"ldaps://HOST:PORT" or "ldap://HOST:PORT"`, check: func(s string) (string, bool) {
+	return kind{shape: isString, noun: "directory server", server: true, like: `"ldaps://HOST:PORT" or "ldap://HOST:PORT"`, check: func(s string) (string, bool) {
 		_, hint, ok := parseDirectory(s)
 		return hint, ok
 	}}
@@ -302,7 +304,7 @@ func kindFilter() kind {
 }
 
 func kindRecipients() kind {
-	return kind{shape: isString, noun: "recipients", final: finalRecipients, like: `"any", "verify", "file:PATH" or "ldap:NAME"`, check: func(s string) (string, bool) {
+	return kind{shape: isString, noun: "recipients", server: true, final: finalRecipients, like: `"any", "verify", "file:PATH" or "ldap:NAME"`, check: func(s string) (string, bool) {
 		if name, ok := strings.CutPrefix(s, "ldap:"); ok {
 			return "the name of a [mail.ldap.NAME]: letters, digits, - and _", isPlainName(name)
 		}

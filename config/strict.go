@@ -91,7 +91,7 @@ func (s strict) key(v *node, k key, path []string) {
 	case k.list && v.shape != isArray:
 		hint := ""
 		if v.shape == k.kind.shape && v.shape == isString {
-			hint = "write [" + quoted(v.text) + "]"
+			hint = "write [" + quoted(k.kind.said(v.text)) + "]"
 		}
 		s.wrongType(v, name, "a list", hint)
 	case !k.list && v.shape != k.kind.shape:
@@ -138,11 +138,7 @@ func (s strict) value(v *node, k key, name string) {
 			if hint == "" {
 				hint = "want " + k.kind.like
 			}
-			said := v.text
-			if k.kind.noun == kindSecret().noun {
-				said = "…" // a secret that was written in place of a reference stays unsaid
-			}
-			s.refuse(v, fmt.Sprintf("bad %s %q", k.kind.noun, said), hint)
+			s.refuse(v, fmt.Sprintf("bad %s %q", k.kind.noun, k.kind.said(v.text)), hint)
 			return
 		}
 		if n, ok := parseSize(v.text); ok && k.kind.noun == kindSize().noun {

@@ -280,7 +280,7 @@ func (t *treeReader) value(v *unstable.Node, at int) *node {
 		var ok bool
 		if n.number, ok = integer(string(v.Data)); !ok {
 			n.bad = true
-			t.file.errorAt(at, fmt.Sprintf("not TOML: bad number %q", v.Data), "")
+			t.file.errorAt(at, "not TOML: bad number", "digits, without a zero in front; a text stands in quotes")
 		}
 	case unstable.Array:
 		n.shape = isArray
@@ -326,7 +326,7 @@ func (f *File) position(at int) (line, col int) {
 
 func (f *File) problem(s Severity, at int, message, hint string) {
 	line, col := f.position(at)
-	f.problems = append(f.problems, Problem{File: f.Name, Line: line, Col: col, Severity: s, Message: message, Hint: hint})
+	f.problems = append(f.problems, Problem{File: f.Name, Line: line, Col: col, Severity: s, Message: sayable(message), Hint: sayable(hint)})
 }
 
 func (f *File) errorAt(at int, message, hint string) { f.problem(Error, at, message, hint) }

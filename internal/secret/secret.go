@@ -82,7 +82,8 @@ func Read(ref, dir string) (Value, error) {
 // redact keeps a secret that was written in place of a reference out of the
 // error text.
 func redact(ref string) string {
-	if kind, _, ok := strings.Cut(ref, ":"); ok && len(kind) < 8 {
+	switch kind, _, ok := strings.Cut(ref, ":"); {
+	case ok && (kind == "file" || kind == "cred" || kind == "env"):
 		return kind + ":…"
 	}
 	return "…"

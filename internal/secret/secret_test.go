@@ -38,8 +38,10 @@ func TestReadRefuses(t *testing.T) {
 			t.Errorf("%s: got %v, %v; want an error with %q", ref, v, err, want)
 		}
 	}
-	if _, err := Read("hunter2", dir); strings.Contains(err.Error(), "hunter2") {
-		t.Error("a secret written in place of a reference was printed")
+	for _, written := range []string{"hunter2", "hunter2:x", "x:hunter2", ":hunter2", "hunter2:"} {
+		if _, err := Read(written, dir); strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("a secret written in place of a reference was printed: %v", err)
+		}
 	}
 }
 

@@ -105,3 +105,23 @@ func cutEnhanced(text string, class int) (status, rest string, ok bool) {
 }
 
 func digit(c byte) bool { return c >= '0' && c <= '9' }
+
+// echoed is how many characters on end of what we said make an echo of it.
+const echoed = 8
+
+// withoutEcho is what a server said to our login, for logs and notices: servers
+// repeat a command that they do not like, be it cut short or in other letters,
+// and ours holds the password.
+func withoutEcho(text, line string, password []byte) string {
+	const kept = "(its text repeats the login, and is not shown)"
+	if len(password) > 0 && strings.Contains(text, string(password)) {
+		return kept
+	}
+	heard, said := strings.ToLower(text), strings.ToLower(line)
+	for i := 0; i+echoed <= len(said); i++ { // user and password are longer than that in base64
+		if strings.Contains(heard, said[i:i+echoed]) {
+			return kept
+		}
+	}
+	return text
+}

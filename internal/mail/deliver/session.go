@@ -223,14 +223,16 @@ func (s *session) auth() *trouble {
 	if !strings.Contains(" "+s.ext["AUTH"]+" ", " PLAIN ") {
 		return &trouble{enhanced: "4.7.0", text: "the server does not offer AUTH PLAIN", reason: "auth"}
 	}
-	line := append([]byte("\x00"+hop.User+"\x00"), hop.Secret.Reveal()...)
-	r, t := s.ask("AUTH PLAIN "+base64.StdEncoding.EncodeToString(line), s.timeouts().Hello, "logging in")
+	line := base64.StdEncoding.EncodeToString(append([]byte("\x00"+hop.User+"\x00"), hop.Secret.Reveal()...))
+	r, t := s.ask("AUTH PLAIN "+line, s.timeouts().Hello, "logging in")
 	if t != nil {
+		t.text = withoutEcho(t.text, line, hop.Secret.Reveal())
 		return t
 	}
 	if !r.ok() {
 		// A wrong password is ours to mend: no sender is to lose mail for it.
-		return &trouble{code: r.code, enhanced: "4.7.8", text: "the next hop refuses our login: " + r.text(), reason: "auth"}
+		text := withoutEcho(r.text(), line, hop.Secret.Reveal())
+		return &trouble{code: r.code, enhanced: "4.7.8", text: "the next hop refuses our login: " + text, reason: "auth"}
 	}
 	return nil
 }

@@ -87,6 +87,10 @@ func TestAuth(t *testing.T) {
 		{"never in plain", &server{ext: []string{"AUTH PLAIN"}}, route.Opportunistic, Deferred, false},
 		{"never to who is not verified", &server{ext: []string{"STARTTLS"}, tls: serverTLS(cert)}, route.Opportunistic, Deferred, false},
 		{"refused: ours to mend", &server{ext: []string{"STARTTLS"}, tls: serverTLS(cert), say: map[string]string{"auth": "535 5.7.8 wrong"}}, route.Required, Deferred, true},
+		{"refused with an echo", &server{ext: []string{"STARTTLS"}, tls: serverTLS(cert), say: map[string]string{"auth": "500 what is AUTH PLAIN " + login + "?"}}, route.Required, Deferred, true},
+		{"refused with half of an echo", &server{ext: []string{"STARTTLS"}, tls: serverTLS(cert), say: map[string]string{"auth": "500 " + strings.ToUpper(login[3:20])}}, route.Required, Deferred, true},
+		{"refused with the password", &server{ext: []string{"STARTTLS"}, tls: serverTLS(cert), say: map[string]string{"auth": "535 no (hunter2)"}}, route.Required, Deferred, true},
+		{"ended with an echo", &server{ext: []string{"STARTTLS"}, tls: serverTLS(cert), say: map[string]string{"auth": "421 AUTH PLAIN " + login}}, route.Required, Deferred, true},
 		{"taken", &server{ext: []string{"STARTTLS"}, tls: serverTLS(cert)}, route.Required, Delivered, true},
 		{"not offered", &server{smtps: true, tls: serverTLS(cert)}, route.Required, Deferred, false},
 	} {
@@ -102,6 +106,9 @@ func TestAuth(t *testing.T) {
 				r := client(world{first: c.server}).Deliver(context.Background(), j).Results[0]
 				if r.Outcome != c.want || strings.Contains(c.server.told(), login) != c.said {
 					t.Errorf("%+v after %s", r, c.server.told())
+				}
+				if text := strings.ToLower(r.Text); strings.Contains(text, strings.ToLower(login[3:20])) || strings.Contains(text, "hunter2") {
+					t.Errorf("the result tells the password: %+v", r)
 				}
 			})
 		})

@@ -8,6 +8,7 @@ package directory
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -160,6 +161,9 @@ func (c *Call) begin(ctx context.Context, s Server) error {
 	bind, err := ldap.Bind(c.next(), c.cfg.User, c.cfg.Secret.Reveal())
 	if err == nil {
 		_, err = c.request(bind, ldap.BindDone)
+	}
+	if err != nil && bytes.Contains([]byte(err.Error()), c.cfg.Secret.Reveal()) {
+		return errors.New("bind: refused, in words that repeat the password")
 	}
 	if err != nil {
 		return fmt.Errorf("bind: %w", err)

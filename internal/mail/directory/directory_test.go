@@ -313,6 +313,7 @@ func TestTLS(t *testing.T) {
 		"StartTLS is refused":              {cert, false, noTLS, bound, "", "StartTLS: protocol error"},
 		"more comes before TLS than ought": {cert, false, goAhead + "," + bound, bound, "", "spoke on"},
 		"the login is refused":             {cert, true, "", refused, "", "bind: invalid credentials"},
+		"the refusal repeats the password": {cert, true, "", "61 0e 0a 01 31 04 00 04 07 68 75 6e 74 65 72 32", "", "bind: refused, in words"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, secured(t, c.cert, c.atOnce, c.before, c.login))

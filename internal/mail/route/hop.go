@@ -90,7 +90,7 @@ func (h Hop) String() string {
 func ParseHop(s string) (Hop, error) {
 	scheme, rest, ok := strings.Cut(s, ":")
 	if !ok {
-		return Hop{}, fmt.Errorf("next hop %q: want smtp://HOST:PORT, smtps://…, lmtp://… or maildir:PATH", s)
+		return Hop{}, fmt.Errorf("next hop %q: want smtp://HOST:PORT, smtps://…, lmtp://… or maildir:PATH", said(s))
 	}
 	switch scheme {
 	case "smtp", "smtps", "lmtp":
@@ -101,12 +101,24 @@ func ParseHop(s string) (Hop, error) {
 	case "maildir":
 		return parsePath(s, scheme, rest)
 	}
-	return Hop{}, fmt.Errorf("next hop %q: unknown protocol %q (smtp, smtps, lmtp or maildir)", s, scheme)
+	return Hop{}, fmt.Errorf("next hop %q: unknown protocol (smtp, smtps, lmtp or maildir)", said(s))
+}
+
+// said is a text that is no next hop as an error may repeat it: not if somebody
+// could have put a password into it.
+func said(s string) string {
+	if !strings.ContainsAny(s, "@?#") {
+		return s
+	}
+	if scheme, _, ok := strings.Cut(s, "://"); ok && !strings.ContainsAny(scheme, "@?#:") {
+		return scheme + "://…"
+	}
+	return "…"
 }
 
 func parsePath(s, scheme, path string) (Hop, error) {
 	if path == "" || strings.ContainsRune(path, 0) {
-		return Hop{}, fmt.Errorf("next hop %q: no path", s)
+		return Hop{}, fmt.Errorf("next hop %q: no path", said(s))
 	}
 	switch scheme {
 	case "lmtp":
@@ -114,7 +126,7 @@ func parsePath(s, scheme, path string) (Hop, error) {
 	case "maildir":
 		return Hop{Protocol: Maildir, Path: filepath.Clean(path)}, nil
 	}
-	return Hop{}, fmt.Errorf("next hop %q: no host", s)
+	return Hop{}, fmt.Errorf("next hop %q: no host", said(s))
 }
 
 var defaultPorts = map[string]struct {
@@ -132,17 +144,17 @@ func parseHost(s string) (Hop, error) {
 		return Hop{}, fmt.Errorf("next hop %s://…: a password does not belong here (use the secret key)", u.Scheme)
 	}
 	if u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
-		return Hop{}, fmt.Errorf("next hop %q: nothing may follow the port", s)
+		return Hop{}, fmt.Errorf("next hop %q: nothing may follow the port", said(s))
 	}
 	of := defaultPorts[u.Scheme]
 	h := Hop{Protocol: of.protocol, Port: of.port, Host: strings.ToLower(u.Hostname()), User: u.User.Username()}
 	if h.Host == "" {
-		return Hop{}, fmt.Errorf("next hop %q: no host", s)
+		return Hop{}, fmt.Errorf("next hop %q: no host", said(s))
 	}
 	if p := u.Port(); p != "" {
 		n, err := strconv.ParseUint(p, 10, 16)
 		if err != nil || n == 0 {
-			return Hop{}, fmt.Errorf("next hop %q: bad port", s)
+			return Hop{}, fmt.Errorf("next hop %q: bad port", said(s))
 		}
 		h.Port = uint16(n)
 	}

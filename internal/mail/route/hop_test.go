@@ -9,7 +9,7 @@ func TestParseHop(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []string{
 		"", "10.0.0.5", "10.0.0.5:25", "http://x", "smtp:", "smtp://", "smtp://:25", "smtp://x:0", "smtp://x:65536", "smtp://x:port",
-		"smtp://x/path", "smtp://x?q", "smtp://x#f", "smtp:///path", "smtps:///path", "maildir:", "lmtp:", "lmtp:///\x00", "smtps://u:hunter2@x", "smtps://u:hunter2@x:y", "SMTP://x", "smtp:x",
+		"smtp://x/path", "smtp://x?q", "smtp://x#f", "smtp:///path", "smtps:///path", "maildir:", "lmtp:", "lmtp:///\x00", "smtps://u:hunter2@x", "smtps://u:hunter2@x:y", "smpt://u:hunter2@x", "smtps://hunter2@x/p", "smtp://x?password=hunter2", "u:hunter2@x", "hunter2@x", "smtp:u:hunter2@x", "smtps://hunter2@x:y", "hunter2@://x", "SMTP://x", "smtp:x",
 	} {
 		h, err := ParseHop(bad)
 		if err == nil {
