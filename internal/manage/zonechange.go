@@ -13,6 +13,7 @@ import (
 	"postern/internal/dns/authority"
 	"postern/internal/dns/name"
 	"postern/internal/dns/roster"
+	"postern/internal/dns/zonefile"
 )
 
 // PlanArgs names a zone; "" stands for all.
@@ -247,7 +248,7 @@ func recordTexts(rrs []dns.RR) []string {
 	const most = 1000
 	texts := []string{}
 	for _, rr := range rrs[:min(most, len(rrs))] {
-		texts = append(texts, strings.ReplaceAll(rr.String(), "\t", " "))
+		texts = append(texts, strings.ReplaceAll(zonefile.PrintRecord(rr), "\t", " "))
 	}
 	return texts
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/miekg/dns"
 
@@ -26,7 +27,7 @@ func Print(w io.Writer, z *zone.Zone) error {
 func PrintPage(w io.Writer, z *zone.Zone, from name.Name, octets int) (next name.Name, err error) {
 	b := bufio.NewWriter(w)
 	write := func(rr dns.RR) {
-		line := text(rr)
+		line := PrintRecord(rr)
 		octets -= len(line) + 1
 		// bufio keeps the first error for Flush.
 		_, _ = b.WriteString(line)
@@ -52,17 +53,21 @@ func PrintPage(w io.Writer, z *zone.Zone, from name.Name, octets int) (next name
 	return "", b.Flush()
 }
 
-// text is the record as it can be read again. What the library writes cannot
-// always: it has words for types that are none, and nothing for data that is
-// empty where it must not be. Such a record is written by RFC 3597, Section 5.
-func text(rr dns.RR) string {
-	line := rr.String()
-	if line[0] == '$' {
-		line = `\` + line // or it would be a directive
-	}
+// PrintRecord is the record as it can be read again, by other programs too. What the
+// library writes cannot always: it has words for types that are none, nothing
+// for data that is empty where it must not be, the class of an unknown type as a
+// number, which Knot does not read, and a dollar sign in a name as it is, which
+// Knot does not read either, and which makes a directive of the line that it
+// begins. A record that it has no words for is written by RFC 3597, Section 5.
+func PrintRecord(rr dns.RR) string {
+	line := strings.Replace(rr.String(), "\tCLASS1\t", "\tIN\t", 1)
 	switch rr.(type) {
 	case *dns.A, *dns.AAAA, *dns.NS, *dns.CNAME, *dns.PTR, *dns.MX, *dns.SOA:
-		return line // most records, and nothing to go wrong
+		return escaped(line, len(line)) // most records, and nothing else to go wrong
+	case *dns.NSEC:
+		line = escaped(line, len(line))
+	default:
+		line = escaped(line, strings.IndexByte(line, '\t'))
 	}
 	if plainlyWritten(rr) {
 		return line
@@ -74,10 +79,17 @@ func text(rr dns.RR) string {
 	if err := generic.ToRFC3597(rr); err != nil {
 		return line // cannot be: the zone's records were packed before
 	}
-	if line = generic.String(); line[0] == '$' {
-		line = `\` + line
+	line = strings.Replace(generic.String(), "\tCLASS1\t", "\tIN\t", 1)
+	return escaped(line, strings.IndexByte(line, '\t'))
+}
+
+// escaped is a line with no bare dollar sign among its first octets, which hold
+// names, numbers and words alone.
+func escaped(line string, octets int) string {
+	if strings.IndexByte(line[:octets], '$') < 0 {
+		return line
 	}
-	return line
+	return strings.ReplaceAll(line[:octets], "$", `\$`) + line[octets:]
 }
 
 // plainlyWritten reports whether a record of those that signing adds is written
