@@ -25,6 +25,9 @@ func (c *conn) enter(a netip.Addr) *smtpline.Reply {
 	case busyNetwork:
 		n.RefusedNetwork.Inc()
 		return tooManyNear
+	case busyCrowd:
+		n.RefusedCrowd.Inc()
+		return tooBusy
 	case tooFast:
 		n.RefusedRate.Inc()
 		return tooMany
@@ -34,6 +37,7 @@ func (c *conn) enter(a netip.Addr) *smtpline.Reply {
 	}
 	n.Connections.Inc()
 	c.counted = a
+	c.seat.take(a, c.conf.guard.isExempt(a), time.Now())
 	return nil
 }
 

@@ -57,6 +57,7 @@ func (c *conn) auth(ctx context.Context, arg string) *smtpline.Reply {
 		}
 		c.srv.Counters.AuthOK.Inc()
 		c.info.User = user
+		c.earn()
 		return &smtpline.Reply{Code: 235, Enhanced: "2.7.0", Text: "logged in"}
 	}
 	c.srv.Counters.AuthFailed.Inc()

@@ -220,7 +220,10 @@ func (c *conn) rcpt(ctx context.Context, arg string) *smtpline.Reply {
 		c.rcptsRefused++
 		return c.countUnknown(refusal)
 	}
-	c.rcpts++
+	if c.rcpts++; c.messages == 0 && !c.named {
+		c.named = true // once: recipients who exist are no reason to stay
+		c.earn()
+	}
 	return orElse(refusal, "2.1.5", "recipient ok")
 }
 
@@ -247,6 +250,15 @@ func (c *conn) hasSentEnough(octets int64) bool {
 		over = true
 	}
 	return over
+}
+
+// earn notes that something came of the connection.
+func (c *conn) earn() {
+	g := proven
+	if c.info.User != "" {
+		g = known
+	}
+	c.seat.earn(g, time.Now())
 }
 
 // orElse is the usual success where the session gave no reply of its own.

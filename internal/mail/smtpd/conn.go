@@ -23,6 +23,7 @@ type conn struct {
 	info    Conn
 	origin  netip.AddrPort // the client before any XCLIENT
 	counted netip.Addr     // what the guard let in; invalid: nothing
+	seat    seat
 	log     *slog.Logger
 	session Session
 
@@ -34,6 +35,7 @@ type conn struct {
 	offers       Offers // at the last EHLO
 	rcpts        int
 	rcptsRefused int
+	named        bool // a recipient who was taken, at any time
 
 	commands  int // since the last accepted message
 	messages  int
@@ -181,7 +183,7 @@ func (c *conn) answer(r *smtpline.Reply) bool {
 		return true
 	}
 	c.part()
-	if r.Code >= 400 && r != shutdown && r != timedOut && r != overTime && r != slowData {
+	if r.Code >= 400 && r != shutdown && r != timedOut && r != overTime && r != slowData && r != crowded {
 		c.linger() // the client may be in the middle of sending
 	}
 	c.broken = true

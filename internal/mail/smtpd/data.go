@@ -79,7 +79,11 @@ func (c *conn) await(begun time.Time, size int64) error {
 	}
 	p.in.borrow(&c.srv.blocks)
 	l := &c.conf.Limits
-	late := begun.Add(l.DataGrace + time.Duration(size/l.DataRate)*time.Second)
+	pace := l.DataRate
+	if c.info.User == "" && c.conf.guard.crowded() {
+		pace *= crowdedPace
+	}
+	late := begun.Add(l.DataGrace + time.Duration(size/pace)*time.Second)
 	wait := min(l.Data, time.Until(late))
 	if wait <= 0 {
 		return ErrSlow
@@ -226,6 +230,8 @@ func (c *conn) endMessage(r *smtpline.Reply) {
 	}
 	c.srv.Counters.Messages.Inc()
 	c.messages++
+	c.earn()
+	c.conf.guard.befriend(c.info.Remote.Addr(), time.Now())
 	c.commands = 0
 }
 

@@ -24,7 +24,8 @@ func (*drip) SetWriteDeadline(time.Time) error { return nil }
 func (*drip) Close() error                     { return nil }
 func reader(in string, step int, max int64) *dataReader {
 	raw := &drip{in: strings.NewReader(in), step: step}
-	conf := &settled{Config: Config{MaxSize: max, Limits: Limits{DataLine: 20}.withDefaults()}}
+	limits := Limits{DataLine: 20}.withDefaults()
+	conf := &settled{Config{MaxSize: max, Limits: limits}, newGuard(limits, nil)}
 	conf.Limits.DataLine = 20
 	return &dataReader{c: &conn{srv: &Server{}, conf: conf, raw: raw, pipe: newPipe(raw, time.Now().Add(time.Hour), time.Minute)}}
 }

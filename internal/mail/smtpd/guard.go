@@ -18,6 +18,8 @@ type guard struct {
 	open     map[netip.Prefix]int
 	rates    map[netip.Prefix]*bucket
 	accounts map[string]*tenant
+	swept    time.Time // when room was made last
+	friends  map[netip.Prefix]time.Time
 }
 
 // bucket is what one address or network may still do.
@@ -45,6 +47,7 @@ func newGuard(l Limits, exempt []netip.Prefix) *guard {
 	return &guard{
 		limits: l, exempt: exempt, open: map[netip.Prefix]int{},
 		rates: map[netip.Prefix]*bucket{}, accounts: map[string]*tenant{},
+		friends: map[netip.Prefix]time.Time{},
 	}
 }
 
@@ -95,6 +98,7 @@ const (
 	letIn refusal = iota
 	busyAddr
 	busyNetwork
+	busyCrowd
 	tooFast
 	tooFastNetwork
 )
@@ -130,6 +134,10 @@ func (g *guard) enter(a netip.Addr, now time.Time) refusal {
 			return busyAddr
 		case g.open[around] >= g.limits.ConnectionsPerNetwork:
 			return busyNetwork
+		case g.open[here] >= g.shareLocked(g.limits.ConnectionsPerAddr), g.open[around] >= g.shareLocked(g.limits.ConnectionsPerNetwork):
+			return busyCrowd
+		case g.limits.Connections-g.total < kept(g.limits.Connections) && !g.friendLocked(around, now):
+			return busyCrowd
 		case one.spent():
 			return tooFast
 		case all.spent():
@@ -141,6 +149,12 @@ func (g *guard) enter(a netip.Addr, now time.Time) refusal {
 	g.open[here]++
 	g.open[around]++
 	return letIn
+}
+
+// shareLocked is what is left of a limit to one client at this hour. The place
+// that is being taken counts as free.
+func (g *guard) shareLocked(limit int) int {
+	return share(limit, g.limits.Connections, g.limits.Connections-g.total+1)
 }
 
 // spent reports that nobody is let in until there is more again.

@@ -43,6 +43,7 @@ type pipe struct {
 	conn   net.Conn        // the socket, or the TLS connection over it
 	ending *smtpline.Reply // what interrupt says; nil: nobody has
 	idle   bool            // the read going on waits for a command
+	busy   bool            // it came, and is being carried out
 }
 
 func newPipe(conn net.Conn, end time.Time, writing time.Duration) *pipe {
@@ -95,7 +96,7 @@ func (p *pipe) arm(d time.Duration, idle bool) error {
 	if !now.Before(p.end) {
 		return errOverTime
 	}
-	p.idle = idle
+	p.idle, p.busy = idle, false
 	at := now.Add(d)
 	if at.After(p.end) {
 		at = p.end
@@ -114,6 +115,19 @@ func (p *pipe) interrupt(r *smtpline.Reply) {
 	if p.idle {
 		_ = p.conn.SetReadDeadline(time.Unix(1, 0)) // fails only when it is closed already
 	}
+}
+
+// waits reports whether the client is waited for, and nothing else is going on.
+func (p *pipe) waits() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.idle && !p.busy && p.ending == nil
+}
+
+func (p *pipe) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.busy = true
 }
 
 // lastWord is what interrupt was given.
@@ -163,6 +177,7 @@ func (p *pipe) line(d time.Duration, auth bool) ([]byte, error) {
 			end += have
 		}
 	}
+	p.begin()
 	b := p.in.held()[:end+1]
 	p.in.take(end + 1)
 	body, found := bytes.CutSuffix(b, []byte("\r\n"))

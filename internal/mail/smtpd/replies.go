@@ -6,6 +6,7 @@ import "postern/internal/mail/smtpline"
 var (
 	notAClient     = closing(554, "5.7.1", "not-a-client", "no SMTP service for you here")
 	tooBusy        = closing(421, "4.3.2", "busy", "too busy, try again later")
+	crowded        = closing(421, "4.3.2", "crowded", "too busy to wait for you, connect again later")
 	tooMany        = closing(421, "4.7.0", "rate", "too many connections or errors from your address, try again later")
 	tooManyNear    = closing(421, "4.7.0", "network-rate", "too many connections or errors from your network, try again later")
 	tooManyUnknown = closing(421, "4.7.0", "unknown-recipients", "too many recipients that do not exist, try again later")

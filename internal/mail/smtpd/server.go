@@ -27,6 +27,8 @@ type Counters struct {
 	RefusedBusy     metrics.Counter // by the bound on all connections
 	RefusedPerAddr  metrics.Counter // by the bound on one address's
 	RefusedNetwork  metrics.Counter // by the bound on those of one network
+	RefusedCrowd    metrics.Counter // by the share of an address or a network in a door that is more than half full
+	MadeRoom        metrics.Counter // connections of no use, ended for those who came when the door was nearly full
 	RefusedRate     metrics.Counter // by a rate of one address
 	RefusedNetRate  metrics.Counter // by a rate of one network
 	RefusedAccount  metrics.Counter // logins beyond the connections of one account
@@ -242,6 +244,7 @@ func (s *Server) admit(raw net.Conn) {
 		turnAway(raw, conf.Mode, notAClient)
 		return
 	}
+	s.makeRoom(conf.guard, time.Now())
 	if !conf.guard.reserve() {
 		s.Counters.RefusedBusy.Inc()
 		turnAway(raw, conf.Mode, tooBusy)
