@@ -19,7 +19,7 @@ const lattice = `
 1 words:   dns/name dns/wire mail/address mail/message mail/envelope
 2 rules:   dns/zone dns/zonefile dns/zonelint dns/answer dns/view dns/gate
 2 rules:   dns/attest dns/tsig dns/resolver/iterate
-2 rules:   dns/dnssec dns/signer dns/catalog dns/update
+2 rules:   dns/dnssec dns/signer dns/catalog dns/update dns/contrast
 2 rules:   dns/resolver/validate dns/dsync dns/rollover
 2 rules:   mail/smtpline mail/sasl mail/spf mail/dkim mail/dmarc mail/verdict mail/seal mail/dsn mail/srs mail/ldap
 3 keepers: store account certs dns/journal dns/authority dns/xfr
@@ -45,6 +45,7 @@ dns/attest        -> dns/zone dns/zonefile
 dns/catalog       -> dns/zone
 dns/dnssec        -> dns/zone
 dns/signer        -> dns/zone dns/dnssec
+dns/contrast      -> dns/zone dns/signer
 dns/resolver/validate -> dns/zone dns/dnssec
 dns/rollover      -> dns/zone dns/zonefile dns/dnssec dns/signer dns/attest dns/resolver/validate
 dns/update        -> dns/zone dns/zonefile

@@ -65,6 +65,7 @@ type App struct {
 	notifier   *xfr.Notifier
 	feeding    atomic.Pointer[[]xfr.Inbound] // changes with the configuration, and with catalogs
 	refresher  *xfr.Refresher
+	inquirer   *xfr.Inquirer
 	roster     *roster.Roster
 	zoneKeys   *keyring.Ring
 	names      *listen.Set

@@ -26,7 +26,7 @@ func (a *App) buildDesk(*config.Checked) error {
 	a.desk = manage.New(manage.Config{
 		Authority: a.authority, Queue: a.queue, Accounts: a.accounts, Forgive: func(id int64) { a.mail.Load().submission.Forgive(id) },
 		Settle:      func(ctx context.Context, id int64) bool { return a.mail.Load().submission.Settle(ctx, id) },
-		Secondaries: secondaries{a.notifier}, Primaries: primaries{a.refresher}, Catalogs: catalogs{a.roster}, Keys: a.zoneKeys, Now: a.now,
+		Secondaries: secondaries{a.notifier}, Primaries: primaries{a.refresher}, Catalogs: catalogs{a.roster}, Others: others{a}, Keys: a.zoneKeys, Now: a.now,
 		Facts: a.facts, Reload: a.reload, Explain: a.explain, Mail: a.explainMail, Route: a.explainRoute, Trail: a.trail, Log: a.log,
 	})
 	return nil
@@ -144,6 +144,7 @@ func (a *App) count() error {
 		count(reg, "dns_notify", one(&a.notifier.Counters), nil),
 		count(reg, "dns_refresh", one(&a.refresher.Counters), nil),
 		count(reg, "dns_refresh_fault", one(&a.refresher.Faults), nil),
+		count(reg, "dns_compare", one(&a.inquirer.Counters), nil),
 		count(reg, "dns_roster", one(&a.roster.Counters), nil),
 		count(reg, "dns_keyring", one(&a.zoneKeys.Counters), nil),
 		count(reg, "dns_rrl", one(&a.serve.RRL.Counters), nil),

@@ -110,6 +110,7 @@ func (a *App) buildRefresher(cfg *config.Checked) error {
 		c.Now = a.now // it may leap
 	}
 	a.refresher = xfr.NewRefresher(c)
+	a.inquirer = xfr.NewInquirer(xfr.InquirerConfig{Keys: a.keys.Load, Now: c.Now})
 	a.feedAll(nil)
 	return nil
 }

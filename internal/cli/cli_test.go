@@ -34,12 +34,16 @@ func TestWrongUseIsExitTwoWithAHint(t *testing.T) {
 		{"frobnicate", "postern --help"},
 		{"--frobnicate", "unknown flag"},
 		{"status --frobnicate", "postern status --help"},
-		{"zone", "say what to do (hint: postern zone --help; it knows apply, check, export, history, list, notify, plan, remove, retransfer, rollback)"},
+		{"zone", "say what to do (hint: postern zone --help; it knows apply, check, compare, export, history, list, notify, plan, remove, retransfer, rollback)"},
 		{"config show --effective=false", "what takes effect"},
 		{"zone frobnicate", "postern zone --help"},
 		{"zone check", "wants zone files"},
 		{"zone notify a.example b.example", "one zone, or none for all"},
 		{"zone retransfer", "wants a zone"},
+		{"zone compare --against @192.0.2.1", "wants a zone"},
+		{"zone compare a.example", "--against @192.0.2.53"},
+		{"zone compare a.example --against @", "neither an address nor a host's name"},
+		{"zone compare a.example --against @a@b", "neither an address nor a host's name"},
 		{"zone check /nowhere/file.txt", "--origin"},
 		{"user add", "wants an account's address"},
 		{"user add a@b.example hunter2", "wants an account's address"},
@@ -68,7 +72,7 @@ func TestWrongUseIsExitTwoWithAHint(t *testing.T) {
 func TestNoServerIsSaidWithAHint(t *testing.T) {
 	t.Parallel()
 	conf := write(t, "postern.toml", "[server]\nhostname = \"e.example.net\"\nstate = \"s\"\ncontrol = \"none.sock\"\n")
-	for _, line := range []string{"status", "reload", "user list", "queue list", "zone list", "zone notify", "zone notify a.example --view external", "zone retransfer a.example --view external", "explain query a.example A", "explain mail --ip 192.0.2.1 --to a@b.example", "trace a@b.example", "quarantine list"} {
+	for _, line := range []string{"status", "reload", "user list", "queue list", "zone list", "zone notify", "zone notify a.example --view external", "zone retransfer a.example --view external", "zone compare a.example --against @192.0.2.1", "zone compare a.example --against [2001:db8::1]:53", "explain query a.example A", "explain mail --ip 192.0.2.1 --to a@b.example", "trace a@b.example", "quarantine list"} {
 		code, _, errs := command(t, "", append(strings.Fields(line), "--config", conf)...)
 		if code != exitWrong || !strings.Contains(errs, "no Postern is running there") || !strings.Contains(errs, "postern serve") {
 			t.Errorf("postern %s: exit %d, %q", line, code, errs)

@@ -11,7 +11,7 @@ import (
 )
 
 func (e *env) zone() *cobra.Command {
-	return group("zone", "Zones", e.zoneApply(), e.zoneCheck(), e.zoneExport(), e.zoneHistory(), e.zoneList(), e.zoneNotify(), e.zonePlan(), e.zoneRemove(), e.zoneRetransfer(), e.zoneRollback())
+	return group("zone", "Zones", e.zoneApply(), e.zoneCheck(), e.zoneCompare(), e.zoneExport(), e.zoneHistory(), e.zoneList(), e.zoneNotify(), e.zonePlan(), e.zoneRemove(), e.zoneRetransfer(), e.zoneRollback())
 }
 
 func (e *env) zoneExport() *cobra.Command {

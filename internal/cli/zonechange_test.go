@@ -53,6 +53,33 @@ func TestCommandsToCopyWork(t *testing.T) {
 	}
 }
 
+func TestPrintComparison(t *testing.T) {
+	t.Parallel()
+	c := manage.Comparison{
+		Zone: "a.", View: "out", Against: "192.0.2.1:53", HereSerial: 2, ThereSerial: 9, Transfer: true,
+		OnlyHere: 2, Here: []string{"r1"}, OnlyThere: 1, There: []string{"r2"}, OtherTTLs: 2, TTLs: []manage.SetTTL{{Owner: "w.a.", Type: "A", Here: 60, There: 300}}, Same: 5,
+	}
+	print := func() string {
+		var b bytes.Buffer
+		printComparison(&b, c)
+		return b.String()
+	}
+	const differences = "  here  r1\n  here  and 1 more\n  there r2\n  TTL   w.a. A: 60 here, 300 there\n  TTL   and 1 more\n"
+	if got, want := print(), "zone a. view out: serial 2 here, 9 at 192.0.2.1:53, seen by transfer\n"+differences+
+		"2 records only here, 1 only there, 2 sets with another TTL, 5 records alike\n"; got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	c.Transfer, c.NotTransfer, c.Asked, c.Open, c.Unseen = false, "refused", 7, []string{"m.a. MX: silent"}, 3
+	c.ThereMade = manage.SigningMade{Records: 9, Keys: []string{"ed25519/7"}}
+	if got, want := print(), "zone a. view out: serial 2 here, 9 at 192.0.2.1:53, seen by 7 questions\n"+differences+"  ?     m.a. MX: silent\n"+
+		"2 records only here, 1 only there, 2 sets with another TTL, 5 records alike\n"+
+		"signing, not compared: none here, 9 records with ed25519/7 there\n"+
+		"no transfer (refused): what is only there, at names that are not here, was not seen\n"+
+		"3 records here are not known there: below a delegation, or not answered\n"; got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
 func TestPrintPlans(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer

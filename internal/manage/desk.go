@@ -30,6 +30,7 @@ type Config struct {
 	Secondaries Secondaries
 	Primaries   Primaries
 	Catalogs    Catalogs
+	Others      Others
 
 	Facts   func() Status                                              // the parts of a status that only the roof knows
 	Reload  func(ctx context.Context) (ReloadReport, error)            // see ReloadReport
@@ -67,6 +68,7 @@ func New(cfg Config) *Desk {
 		VerbZoneExport:     {false, with(d.zoneExport)},
 		VerbZoneNotify:     {true, with(d.zoneNotify)},
 		VerbZoneRetransfer: {true, with(d.zoneRetransfer)},
+		VerbZoneCompare:    {false, with(d.zoneCompare)},
 		VerbZonePlan:       {false, with(d.zonePlan)},
 		VerbZoneApply:      {true, with(d.zoneApply)},
 		VerbZoneHistory:    {false, with(d.zoneHistory)},

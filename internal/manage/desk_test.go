@@ -36,6 +36,8 @@ type office struct {
 	spool *spool.Spool
 	log   *logged
 	peers *peers
+
+	others *elsewhere
 }
 
 // logged is a log to read while others write.
@@ -60,7 +62,7 @@ const cityZone = "$TTL 300\n@ SOA ns hostmaster 7 2h 1h 14d 5m\n@ NS ns\nns A 19
 
 func open(t *testing.T) *office {
 	t.Helper()
-	o := &office{t: t, dir: t.TempDir(), log: &logged{}, peers: &peers{}}
+	o := &office{t: t, dir: t.TempDir(), log: &logged{}, peers: &peers{}, others: &elsewhere{}}
 	log := slog.New(slog.NewTextHandler(o.log, nil))
 	o.write("out/city.example.zone", cityZone)
 	o.write("in/city.example.zone", "www 300 A 10.0.0.1\n")
@@ -95,7 +97,7 @@ func open(t *testing.T) *office {
 	o.must(err)
 
 	o.cfg = Config{
-		Authority: zones, Queue: held, Accounts: accounts, Log: log, Secondaries: o.peers, Primaries: o.peers, Catalogs: o.peers,
+		Authority: zones, Queue: held, Accounts: accounts, Log: log, Secondaries: o.peers, Primaries: o.peers, Catalogs: o.peers, Others: o.others,
 		Facts: func() Status { return Status{Hostname: "edge.city.example", Ready: true} },
 		Reload: func(ctx context.Context) (ReloadReport, error) {
 			r, err := zones.Reload(ctx)

@@ -14,6 +14,7 @@ const (
 	VerbZoneApply      = "zone apply"      // ApplyArgs -> ZonePlans
 	VerbZoneHistory    = "zone history"    // ZoneRef -> []ZoneVersion
 	VerbZoneRollback   = "zone rollback"   // RollbackArgs -> ZonePlans
+	VerbZoneCompare    = "zone compare"    // CompareArgs -> Comparison
 	VerbZoneRemove     = "zone remove"     // PlanArgs -> RemovedZone
 	VerbZoneDrop       = "zone drop"       // DropArgs -> Dropped
 	VerbDNSSECStatus   = "dnssec status"   // DNSSECArgs -> []SignedZone

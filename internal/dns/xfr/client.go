@@ -92,7 +92,9 @@ func (c *client) ask(d demand, t target) (*asked, error) {
 	if !d.plain {
 		o := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
 		o.SetUDPSize(wire.MaxUDP)
-		o.Option = []dns.EDNS0{&dns.EDNS0_EXPIRE{Code: dns.EDNS0EXPIRE, Empty: true}} // RFC 7314, Section 3
+		if d.kind == dns.TypeSOA || d.kind == dns.TypeAXFR || d.kind == dns.TypeIXFR {
+			o.Option = []dns.EDNS0{&dns.EDNS0_EXPIRE{Code: dns.EDNS0EXPIRE, Empty: true}} // RFC 7314, Section 3
+		}
 		m.Extra = []dns.RR{o}
 	}
 	a, err := c.sign(m, t)

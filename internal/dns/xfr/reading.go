@@ -85,6 +85,23 @@ func (r *reading) take(msg []byte, now time.Time) (done bool, err error) {
 
 // header weighs what a message says of itself, and its signature.
 func (r *reading) header(msg []byte, now time.Time) error {
+	if err := r.proven(msg, now); err != nil {
+		return err
+	}
+	flags := binary.BigEndian.Uint16(msg[2:])
+	switch {
+	case flags&wire.TC != 0:
+		return fault(Malformed, "cut off, though not by UDP")
+	// Of a transfer it is not asked for, though RFC 5936, Section 2.2.1 has it in
+	// each message: Knot sets it in none.
+	case r.kind == dns.TypeSOA && flags&wire.AA == 0:
+		return &Fault{Reason: NotAuthority}
+	}
+	return nil
+}
+
+// proven weighs whether a message answers the request, well or not.
+func (r *reading) proven(msg []byte, now time.Time) error {
 	if len(msg) < wire.HeaderLen {
 		return fault(Malformed, "a message of %d octets", len(msg))
 	}
@@ -98,15 +115,8 @@ func (r *reading) header(msg []byte, now time.Time) error {
 	if err := verify(r.signed, msg, int(flags&0xF), now); err != nil {
 		return err
 	}
-	switch rcode := int(flags & 0xF); {
-	case rcode != dns.RcodeSuccess:
+	if rcode := int(flags & 0xF); rcode != dns.RcodeSuccess {
 		return refusal(rcode)
-	case flags&wire.TC != 0:
-		return fault(Malformed, "cut off, though not by UDP")
-	// Of a transfer it is not asked for, though RFC 5936, Section 2.2.1 has it in
-	// each message: Knot sets it in none.
-	case r.kind == dns.TypeSOA && flags&wire.AA == 0:
-		return &Fault{Reason: NotAuthority}
 	}
 	return nil
 }
