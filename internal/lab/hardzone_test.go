@@ -122,6 +122,25 @@ func newHardZone(t *testing.T, origin string, seed uint64) *hardZone {
 	return z
 }
 
+// short leaves out what makes the zone long: the record of which NSD could not
+// give more than 16 KB, and most of those that are all alike.
+func (z *hardZone) short() *hardZone {
+	delete(z.sets, "large TXT")
+	maps.DeleteFunc(z.sets, func(key string, _ rrsetOf) bool {
+		return strings.HasPrefix(key, "bulk-") && !strings.HasPrefix(key, "bulk-5")
+	})
+	return z
+}
+
+// brief has nothing keep longer in caches than so many seconds, for which a
+// first DS waits.
+func (z *hardZone) brief(ttl int) *hardZone {
+	for key, set := range z.sets {
+		z.sets[key] = rrsetOf{min(set.ttl, ttl), set.data}
+	}
+	return z
+}
+
 // text is the data of a TXT record of about that many octets, of any value.
 func (z *hardZone) text(octets int) string {
 	var b strings.Builder

@@ -129,7 +129,11 @@ func below(zone, word string) []dns.Question { return questions(zone, word+".dn 
 func questions(zone string, texts ...string) (all []dns.Question) {
 	for _, text := range texts {
 		name, rtype, _ := strings.Cut(text, " ")
-		all = append(all, dns.Question{Name: name + "." + zone, Qtype: dns.StringToType[rtype], Qclass: dns.ClassINET})
+		kind, ok := dns.StringToType[rtype]
+		if !ok {
+			_, _ = fmt.Sscanf(rtype, "TYPE%d", &kind) // that of none is 0, which nobody has
+		}
+		all = append(all, dns.Question{Name: name + "." + zone, Qtype: kind, Qclass: dns.ClassINET})
 	}
 	return all
 }
