@@ -49,8 +49,53 @@ func TestGuessesFromAKnownNetworkAreBounded(t *testing.T) {
 	h.notices(map[string]string{anna: "Many failed logins to your mail account", "postmaster@city.example": "Many failed logins to account " + anna})
 }
 
-// loginFrom tries once, on a connection of its own, and returns what was said.
+// A webmail that is exempt from limits, as it should not be, gave all its users
+// the passwords of all others to guess: each is known from its network, so that
+// no lockout holds, and no rate of its address did. Other users log in meanwhile.
+func TestGuessesFromAnExemptAddressAreBounded(t *testing.T) {
+	t.Parallel()
+	h := buildWith(t, strings.Replace(submitConfig, "exempt = [\"loopback\"]", "exempt = [\"loopback\"]\nerrors_per_minute = 20", 1)+"[accounts]\nlockout = \"2/10m\"\n", nil)
+	const ben = "ben@city.example"
+	for _, login := range []string{anna, ben} {
+		if _, err := h.app.accounts.Create(t.Context(), login, annaPassword, nil); err != nil {
+			t.Fatal(err)
+		}
+		if code := h.loginAs(login, "127.0.0.1", annaPassword); code != 235 {
+			t.Fatal(code)
+		}
+	}
+	tried, turnedAway := 0, 0
+	for turnedAway < 10 {
+		switch code := h.loginAs([]string{anna, "ANNA@city.example", "\"anna\"@City.example"}[tried%3], "127.0.0.1", "a wrong guess"); code {
+		case 535:
+			tried++
+		case 421:
+			turnedAway++
+		default:
+			t.Fatalf("%d", code)
+		}
+		if tried > 200 {
+			t.Fatal("nothing bounds the guesses")
+		}
+	}
+	if tried < 20 {
+		t.Errorf("%d guesses were tried: the lockout has stopped them", tried)
+	}
+	if code := h.loginAs(ben, "127.0.0.1", annaPassword); code != 235 {
+		t.Errorf("another user meanwhile: %d", code)
+	}
+	if code := h.loginAs(anna, "127.0.0.66", annaPassword); code != 235 {
+		t.Errorf("the user from another address of the network: %d", code)
+	}
+}
+
 func (h *house) loginFrom(from, password string) int {
+	h.t.Helper()
+	return h.loginAs(anna, from, password)
+}
+
+// loginAs tries once, on a connection of its own, and returns what was said.
+func (h *house) loginAs(login, from, password string) int {
 	h.t.Helper()
 	for k, s := range h.app.doors.servers {
 		if k.name != "submission" {
@@ -68,7 +113,7 @@ func (h *house) loginFrom(from, password string) int {
 			return code
 		}
 		_, _, err2 := c.says("EHLO laptop")
-		code, _, err3 := c.says("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+anna+"\x00"+password)))
+		code, _, err3 := c.says("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+login+"\x00"+password)))
 		if err := errors.Join(err1, err2, err3); err != nil {
 			h.t.Fatal(err)
 		}

@@ -103,7 +103,10 @@ func (c *conn) mechanism(ctx context.Context, who Authenticator, name string) fu
 		if r != nil || c.broken {
 			return "", r
 		}
-		return creds.Identity, who.Auth(ctx, creds.Identity, creds.Password)
+		if r := c.knock(creds.Identity); r != nil {
+			return "", r
+		}
+		return creds.Identity, c.heard(creds.Identity, who.Auth(ctx, creds.Identity, creds.Password))
 	}
 }
 

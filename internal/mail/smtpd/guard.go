@@ -20,6 +20,7 @@ type guard struct {
 	accounts map[string]*tenant
 	swept    time.Time // when room was made last
 	friends  map[netip.Prefix]time.Time
+	knocks   map[knocker]*knocks
 }
 
 // bucket is what one address or network may still do.
@@ -47,7 +48,7 @@ func newGuard(l Limits, exempt []netip.Prefix) *guard {
 	return &guard{
 		limits: l, exempt: exempt, open: map[netip.Prefix]int{},
 		rates: map[netip.Prefix]*bucket{}, accounts: map[string]*tenant{},
-		friends: map[netip.Prefix]time.Time{},
+		friends: map[netip.Prefix]time.Time{}, knocks: map[knocker]*knocks{},
 	}
 }
 

@@ -61,9 +61,12 @@ func (c *conn) scram(ctx context.Context, who ScramAuthenticator, x *sasl.Scram,
 	if err != nil {
 		return "", scramRefused(err)
 	}
+	if r := c.knock(identity); r != nil {
+		return "", r
+	}
 	stored, r := who.Scram(ctx, identity)
 	if r != nil {
-		return "", r
+		return "", c.heard(identity, r)
 	}
 	if response, r = c.challenge(x.Challenge(stored, rand.Text())); r != nil || c.broken {
 		return "", r
@@ -81,7 +84,7 @@ func (c *conn) scram(ctx context.Context, who ScramAuthenticator, x *sasl.Scram,
 			return "", authSyntax
 		}
 	}
-	return identity, who.ScramDone(ctx, identity, which)
+	return identity, c.heard(identity, who.ScramDone(ctx, identity, which))
 }
 
 // scramRefused is the reply for a message that cannot be used.

@@ -32,6 +32,7 @@ type Counters struct {
 	RefusedRate     metrics.Counter // by a rate of one address
 	RefusedNetRate  metrics.Counter // by a rate of one network
 	RefusedAccount  metrics.Counter // logins beyond the connections of one account
+	RefusedLogins   metrics.Counter // tries of a login that had failed too often from an exempt address
 	RefusedClient   metrics.Counter // not among the clients, or refused by the session
 	RefusedProxy    metrics.Counter // no trusted proxy, or no PROXY block from one
 	Proxied         metrics.Counter // let in for the client that a PROXY block names
