@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
 
@@ -96,17 +95,4 @@ func TestParentIsAskedFirst(t *testing.T) {
 			l.T().Logf("%d verdicts", count)
 		})
 	})
-}
-
-func askHere(t *testing.T, name string, rtype uint16) *dns.Msg {
-	t.Helper()
-	m := new(dns.Msg)
-	m.SetQuestion(name, rtype)
-	m.SetEdns0(1232, true)
-	reply, _, err := (&dns.Client{Timeout: 5 * time.Second}).Exchange(m, "198.51.100.53:53")
-	if err != nil {
-		t.Error(err)
-		return new(dns.Msg)
-	}
-	return reply
 }
