@@ -20,8 +20,10 @@ func TestKnocks(t *testing.T) {
 	if len(g.knocks) != 0 {
 		t.Error("counted twice")
 	}
-	if !g.knock(webmail, "a@b.test", now) || !g.knock(webmail, "a@b.test", now) || g.knock(webmail, "a@b.test", now) || !g.knock(webmail, "b@b.test", now) {
-		t.Error("two a minute of each login")
+	for i, login := range []string{"a@b.test", "a@b.test", "a@b.test", "b@b.test"} {
+		if g.knock(webmail, login, now) != (i != 2) {
+			t.Errorf("try %d: two a minute of each login", i)
+		}
 	}
 	if g.knock(webmail, "a@b.test", now.Add(29*time.Second)) || !g.knock(webmail, "a@b.test", now.Add(30*time.Second)) {
 		t.Error("half a minute gives one back")
