@@ -3,6 +3,7 @@ package deliver
 import (
 	"bytes"
 	"errors"
+	"hash/crc32"
 	"io"
 )
 
@@ -10,19 +11,21 @@ import (
 type content struct {
 	header8 bool // octets beyond ASCII in the header
 	body8   bool // in the body
+	sum     uint32
 }
 
 var errFraming = errors.New("bare CR, LF or NUL")
 
 // scan reads the message once. It refuses what another server could read as
 // the end of the message or of a line: we check what we send, not only what we
-// take (RFC 5321, Section 2.3.8). size is what r holds, as far as known.
+// take (RFC 5321, Section 2.3.8). size is what r holds; less is errCut.
 func scan(r io.Reader, headerLen int, size int64) (content, error) {
 	var c content
 	buf := make([]byte, blockOf(size))
 	at, prev := 0, byte(0)
 	for {
 		n, err := r.Read(buf)
+		c.sum = crc32.Update(c.sum, castagnoli, buf[:n])
 		for _, b := range buf[:n] {
 			if b == 0 || (b == '\n') != (prev == '\r') {
 				return c, errFraming
@@ -38,6 +41,9 @@ func scan(r io.Reader, headerLen int, size int64) (content, error) {
 			at++
 		}
 		if errors.Is(err, io.EOF) {
+			if int64(at) != size {
+				return c, errCut
+			}
 			if prev == '\r' {
 				return c, errFraming
 			}

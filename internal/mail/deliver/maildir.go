@@ -25,7 +25,11 @@ func (a *attempt) maildir(hop route.Hop) {
 	for _, i := range slices.Clone(a.open) {
 		if err := a.store(hop.Path, a.report.Results[i].Recipient); err != nil {
 			a.client.cfg.Log.Error("maildir not written", "reason", "maildir", "path", hop.Path, "err", err)
-			a.note(i, p, "", maildirTrouble(err))
+			t := maildirTrouble(err)
+			if errors.Is(err, errCut) {
+				t = contentTrouble(err)
+			}
+			a.note(i, p, "", t)
 			continue
 		}
 		a.note(i, p, "", &trouble{enhanced: "2.0.0", text: "stored", reason: "delivered"})
@@ -85,7 +89,7 @@ func (a *attempt) maildirName() (string, error) {
 func (a *attempt) fill(f io.Writer, to address.Address) error {
 	w := bufio.NewWriterSize(f, 64<<10)
 	fmt.Fprintf(w, "Return-Path: %s\nDelivered-To: %s\n", a.job.Envelope.From.Path(), to.String())
-	r := bufio.NewReaderSize(a.job.Message.Open(), 64<<10)
+	r := bufio.NewReaderSize(a.read(), 64<<10)
 	for {
 		b, err := r.ReadByte()
 		if errors.Is(err, io.EOF) {

@@ -234,7 +234,7 @@ func (a *attempt) data(s *session, rcpts []int) *trouble {
 		return t // a reply to it that is there before it is none
 	}
 	w := &blockWriter{s: s, limit: s.timeouts().DataBlock}
-	if err := stuff(w, a.job.Message.Open(), a.job.Message.Size()); err != nil {
+	if err := stuff(w, a.read(), a.job.Message.Size()); err != nil {
 		return a.dataBroken(s, rcpts, err)
 	}
 	if s.peer.hop.Protocol == route.LMTP {
@@ -289,8 +289,11 @@ func (a *attempt) unsure(s *session, rcpts []int, t *trouble) *trouble {
 func (a *attempt) dataBroken(s *session, rcpts []int, err error) *trouble {
 	s.lost = true
 	if _, ours := errors.AsType[*readError](err); ours {
-		_ = s.conn.Close()
-		return &trouble{enhanced: "4.3.0", text: "the message cannot be read here", reason: "spool-read", stop: true}
+		_ = s.conn.Close() // what went out is the beginning of a message without end
+		a.client.cfg.Log.Error("message not sent to its end", "queue_id", a.job.Envelope.ID, "host", s.peer.String(), "err", err)
+		t := contentTrouble(err)
+		t.stop = true
+		return t
 	}
 	if r, t := s.read(s.timeouts().Quit, "sending the message"); t == nil && r.code/100 == 5 {
 		a.refuse(s, rcpts, refused(r, "message-refused"))

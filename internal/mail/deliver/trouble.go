@@ -9,6 +9,10 @@ import (
 	"syscall"
 )
 
+// ReasonBroken is a message whose file has lost its end, or has changed. Nothing
+// of it was sent as a message.
+const ReasonBroken = "spool-broken"
+
 // trouble is why something did not work, in the form a result needs.
 type trouble struct {
 	code      int // of a reply; 0: there was none
@@ -71,7 +75,11 @@ func contentTrouble(err error) *trouble {
 	if errors.Is(err, errFraming) {
 		return &trouble{enhanced: "5.6.0", text: "the message holds a bare CR, LF or NUL", reason: "framing", permanent: true}
 	}
-	return &trouble{enhanced: "4.3.0", text: "the message cannot be read here", reason: "spool-read"}
+	t := &trouble{enhanced: "4.3.0", text: "the message cannot be read here", reason: "spool-read"}
+	if errors.Is(err, errCut) {
+		t.reason = ReasonBroken
+	}
+	return t
 }
 
 // printable makes foreign text one line of bounded length without controls.

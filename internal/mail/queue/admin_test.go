@@ -220,6 +220,75 @@ func TestBrokenMessage(t *testing.T) {
 	})
 }
 
+// TestDamagedMessage: one whose file is not what was committed is moved aside and
+// not sent, or sent no further: the disk may have lost its end meanwhile.
+func TestDamagedMessage(t *testing.T) {
+	t.Parallel()
+	aside := func(w *world, id envelope.ID) {
+		w.t.Helper()
+		if _, err := os.Stat(filepath.Join(w.dir, "quarantine", string(id))); err != nil {
+			w.t.Error(err)
+		}
+		if _, err := w.queue.Show(id); !errors.Is(err, ErrUnknown) || w.queue.Len() != 0 || w.spool.Counters.Quarantined.Value() != 1 {
+			w.t.Errorf("%v, %d left, %d moved aside", err, w.queue.Len(), w.spool.Counters.Quarantined.Value())
+		}
+	}
+	inWorld(t, nil, func(w *world) { // an octet of the body has changed
+		id := w.put(nil, "a@one.example", "b@two.example")
+		path := filepath.Join(w.dir, "msg", string(id))
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text[20] ^= 1
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		wait(time.Minute)
+		if len(w.tries) > 0 || len(w.bounces) > 0 {
+			t.Errorf("tried %v, told %d", w.tries, len(w.bounces))
+		}
+		aside(w, id)
+	})
+	inWorld(t, nil, func(w *world) { // it is cut short while it is sent
+		var path string
+		set(w, &w.deliver, func(_ context.Context, domain string, r *deliver.Result) {
+			r.Outcome = deliver.Delivered
+			if domain == "one.example" {
+				if err := os.Truncate(path, 25); err != nil {
+					t.Error(err)
+				}
+				r.Outcome, r.Reason = deliver.Deferred, deliver.ReasonBroken
+			}
+		})
+		id := w.put(nil, "a@one.example")
+		path = filepath.Join(w.dir, "msg", string(id))
+		w.start()
+		wait(time.Minute)
+		aside(w, id)
+		if len(w.tries) != 1 {
+			t.Errorf("tried %v", w.tries)
+		}
+	})
+	inWorld(t, nil, func(w *world) { // it only looked so: the file is sound
+		tries := 0
+		set(w, &w.deliver, func(_ context.Context, _ string, r *deliver.Result) {
+			if tries++; tries == 1 {
+				r.Outcome, r.Reason = deliver.Deferred, deliver.ReasonBroken
+			} else {
+				r.Outcome = deliver.Delivered
+			}
+		})
+		w.put(nil, "a@one.example")
+		w.start()
+		wait(time.Hour)
+		if tries != 2 || w.queue.Len() != 0 || w.spool.Counters.Quarantined.Value() != 0 {
+			t.Errorf("%d tries, %d left, %d moved aside", tries, w.queue.Len(), w.spool.Counters.Quarantined.Value())
+		}
+	})
+}
+
 func TestFull(t *testing.T) {
 	t.Parallel()
 	small := func(c *Config, _ *world) { c.MaxMessages = 2 }

@@ -49,7 +49,20 @@ func (q *Queue) attempt(j job) {
 			q.cfg.Log.Warn("message not closed", "queue_id", j.env.ID, "err", err)
 		}
 	}()
+	if err := m.Check(); errors.Is(err, spool.ErrBroken) {
+		q.broken(j, err)
+		return
+	} else if err != nil {
+		q.cfg.Log.Error("message not readable", "queue_id", j.env.ID, "reason", "spool-read", "err", err)
+		q.postpone(j, q.cfg.Now().Add(bounceRetry))
+		return
+	}
 	results, until := q.try(ctx, j, m)
+	if slices.ContainsFunc(results, func(r deliver.Result) bool { return r.Reason == deliver.ReasonBroken }) {
+		if err := m.Check(); errors.Is(err, spool.ErrBroken) {
+			q.broken(j, err)
+		}
+	}
 	if j.ctx.Err() != nil && !anyFinal(results) {
 		return // stopped or dropped: as if it had not been tried
 	}
@@ -66,6 +79,15 @@ func (q *Queue) attempt(j job) {
 	}
 	q.record(states...)
 	q.tell(j, fates)
+}
+
+// broken has a message moved aside whose file is not what was committed, once
+// its other deliveries have ended. A worker calls it.
+func (q *Queue) broken(j job, why error) {
+	select {
+	case q.ops <- func() { j.item.broken = why }:
+	case <-q.quit: // the next start looks at all messages
+	}
 }
 
 func anyFinal(results []deliver.Result) bool {

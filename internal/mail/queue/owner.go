@@ -35,6 +35,7 @@ type item struct {
 	force  bool               // an operator asked: all open recipients are due
 	hold   bool               // an operator asked: held once no attempt runs
 	drop   bool               // an operator asked: gone once no attempt runs
+	broken error              // its file is not what was committed: aside once no attempt runs
 	env    *envelope.Envelope // while active, or fresh from Add
 	later  time.Time          // some recipients found no room until then, or until awaits has some
 	busy   int                // how often in a row
@@ -355,15 +356,20 @@ func (q *Queue) readEnvelope(it *item, now time.Time) bool {
 		q.cfg.Log.Warn("message vanished from the spool", "queue_id", it.id, "reason", "vanished")
 		q.forget(it)
 	case errors.Is(err, spool.ErrBroken):
-		if err := q.cfg.Spool.Quarantine(it.id, err); err != nil {
-			q.cfg.Log.Error("broken message not moved aside", "queue_id", it.id, "err", err)
-		}
-		q.forget(it)
+		q.aside(it, err)
 	default:
 		q.cfg.Log.Error("message not readable", "queue_id", it.id, "reason", "spool-read", "err", err)
 		q.wait(it, now.Add(5*time.Minute))
 	}
 	return false
+}
+
+// aside moves a broken message out of the queue, for a person to look at.
+func (q *Queue) aside(it *item, why error) {
+	if err := q.cfg.Spool.Quarantine(it.id, why); err != nil {
+		q.cfg.Log.Error("broken message not moved aside", "queue_id", it.id, "err", err)
+	}
+	q.forget(it)
 }
 
 // dueRecipients groups the recipients to be tried now by domain.
@@ -470,6 +476,10 @@ func (q *Queue) rest(it *item) {
 	if it.drop {
 		q.dropRecipients(states)
 		q.remove(it)
+		return
+	}
+	if it.broken != nil {
+		q.aside(it, it.broken)
 		return
 	}
 	open, outside, kept, next := 0, 0, 0, time.Time{}

@@ -120,7 +120,8 @@ func readLayout(r io.ReaderAt, size int64) (layout, error) {
 func (l layout) checkCRC(r io.ReaderAt) error {
 	sum := crc32.New(castagnoli)
 	covered := io.NewSectionReader(r, 0, l.trailerAt()+int64(trailerHead))
-	if _, err := io.Copy(sum, covered); err != nil {
+	buf := make([]byte, min(covered.Size(), 32<<10))
+	if _, err := io.CopyBuffer(sum, covered, buf); err != nil {
 		return err
 	}
 	if sum.Sum32() != l.crc {

@@ -76,5 +76,9 @@ func (m *Message) Open() io.ReadSeeker {
 // Size is the length of what Open reads.
 func (m *Message) Size() int64 { return int64(len(m.header)) + 2 + m.layout.bodyLen }
 
+// Check reads all of it, and returns ErrBroken where that is not what was
+// committed.
+func (m *Message) Check() error { return m.layout.checkCRC(m.file) }
+
 // Close closes the file.
 func (m *Message) Close() error { return m.file.Close() }
