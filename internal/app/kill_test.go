@@ -4,14 +4,18 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 
 	"postern/internal/atomicfile"
 	"postern/internal/dns/attest"
@@ -23,8 +27,26 @@ import (
 	"postern/internal/dns/zone"
 )
 
-// killEnv names the directory and the step for the process that is killed.
+// killEnv names the step, the way of signing and the directory for the process
+// that is killed.
 const killEnv = "POSTERN_TEST_KILL"
+
+// killedWays are the ways of signing: both models of keys with both denials.
+var killedWays = map[string]authority.SignPolicy{
+	"pair-nsec3": {Model: signer.KSKZSK, Algorithm: dnssec.ED25519, Denial: signer.NSEC3},
+	"csk-nsec":   {Model: signer.CSK, Algorithm: dnssec.ECDSAP256SHA256, Denial: signer.NSEC},
+	"pair-nsec":  {Model: signer.KSKZSK, Algorithm: dnssec.ECDSAP256SHA256, Denial: signer.NSEC},
+	"csk-nsec3":  {Model: signer.CSK, Algorithm: dnssec.ED25519, Denial: signer.NSEC3, OptOut: true},
+}
+
+// killedZone is hard to deny.
+const killedZone = hardZone + `*.*.twice TXT "below a wildcard without records"
+star\* A 192.0.2.5
+dot\.ted TXT "an escaped dot"
+\000\255.gap TXT "octets in a name"
+low.UPPER MX 10 WWW
+other NS ns.sub
+`
 
 // TestKilledAtAnyStep kills a process at every step of every file that it
 // writes while a zone of two views gets its keys, is signed, edited and signed
@@ -36,30 +58,36 @@ func TestKilledAtAnyStep(t *testing.T) {
 		return
 	}
 	t.Parallel()
-	every := 5
+	every, ways := 9, []string{"pair-nsec3", "csk-nsec"}
 	if os.Getenv("POSTERN_PROVE") != "" { // make prove
-		every = 1
+		every, ways = 1, slices.Sorted(maps.Keys(killedWays))
 	}
-	for step := 1; ; step += every {
-		dir := t.TempDir()
-		killed, served := killedAt(t, dir, step)
-		survives(t, dir, step, served)
-		if !killed {
-			if step < 60 {
-				t.Errorf("only %d steps were seen", step)
+	for i, way := range ways {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			for step := 1 + 4*i%every; ; step += every {
+				dir := t.TempDir()
+				killed, served := killedAt(t, dir, way, step)
+				survives(t, dir, way, step, served)
+				if !killed {
+					if step < 80 {
+						t.Errorf("only %d steps were seen", step)
+					}
+					t.Logf("%d steps", step)
+					return
+				}
 			}
-			return
-		}
+		})
 	}
 }
 
 // killedAt returns the highest serials that the process served, by view.
-func killedAt(t *testing.T, dir string, step int) (killed bool, served map[string]uint32) {
+func killedAt(t *testing.T, dir, way string, step int) (killed bool, served map[string]uint32) {
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestKilledAtAnyStep$", "-test.count=1")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", killEnv, step, dir))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s %s", killEnv, step, way, dir))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -90,8 +118,9 @@ func killedAt(t *testing.T, dir string, step int) (killed bool, served map[strin
 
 // dieAt is the process.
 func dieAt(t *testing.T, at string) {
-	text, dir, _ := strings.Cut(at, " ")
-	last, err := strconv.Atoi(text)
+	f := strings.SplitN(at, " ", 3)
+	way, dir := f[1], f[2]
+	last, err := strconv.Atoi(f[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +133,7 @@ func dieAt(t *testing.T, at string) {
 		return nil
 	}}
 	now := time.Now()
-	c := mortal(t, dir, w, func() time.Time { return now })
+	c := mortal(t, dir, way, w, func() time.Time { return now })
 	write := func(path, text string) {
 		t.Helper()
 		path = filepath.Join(dir, path)
@@ -115,8 +144,8 @@ func dieAt(t *testing.T, at string) {
 			t.Fatal(err)
 		}
 	}
-	write("external/city.example.zone", hardZone)
-	write("internal/city.example.zone", "intranet 300 A 10.0.0.2\n")
+	write("external/city.example.zone", killedZone)
+	write("internal/city.example.zone", "intranet 300 A 10.0.0.2\n*.gap 300 A 10.0.0.3\n")
 	a, err := authority.New(c)
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +153,7 @@ func dieAt(t *testing.T, at string) {
 	if err := a.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	write("external/city.example.zone", hardZone+"new A 192.0.2.77\n")
+	write("external/city.example.zone", killedZone+"new A 192.0.2.77\n")
 	if _, err := a.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +167,7 @@ func dieAt(t *testing.T, at string) {
 }
 
 // mortal configures an authority over the files of dir.
-func mortal(t *testing.T, dir string, w atomicfile.Writer, now func() time.Time) authority.Config {
+func mortal(t *testing.T, dir, way string, w atomicfile.Writer, now func() time.Time) authority.Config {
 	t.Helper()
 	keys := filepath.Join(dir, "keys")
 	ring, err := keyring.OpenWith(keys, w)
@@ -148,7 +177,8 @@ func mortal(t *testing.T, dir string, w atomicfile.Writer, now func() time.Time)
 	if problems := ring.Problems(); len(problems) > 0 {
 		t.Errorf("keys: %v", problems)
 	}
-	policy := authority.SignPolicy{Name: "p", Model: signer.KSKZSK, Algorithm: dnssec.ED25519, Denial: signer.NSEC3, ZONEMD: true}
+	policy := killedWays[way]
+	policy.Name, policy.ZONEMD = way, true
 	return authority.Config{
 		StateDir: filepath.Join(dir, "state"), Writer: w, Keys: ring, Sign: &policy, Now: now, Poll: -1, Settle: time.Millisecond,
 		Views: []authority.ViewConfig{
@@ -160,11 +190,11 @@ func mortal(t *testing.T, dir string, w atomicfile.Writer, now func() time.Time)
 }
 
 // survives starts over the files that were left, and looks at what is served.
-func survives(t *testing.T, dir string, step int, served map[string]uint32) {
+func survives(t *testing.T, dir, way string, step int, served map[string]uint32) {
 	t.Helper()
 	now := time.Now().Add(21 * 24 * time.Hour)
 	for life := range 2 {
-		c := mortal(t, dir, atomicfile.Writer{}, func() time.Time { return now })
+		c := mortal(t, dir, way, atomicfile.Writer{}, func() time.Time { return now })
 		c.Changed = nil
 		a, err := authority.New(c)
 		if err != nil {
@@ -173,17 +203,19 @@ func survives(t *testing.T, dir string, step int, served map[string]uint32) {
 		if err := a.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		city, _ := name.Parse("city.example")
 		for _, view := range []string{"external", "internal"} {
 			z, _ := a.Content(city, view)
 			if z == nil {
 				t.Fatalf("step %d, life %d: view %s has no zone; %+v", step, life, view, a.Zones())
 			}
-			if problems := attest.Check(z, now, attest.Context{ZONEMD: true, Workers: 1}); len(problems) > 0 {
+			if problems := attest.Check(z, now, attest.Context{OptOut: killedWays[way].OptOut, ZONEMD: true, Workers: 1}); len(problems) > 0 {
 				t.Errorf("step %d, life %d: view %s: %v", step, life, view, problems)
 			}
 			if was, ok := served[view]; ok && z.Serial() != was && !zone.SerialLess(was, z.Serial()) {
 				t.Errorf("step %d, life %d: view %s has serial %d after %d", step, life, view, z.Serial(), was)
+			}
+			if nsec3 := z.Node(city).Set(dns.TypeNSEC3PARAM) != nil; nsec3 != (killedWays[way].Denial == signer.NSEC3) || len(z.Node(city).Set(dns.TypeDNSKEY).RRs) != int(killedWays[way].Model) {
+				t.Errorf("step %d, life %d: view %s is not signed by %s", step, life, view, way)
 			}
 			served[view] = z.Serial()
 		}
