@@ -76,7 +76,7 @@ func (v *verifier) how(to address.Address, now time.Time) string {
 	switch {
 	case v.anything:
 		return v.mode.whom() + " knows any name, and is not asked"
-	case known && now.Sub(at) < knownFresh:
+	case known && now.Sub(at) < v.mode.freshFor():
 		return "remembered: it existed when asked for at " + at.UTC().Format(time.RFC3339)
 	case absent && now.Sub(gone) < absentFresh:
 		return "remembered: nobody of that name when asked for at " + gone.UTC().Format(time.RFC3339)

@@ -120,7 +120,7 @@ func TestEvasive(t *testing.T) {
 			t.Errorf("state %s", got)
 		}
 		n.set(func() { n.evasive = &deliver.Answer{Code: 451, Enhanced: "4.3.0"} })
-		time.Sleep(knownFresh)
+		time.Sleep(knownFresh + probeAgain) // it has been asked for a made-up name anew
 		find(t, k, "ann", "")
 		find(t, k, "zoe", "user-unsure")
 		if got := k.Standings()[0].State; got != Evasive {

@@ -15,7 +15,8 @@ import (
 
 // How long answers are good.
 const (
-	knownFresh  = 6 * time.Hour       // then it is asked again
+	knownFresh  = time.Hour           // of who exists, from a next hop; then it is asked again
+	listedFresh = 10 * time.Minute    // from a directory, which is there to be asked: so long mail is taken for who was removed
 	knownLong   = 31 * 24 * time.Hour // while nobody answers
 	absentFresh = 10 * time.Minute    // a new user need not wait longer
 )
@@ -58,15 +59,15 @@ type verifier struct {
 	absent   map[string]time.Time
 	open     map[string]*question // asked, or waiting to be
 	calls    int                  // conversations: goroutines of converse
-	tokens   float64
-	counted  time.Time // when tokens were counted last
-	said     string    // the words of the last fault that was told
-	faults   int       // calls in a row that came to nothing
-	rest     time.Time // not asked until then
-	heard    bool      // a made-up name was answered, one way or the other
-	anything bool      // and taken
-	evasive  bool      // neither, when asked for one last
-	learnt   uint64    // changes of known
+	fresh    allowance            // for names that are not known
+	again    allowance            // for names that are, lest a flood of the others keep those who have left
+	said     string               // the words of the last fault that was told
+	faults   int                  // calls in a row that came to nothing
+	rest     time.Time            // not asked until then
+	heard    bool                 // a made-up name was answered, one way or the other
+	anything bool                 // and taken
+	evasive  bool                 // neither, when asked for one last
+	learnt   uint64               // changes of known
 	probing  bool
 	probeAt  time.Time
 }
@@ -93,7 +94,7 @@ const (
 
 func newVerifier(k *Keeper, domain string, m Mode) *verifier {
 	return &verifier{
-		keeper: k, domain: domain, mode: m, questions: make(chan *question, maxQuestions), tokens: atOnce,
+		keeper: k, domain: domain, mode: m, questions: make(chan *question, maxQuestions), fresh: allowance{left: atOnce}, again: allowance{left: atOnce},
 		known: map[string]time.Time{}, absent: map[string]time.Time{}, open: map[string]*question{},
 	}
 }
@@ -146,7 +147,8 @@ func (v *verifier) begin(to address.Address) (ruling, *question) {
 	if v.anything {
 		return exists, nil
 	}
-	if at, ok := v.known[keyOf(to)]; ok && now.Sub(at) < knownFresh {
+	at, known := v.known[keyOf(to)]
+	if known && now.Sub(at) < v.mode.freshFor() {
 		v.keeper.Counters.Remembered.Inc()
 		return exists, nil
 	}
@@ -157,7 +159,14 @@ func (v *verifier) begin(to address.Address) (ruling, *question) {
 	if q := v.open[to.Key()]; q != nil {
 		return noAnswer, q
 	}
-	if now.Before(v.rest) || !v.spendLocked(now) {
+	from := &v.fresh
+	if known {
+		from = &v.again
+	}
+	if now.Before(v.rest) || !from.spend(now) {
+		if !now.Before(v.rest) {
+			v.keeper.Counters.Busy.Inc()
+		}
 		return noAnswer, nil
 	}
 	return noAnswer, v.putLocked(&question{to: to})
@@ -185,17 +194,30 @@ func (v *verifier) putLocked(q *question) *question {
 	return q
 }
 
-// spendLocked takes one token: so many questions may be asked in a second.
-func (v *verifier) spendLocked(now time.Time) bool {
-	if since := now.Sub(v.counted); since > 0 {
-		v.tokens = min(v.tokens+since.Seconds()*perSecond, atOnce)
+// freshFor is how long an answer that somebody exists is good.
+func (m Mode) freshFor() time.Duration {
+	if m == Directory {
+		return listedFresh
 	}
-	v.counted = now
-	if v.tokens < 1 {
-		v.keeper.Counters.Busy.Inc()
+	return knownFresh
+}
+
+// allowance is how many questions may be asked.
+type allowance struct {
+	left float64
+	at   time.Time // when it was counted last
+}
+
+// spend takes one: so many may be asked in a second.
+func (a *allowance) spend(now time.Time) bool {
+	if since := now.Sub(a.at); since > 0 {
+		a.left = min(a.left+since.Seconds()*perSecond, atOnce)
+	}
+	a.at = now
+	if a.left < 1 {
 		return false
 	}
-	v.tokens--
+	a.left--
 	return true
 }
 
@@ -220,7 +242,10 @@ func (v *verifier) settleLocked(q *question, r ruling) {
 			v.remember(v.known, keyOf(q.to), now, maxKnown, knownLong)
 		case absentFor:
 			delete(v.known, key) // not what was known in another case
-			v.learnt++           // that somebody has left
+			if v.mode == Directory {
+				delete(v.known, keyOf(q.to)) // which a directory does not tell apart
+			}
+			v.learnt++ // that somebody has left
 			v.remember(v.absent, key, now, maxAbsent, absentFresh)
 		}
 	}
