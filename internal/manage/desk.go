@@ -14,6 +14,7 @@ import (
 	"postern/internal/dns/keyring"
 	"postern/internal/dns/serve"
 	"postern/internal/mail/queue"
+	"postern/internal/mail/selector"
 )
 
 // Config is what the Desk works on.
@@ -25,7 +26,8 @@ type Config struct {
 	// Settle waits until all that an account was handing over is in the queue;
 	// false: that took too long. nil: there is nothing to wait for.
 	Settle func(ctx context.Context, id int64) bool
-	Keys   *keyring.Ring // of the zones that are signed
+	Keys   *keyring.Ring            // of the zones that are signed
+	DKIM   func() []selector.Status // the keys that sign mail
 
 	Secondaries Secondaries
 	Primaries   Primaries
@@ -90,6 +92,7 @@ func New(cfg Config) *Desk {
 		VerbUserShow:       {false, with(d.userShow)},
 		VerbUserAppAdd:     {true, with(d.userAppAdd)},
 		VerbUserAppRemove:  {true, with(d.userAppRemove)},
+		VerbDKIMList:       {false, with(d.dkimList)},
 		VerbQueueList:      {false, with(d.queueList)},
 		VerbQueueShow:      {false, with(d.queueShow)},
 		VerbQueueRetry:     {true, with(d.queueDo(cfg.Queue.Retry))},

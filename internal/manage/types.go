@@ -32,6 +32,7 @@ const (
 	VerbUserShow       = "user show"       // UserArgs -> UserDetail
 	VerbUserAppAdd     = "user app add"    // AppArgs -> AppPassword
 	VerbUserAppRemove  = "user app remove" // AppArgs -> UserDetail
+	VerbDKIMList       = "dkim list"       // nothing -> []DKIMKey
 	VerbQueueList      = "queue list"      // QueueArgs -> []Message
 	VerbQueueShow      = "queue show"      // QueueArgs -> Message
 	VerbQueueRetry     = "queue retry"     // QueueArgs -> Done

@@ -10,6 +10,7 @@
 package selector
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -69,6 +70,7 @@ type Status struct {
 	Algorithm string
 	Created   time.Time
 	Published bool
+	Signs     bool   // it signs what leaves: the newest of its domain and algorithm that is published
 	Record    string // the TXT record
 	Problem   string // why it is not published; "" if it is
 }
@@ -231,11 +233,21 @@ func newest(keys []key, domain, algorithm string) (key, bool) {
 // List shows all selectors, by domain.
 func (r *Ring) List() []Status {
 	var out []Status
-	for _, k := range *r.keys.Load() {
+	keys := *r.keys.Load()
+	for _, k := range keys {
+		best, _ := newest(keys, k.Domain, k.Algorithm)
+		k.Signs = best.Selector == k.Selector && k.Published && r.wants(k.Status)
 		out = append(out, k.Status)
 	}
-	slices.SortStableFunc(out, func(a, b Status) int { return strings.Compare(a.Owner(), b.Owner()) })
+	slices.SortStableFunc(out, func(a, b Status) int {
+		return cmp.Or(strings.Compare(a.Domain, b.Domain), strings.Compare(a.Selector, b.Selector))
+	})
 	return out
+}
+
+// wants reports whether keys of this kind are to sign.
+func (r *Ring) wants(s Status) bool {
+	return slices.Contains(r.cfg.Domains, s.Domain) && slices.Contains(r.cfg.Algorithms, s.Algorithm)
 }
 
 // missing are the algorithms a domain has no key of.

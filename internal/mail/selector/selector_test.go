@@ -3,6 +3,7 @@ package selector
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -152,7 +153,7 @@ func TestUnpublishedDoesNotSign(t *testing.T) {
 		if got := r.Keys(t.Context(), "city.example"); len(got) != 0 {
 			t.Errorf("signs with %v", got)
 		}
-		if got := r.List(); len(got) != 1 || got[0].Problem != "no such zone" || got[0].Published {
+		if got := r.List(); len(got) != 1 || got[0].Problem != "no such zone" || got[0].Published || got[0].Signs {
 			t.Errorf("list %+v", got)
 		}
 		pub.set(nil)
@@ -160,6 +161,9 @@ func TestUnpublishedDoesNotSign(t *testing.T) {
 		synctest.Wait()
 		if got := r.Keys(t.Context(), "city.example"); len(got) != 1 {
 			t.Errorf("after the retry: %v", got)
+		}
+		if got := r.List(); !got[0].Published || !got[0].Signs {
+			t.Errorf("after the retry: %+v", got)
 		}
 		if r.Counters.Created.Value() != 1 || r.Counters.Refused.Value() == 0 {
 			t.Errorf("made %d, refused %d", r.Counters.Created.Value(), r.Counters.Refused.Value())
@@ -288,5 +292,36 @@ func TestStopGivesUpWhatIsBeingPublished(t *testing.T) {
 	close(p.end)
 	if err := r.Stop(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestListSaysWhichSign: of several the newest that is published, and none of a
+// domain or an algorithm that is not ours any more.
+func TestListSaysWhichSign(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, year := range []int{2025, 2026} {
+		r := start(t, Config{Dir: dir, Domains: []string{"city.example", "old.example"}, Algorithms: []string{Ed25519}, Publisher: &publisher{}, Now: at(year)})
+		r.Keys(t.Context(), "city.example")
+		r.Keys(t.Context(), "old.example")
+		if year == 2026 { // no rotation yet: a second key is made by hand
+			k, err := r.createOne("city.example", Ed25519)
+			if err != nil || k.Selector != "p2026a-ed" {
+				t.Fatalf("%v, %+v", err, k)
+			}
+		}
+		stop(t, r)
+	}
+	r := start(t, Config{Dir: dir, Domains: []string{"city.example"}, Algorithms: []string{Ed25519}, Publisher: &publisher{}, Now: at(2026)})
+	defer stop(t, r)
+	var got []string
+	for _, s := range r.List() {
+		got = append(got, fmt.Sprint(s.Domain, " ", s.Selector, " ", s.Published, " ", s.Signs))
+	}
+	if want := "city.example p2025a-ed true false, city.example p2026a-ed true true, old.example p2025a-ed false false"; strings.Join(got, ", ") != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if keys := r.Keys(t.Context(), "city.example"); len(keys) != 1 || keys[0].Selector != "p2026a-ed" {
+		t.Errorf("signs with %v", keys)
 	}
 }
