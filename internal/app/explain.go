@@ -16,11 +16,11 @@ import (
 func (a *App) explainMail(ctx context.Context, q manage.MailArgs) (manage.MailExplanation, error) {
 	var out manage.MailExplanation
 	wrong := func(what, text string, err error) error {
-		return &manage.Error{Reason: manage.ReasonUsage, Text: fmt.Sprintf("--%s %q: %v", what, text, err)}
+		return &manage.Error{Reason: manage.ReasonUsage, Text: fmt.Sprintf("--%s %q: %v", what, text, err), Hint: "such as anna@city.example"}
 	}
 	ip, err := netip.ParseAddr(q.IP)
 	if err != nil {
-		return out, wrong("ip", q.IP, err)
+		return out, &manage.Error{Reason: manage.ReasonUsage, Text: fmt.Sprintf("--ip %q: not an address", q.IP), Hint: "of a client, such as 192.0.2.7"}
 	}
 	to, err := address.Parse(q.To)
 	if err != nil {

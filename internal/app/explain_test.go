@@ -164,3 +164,17 @@ func TestQuarantine(t *testing.T) {
 		t.Errorf("in the end: %s", got)
 	}
 }
+
+func TestTypeOf(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]uint16{"a": 1, "AAAA": 28, "axfr": 252, "TYPE65534": 65534, "type1": 1} {
+		if got, ok := typeOf(text); !ok || got != want {
+			t.Errorf("%q: %d, %v; want %d", text, got, ok, want)
+		}
+	}
+	for _, text := range []string{"", "FOO", "65534", "TYPE", "TYPE65536", "TYPE-1", "TYPE1x"} {
+		if got, ok := typeOf(text); ok {
+			t.Errorf("%q: %d", text, got)
+		}
+	}
+}

@@ -22,7 +22,7 @@ func (a *App) explainRoute(ctx context.Context, q manage.RouteArgs) (manage.Rout
 	}
 	to, err := address.Parse(text)
 	if err != nil {
-		return manage.RouteExplanation{}, &manage.Error{Reason: manage.ReasonUsage, Text: fmt.Sprintf("%q: %v", q.Address, err)}
+		return manage.RouteExplanation{}, &manage.Error{Reason: manage.ReasonUsage, Text: fmt.Sprintf("%q: %v", q.Address, err), Hint: "such as anna@city.example"}
 	}
 	out := manage.RouteExplanation{Address: to.String(), To: []manage.Destination{}, Ours: slices.Contains(cfg.Mail.Domains, to.Domain)}
 	var targets []address.Address

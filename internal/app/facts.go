@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -90,11 +91,11 @@ func (a *App) explain(q manage.QueryArgs) (serve.Explanation, error) {
 	var none serve.Explanation
 	from, err := netip.ParseAddr(q.From)
 	if err != nil {
-		return none, fmt.Errorf("--from %q: not an address", q.From)
+		return none, fmt.Errorf("--from %q: not an address (hint: of a client, such as 192.0.2.7)", q.From)
 	}
-	qtype, ok := dns.StringToType[strings.ToUpper(q.Type)]
+	qtype, ok := typeOf(q.Type)
 	if !ok {
-		return none, fmt.Errorf("%q is not a record type", q.Type)
+		return none, fmt.Errorf("%q is not a record type (hint: such as AAAA, or TYPE and its number)", q.Type)
 	}
 	views, err := a.viewsOf(q.Via)
 	if err != nil {
@@ -102,16 +103,27 @@ func (a *App) explain(q manage.QueryArgs) (serve.Explanation, error) {
 	}
 	qname, err := name.Parse(q.Name)
 	if err != nil {
-		return none, fmt.Errorf("%q is not a domain name: %w", q.Name, err)
+		return none, fmt.Errorf("%q is not a domain name: %w (hint: such as www.city.example)", q.Name, err)
 	}
 	if q.Key == "" {
 		return a.serve.Explain(qname, qtype, from, views), nil
 	}
 	key, err := name.Parse(q.Key)
 	if err != nil {
-		return none, fmt.Errorf("--key %q is not a name: %w", q.Key, err)
+		return none, fmt.Errorf("--key %q is not a name: %w (hint: postern key list shows those there are)", q.Key, err)
 	}
 	return a.serve.ExplainSigned(key, qname, qtype, from, views), nil
+}
+
+// typeOf reads a record type, also as RFC 3597, Section 5 writes it.
+func typeOf(text string) (uint16, bool) {
+	text = strings.ToUpper(text)
+	if t, ok := dns.StringToType[text]; ok {
+		return t, true
+	}
+	digits, ok := strings.CutPrefix(text, "TYPE")
+	n, err := strconv.ParseUint(digits, 10, 16)
+	return uint16(n), ok && err == nil
 }
 
 // viewsOf is the views that a DNS listener serves; without one named, all.
@@ -126,7 +138,7 @@ func (a *App) viewsOf(via string) ([]string, error) {
 			}
 		}
 	}
-	return nil, fmt.Errorf("--via %q: no DNS listener has this address", via)
+	return nil, fmt.Errorf("--via %q: no DNS listener has this address (hint: postern status shows them)", via)
 }
 
 // count shows the counters of every room.

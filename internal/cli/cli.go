@@ -157,7 +157,7 @@ func exactly(n int, what string) cobra.PositionalArgs {
 func between(least, most int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) < least || most >= 0 && len(args) > most {
-			return usageError{fmt.Errorf("%s wants %s", c.CommandPath(), what)}
+			return usageError{fmt.Errorf("%s wants %s (hint: %[1]s --help)", c.CommandPath(), what)}
 		}
 		return nil
 	}

@@ -49,6 +49,11 @@ func TestWrongUseIsExitTwoWithAHint(t *testing.T) {
 		{"user add a@b.example hunter2", "wants an account's address"},
 		{"user add a@b.example", "--password-stdin"},
 		{"queue drop", "say which messages"},
+		{"queue drop abc --from x@y.example", "not both"},
+		{"queue drop abc --all", "not both"},
+		{"quarantine release abc --domain y.example", "not both"},
+		{"zone check /", "is no file (hint: name the files: /*.zone)"},
+		{"status x", "wants no arguments (hint: postern status --help)"},
 		{"quarantine", "drop, list, release, show"},
 		{"quarantine release", "say which messages"},
 		{"explain mail --ip 192.0.2.1", "--ip and --to are needed"},
@@ -223,5 +228,27 @@ func TestInitWritesWhatServeTakesAndOverwritesNothing(t *testing.T) {
 	}
 	if err := p.write(); err == nil || !strings.Contains(err.Error(), "nothing was written") {
 		t.Errorf("a second time: %v", err)
+	}
+}
+
+// TestFilesThatAreNotThere: what is wrong, where, and what would be right.
+func TestFilesThatAreNotThere(t *testing.T) {
+	t.Parallel()
+	conf := write(t, "postern.toml", "[server]\nhostname = \"e.example.net\"\nstate = \"s\"\ncontrol = 7\n")
+	for _, c := range []struct {
+		args []string
+		code int
+		want []string
+	}{
+		{[]string{"zone", "check", ""}, exitUsage, []string{`"" is no file`, "*.zone"}},
+		{[]string{"dnssec", "import", "a.example", "/nowhere/K.private"}, exitWrong, []string{"dnssec import: read /nowhere/K.private: no such file", "hint: BIND has"}},
+		{[]string{"status", "--config", conf}, exitWrong, []string{"no Postern is running there", "config check"}},
+	} {
+		code, _, errs := command(t, "", c.args...)
+		for _, want := range c.want {
+			if code != c.code || !strings.Contains(errs, want) {
+				t.Errorf("postern %q: exit %d, %q; want exit %d with %q", c.args, code, errs, c.code, want)
+			}
+		}
 	}
 }

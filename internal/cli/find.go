@@ -26,6 +26,9 @@ func (e *env) dial(ctx context.Context) (*control.Client, error) {
 	}
 	c, err := control.Dial(ctx, socket)
 	if errors.Is(err, control.ErrNotRunning) {
+		if c, _ := e.load(true); c == nil { // then the socket may have been misread too
+			return nil, fmt.Errorf("%w (hint: postern config check: the configuration has problems)", err)
+		}
 		return nil, fmt.Errorf("%w (hint: start it with postern serve, or name its configuration with --config)", err)
 	}
 	return c, err

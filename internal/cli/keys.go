@@ -68,7 +68,7 @@ func (e *env) dnssecImport() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			sources, err := keyring.ReadSources(args[1:]...)
 			if err != nil {
-				return err
+				return fmt.Errorf("dnssec import: %w (hint: BIND has K*.private beside K*.key, Knot keys/*.pem)", err)
 			}
 			a.Zone = args[0]
 			for _, s := range sources {

@@ -148,7 +148,10 @@ func (e *env) act(name, short, verb, past string, a manage.QueueArgs) *cobra.Com
 		RunE: func(c *cobra.Command, args []string) error {
 			a.IDs = args
 			if len(args) == 0 && !a.All && a.Account+a.Domain+a.From+a.Reason == "" {
-				return usageError{errors.New("say which messages: ids, a selector, or --all")}
+				return usageError{fmt.Errorf("say which messages: ids, a selector, or --all (hint: postern %s list shows them)", place(a))}
+			}
+			if len(args) > 0 && (a.All || a.Account+a.Domain+a.From+a.Reason != "") {
+				return usageError{errors.New("ids, or flags that select, not both (hint: an id is one message, whatever the flags say)")}
 			}
 			var done manage.Done
 			if err := e.call(c.Context(), verb, a, &done); err != nil {

@@ -165,6 +165,9 @@ func (z zonePlaces) zoneOf(file, origin string) (name.Name, error) {
 			}
 		}
 	}
+	if info, err := os.Stat(file); file == "" || err == nil && info.IsDir() {
+		return "", usageError{fmt.Errorf("%q is no file (hint: name the files: %s)", file, filepath.Join(file, "*.zone"))}
+	}
 	zone, err := authority.ZoneOfFile(filepath.Base(file))
 	if err != nil {
 		return "", usageError{fmt.Errorf("%s: %w (hint: --origin gives the zone's name)", file, err)}

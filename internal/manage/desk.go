@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"syscall"
 	"time"
 
 	"postern/internal/account"
@@ -115,6 +117,7 @@ func (d *Desk) Do(ctx context.Context, by Caller, name string, args json.RawMess
 		return nil, &Error{Reason: ReasonUnknown, Text: fmt.Sprintf("the running server does not know %q", name), Hint: "is it older than this command?"}
 	}
 	result, err := v.do(context.WithValue(ctx, callerKey{}, by), args)
+	err = diskFull(err)
 	if v.changes {
 		outcome := "done"
 		if err != nil {
@@ -123,6 +126,20 @@ func (d *Desk) Do(ctx context.Context, by Caller, name string, args json.RawMess
 		d.cfg.Log.Info("operator", "verb", name, "args", told(args), "uid", by.UID, "pid", by.PID, "outcome", outcome)
 	}
 	return result, err
+}
+
+// diskFull gives an error of a full disk the hint that helps, whatever was tried.
+func diskFull(err error) error {
+	if err == nil || !strings.Contains(err.Error(), syscall.ENOSPC.Error()) && !strings.Contains(err.Error(), "disk is full") { // the latter is the database's
+		return err
+	}
+	var refused *Error
+	if !errors.As(err, &refused) {
+		refused = &Error{Reason: ReasonFailed, Text: err.Error()}
+	}
+	told := *refused
+	told.Hint = "make room on the disk of server.state, then try again: what is served is served on"
+	return &told
 }
 
 // maxTold is how much of a request's arguments the log keeps, in octets.

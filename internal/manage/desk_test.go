@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"postern/internal/account"
@@ -387,6 +388,10 @@ func TestQueue(t *testing.T) {
 	}
 
 	// One unknown id, and nothing is done to the others.
+	for _, both := range []QueueArgs{{IDs: []string{one}, All: true}, {IDs: []string{one}, From: "nobody@city.example"}, {IDs: []string{one}, Reason: "x", Quarantine: true}} {
+		_, e = do[Done](o, VerbQueueDrop, both)
+		o.refused(e, ReasonUsage, "not both")
+	}
 	_, e = do[Done](o, VerbQueueDrop, QueueArgs{IDs: []string{one, "nope"}})
 	o.refused(e, ReasonUnknown, "nope")
 	if strings.Count(e.Text, "nope") != 1 {
@@ -406,5 +411,21 @@ func TestQueue(t *testing.T) {
 	}
 	if got := list(QueueArgs{}); got != one {
 		t.Errorf("left: %q", got)
+	}
+}
+
+// TestFullDiskIsSaid: whatever was tried, the hint is about the disk.
+func TestFullDiskIsSaid(t *testing.T) {
+	t.Parallel()
+	full := fmt.Errorf("write x: %w", syscall.ENOSPC)
+	for _, err := range []error{full, &Error{Reason: "journal-write", Text: full.Error(), Hint: "another"}, errors.New("create account: database or disk is full (13)")} {
+		var got *Error
+		if !errors.As(diskFull(err), &got) || !strings.Contains(got.Hint, "make room") || !strings.Contains(err.Error(), got.Text) || got.Reason == "" {
+			t.Errorf("%v: %+v", err, got)
+		}
+	}
+	other := errors.New("anything else")
+	if diskFull(nil) != nil || diskFull(other) != other {
+		t.Error("other errors are changed")
 	}
 }

@@ -66,6 +66,9 @@ func (d *Desk) one(id string, quarantine bool) (queue.Entry, error) {
 }
 
 func (d *Desk) choose(a QueueArgs) ([]envelope.ID, error) {
+	if len(a.IDs) > 0 && (a.All || a.filter() != (queue.Filter{Kept: a.Quarantine})) {
+		return nil, &Error{Reason: ReasonUsage, Text: "ids, or a selector, not both", Hint: "an id is one message, whatever else is said"}
+	}
 	var ids []envelope.ID
 	for _, id := range a.IDs {
 		if _, err := d.one(id, a.Quarantine); err != nil {

@@ -458,6 +458,8 @@ func (o *owner) status(st *served) Status {
 		s.Problem = s.Problems[0].String()
 	}
 	switch {
+	case s.Reason == ReasonPinned && o.still(st.key): // nothing waits
+		s.State = Pinned
 	case len(st.held) > 0 && s.Reason == st.reason:
 		s.State = Planned
 	case s.Reason == ReasonPinned:

@@ -58,6 +58,9 @@ func (o *owner) waits(c *candidate) []zonefile.Problem {
 		return nil
 	}
 	file := c.source.path()
+	if pinned && o.still(c.key) {
+		return []zonefile.Problem{pinnedProblem(file, pin)} // whatever it would endanger
+	}
 	dangers := o.dangers(file, c)
 	var waits []zonefile.Problem
 	hint := fmt.Sprintf("postern zone plan %s shows it; postern zone apply %[1]s publishes it", c.zone)

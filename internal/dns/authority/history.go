@@ -131,6 +131,9 @@ func (o *owner) former(k key, number int) (journal.Snapshot, error) {
 		return journal.Snapshot{}, err
 	}
 	for _, v := range all {
+		if v.Present && number == v.Number {
+			return journal.Snapshot{}, &Declined{Reason: ReasonNoVersion, Detail: fmt.Sprintf("version %d of zone %s in view %s is the present one", number, k.zone, k.view)}
+		}
 		if v.Present || number != 0 && v.Number != number {
 			continue
 		}

@@ -306,6 +306,13 @@ func TestRollback(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantDeclined(t, roll(9), ReasonNoVersion)
+	h, err := b.a.History(t.Context(), "example.test", "")
+	if err != nil || !h[0].Present {
+		t.Fatal(err, h)
+	}
+	if err := roll(h[0].Number); err == nil || !strings.Contains(err.Error(), "is the present one") {
+		t.Errorf("version %d, which is served: %v", h[0].Number, err)
+	}
 	if err := roll(1); err != nil {
 		t.Fatal(err)
 	}
@@ -341,7 +348,7 @@ func TestRollback(t *testing.T) {
 	b.settle()
 	b.want("external", "www.example.test", "192.0.2.85")
 	b.start()
-	h, err := b.a.History(t.Context(), "example.test", "external")
+	h, err = b.a.History(t.Context(), "example.test", "external")
 	var serials []string
 	for _, v := range h {
 		serials = append(serials, fmt.Sprintf("%d:%d:%s:%s", v.Number, v.Serial, v.Who, v.Why))
@@ -414,4 +421,29 @@ func TestRemove(t *testing.T) {
 	if serial := b.zone("internal", "example.test").Serial(); serial != 11 {
 		t.Error("serial", serial)
 	}
+}
+
+// TestRollbackOfADanger: what the file would lose is not why it waits, as long as
+// it is the one that was rolled back.
+func TestRollbackOfADanger(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.write("external/example.test.zone", "$TTL 300\n@ SOA ns1 admin 10 2h 1h 14d 5m\n@ NS ns1\n@ MX 1 ns1\nns1 A 192.0.2.1\n")
+	b.start()
+	const mailless = "$TTL 300\n@ SOA ns1 admin 10 2h 1h 14d 5m\n@ NS ns1\nns1 A 192.0.2.1\n"
+	b.write("external/example.test.zone", mailless)
+	b.settle()
+	b.wantState("external", Planned, LosesMX)
+	if err := b.apply(Apply{Zones: []string{"example.test"}, Accept: []string{LosesMX}, Why: "no mail"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.a.Rollback(t.Context(), Rollback{Zone: "example.test", Who: "uid 7", Why: "there is mail"}); err != nil {
+		t.Fatal(err)
+	}
+	b.wantState("external", Pinned, ReasonPinned)
+	b.start()
+	b.wantState("external", Pinned, ReasonPinned)
+	b.write("external/example.test.zone", mailless+"new A 192.0.2.9\n")
+	b.settle()
+	b.wantState("external", Planned, LosesMX)
 }

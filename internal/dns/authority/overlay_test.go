@@ -98,6 +98,11 @@ func TestZoneInOneViewOnly(t *testing.T) {
 	if s := b.status("internal", "example.test."); s.State != "" {
 		t.Errorf("an inherited zone is listed twice: %+v", s)
 	}
+	if z, err := b.a.Export("example.test", ""); err != nil || z != b.zone("external", "example.test") {
+		t.Errorf("what both views show alike: %v, %v", z, err)
+	}
+	b.write("internal/example.test.zone", "www 300 A 10.0.0.1\n")
+	b.settle()
 	if _, err := b.a.Export("example.test", ""); !errors.Is(err, ErrAmbiguous) {
 		t.Error(err)
 	}

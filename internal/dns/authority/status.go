@@ -107,7 +107,7 @@ var (
 )
 
 // Export returns the zone as it is served in that view. The view may be left
-// out where one alone holds the zone.
+// out where one alone holds the zone, or all show the very same.
 func (a *Authority) Export(zoneName, viewName string) (*zone.Zone, error) {
 	n, err := name.Parse(zoneName)
 	if err != nil {
@@ -116,8 +116,10 @@ func (a *Authority) Export(zoneName, viewName string) (*zone.Zone, error) {
 	p := a.state.Load()
 	var views []string
 	var found *zone.Zone
+	differ := false
 	for k, r := range p.rows {
 		if z := r.is.Load().zone; z != nil && k.zone == n && (viewName == "" || k.view == viewName) {
+			differ = differ || found != nil && found != z
 			views, found = append(views, k.view), z
 		}
 	}
@@ -126,7 +128,7 @@ func (a *Authority) Export(zoneName, viewName string) (*zone.Zone, error) {
 		return nil, fmt.Errorf("zone %s in view %q: %w", n, viewName, ErrNoZone)
 	case len(views) == 0:
 		return nil, fmt.Errorf("zone %s: %w", n, ErrNoZone)
-	case len(views) > 1:
+	case differ:
 		slices.Sort(views)
 		return nil, fmt.Errorf("zone %s: %w: %s", n, ErrAmbiguous, strings.Join(views, ", "))
 	}
