@@ -33,6 +33,7 @@ import (
 	"postern/internal/mail/recipient"
 	"postern/internal/mail/selector"
 	"postern/internal/mail/spool"
+	"postern/internal/mail/submission"
 	"postern/internal/mail/trail"
 	"postern/internal/manage"
 	"postern/internal/metrics"
@@ -156,6 +157,7 @@ func (a *App) start(ctx context.Context) error {
 		{"recipients", a.recipients, stopShort},
 		{"next hops", a.scout, stopShort},
 		{"accounts", a.buildUsers(), stopShort}, // before the doors: it ends after them
+		{"day counts", &dayCounts{path: a.state.path("days.json"), door: func() *submission.Door { return a.mail.Load().submission }, now: a.now, log: a.log}, stopShort},
 		{"remembered updates", &remembering{a.state.path("updates.json"), a.serve, a.log}, stopShort}, // on both sides of those who bring them
 		{"DNS listeners", a.names, stopShort},
 		// After its listeners, so that it ends before them: what still waits

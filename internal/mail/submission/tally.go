@@ -45,19 +45,20 @@ func (u use) plus(v use) use {
 }
 
 // tally counts what accounts send in a day. It holds at most one entry for each
-// account that has sent today, and forgets all of them at midnight UTC and, but
-// for new recipients, at a restart. An account that has wanted more than a limit
-// is stopped until it is forgotten.
+// account that has sent today, and forgets all of them at midnight UTC. An account
+// that has wanted more than a limit is stopped until it is forgotten.
 type tally struct {
 	mu      sync.Mutex // guards what follows
 	limit   Day
 	day     int64
 	sent    map[int64]use // by account id
 	stopped map[int64]bool
+	asked   map[int64]bool // whose new recipients before a restart are known
+	changes uint64
 }
 
 func newTally(limit Day) *tally {
-	return &tally{limit: limit, sent: map[int64]use{}, stopped: map[int64]bool{}}
+	return &tally{limit: limit, sent: map[int64]use{}, stopped: map[int64]bool{}, asked: map[int64]bool{}}
 }
 
 // setLimit takes other limits, and with them a chance for those it has stopped.
@@ -66,6 +67,7 @@ func (t *tally) setLimit(d Day) {
 	defer t.mu.Unlock()
 	if t.limit != d {
 		t.limit = d
+		t.changes++
 		clear(t.stopped)
 	}
 }
@@ -73,6 +75,8 @@ func (t *tally) setLimit(d Day) {
 func (t *tally) turnLocked(now time.Time) {
 	if day := now.Unix() / 86400; day != t.day {
 		t.day = day
+		t.changes++
+		clear(t.asked)
 		clear(t.sent)
 		clear(t.stopped)
 	}
@@ -84,16 +88,18 @@ func (t *tally) begun(id int64, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.turnLocked(now)
-	_, ok := t.sent[id]
-	return ok
+	return t.asked[id]
 }
 
 func (t *tally) begin(id int64, fresh int, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.turnLocked(now)
-	if _, ok := t.sent[id]; !ok {
-		t.sent[id] = use{fresh: fresh}
+	if !t.asked[id] {
+		u := t.sent[id]
+		u.fresh = max(u.fresh, fresh)
+		t.sent[id], t.asked[id] = u, true
+		t.changes++
 	}
 }
 
@@ -119,6 +125,7 @@ func (t *tally) roomLocked(id int64, u use, now time.Time) over {
 	what := t.limit.exceeds(t.sent[id].plus(u))
 	if what != "" {
 		t.stopped[id] = true
+		t.changes++
 	}
 	return over{limit: what, first: what != ""}
 }
@@ -130,6 +137,7 @@ func (t *tally) take(id int64, u use, now time.Time) over {
 	o := t.roomLocked(id, u, now)
 	if o.limit == "" {
 		t.sent[id] = t.sent[id].plus(u)
+		t.changes++
 	}
 	return o
 }
@@ -140,6 +148,7 @@ func (t *tally) giveBack(id int64, u use, taken time.Time) {
 	defer t.mu.Unlock()
 	if taken.Unix()/86400 == t.day {
 		have := t.sent[id]
+		t.changes++
 		t.sent[id] = use{max(0, have.recipients-u.recipients), max(0, have.messages-u.messages), max(0, have.fresh-u.fresh)}
 	}
 }
@@ -156,6 +165,7 @@ func (t *tally) isStopped(id int64, now time.Time) bool {
 func (t *tally) forgive(id int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.sent[id] = use{}
+	t.sent[id], t.asked[id] = use{}, true
+	t.changes++
 	delete(t.stopped, id)
 }
