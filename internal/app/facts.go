@@ -27,7 +27,7 @@ func (a *App) buildDesk(*config.Checked) error {
 	a.desk = manage.New(manage.Config{
 		Authority: a.authority, Queue: a.queue, Accounts: a.accounts, Forgive: func(id int64) { a.mail.Load().submission.Forgive(id) },
 		Settle:      func(ctx context.Context, id int64) bool { return a.mail.Load().submission.Settle(ctx, id) },
-		Secondaries: secondaries{a.notifier}, Primaries: primaries{a.refresher}, Catalogs: catalogs{a.roster}, Others: others{a}, Keys: a.zoneKeys, DKIM: a.selector.List, Now: a.now,
+		Secondaries: secondaries{a.notifier}, Primaries: primaries{a.refresher}, Catalogs: catalogs{a.roster}, Others: others{a}, Keys: a.zoneKeys, DKIM: a.selector, Now: a.now,
 		Facts: a.facts, Reload: a.reload, Explain: a.explain, Mail: a.explainMail, Route: a.explainRoute, Trail: a.trail, Log: a.log,
 	})
 	return nil

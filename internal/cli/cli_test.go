@@ -54,6 +54,8 @@ func TestWrongUseIsExitTwoWithAHint(t *testing.T) {
 		{"quarantine release abc --domain y.example", "not both"},
 		{"zone check /", "is no file (hint: name the files: /*.zone)"},
 		{"status x", "wants no arguments (hint: postern status --help)"},
+		{"dkim", "it knows list, rotate"},
+		{"dkim rotate", "wants a mail domain"},
 		{"quarantine", "drop, list, release, show"},
 		{"quarantine release", "say which messages"},
 		{"explain mail --ip 192.0.2.1", "--ip and --to are needed"},
@@ -77,7 +79,7 @@ func TestWrongUseIsExitTwoWithAHint(t *testing.T) {
 func TestNoServerIsSaidWithAHint(t *testing.T) {
 	t.Parallel()
 	conf := write(t, "postern.toml", "[server]\nhostname = \"e.example.net\"\nstate = \"s\"\ncontrol = \"none.sock\"\n")
-	for _, line := range []string{"status", "reload", "user list", "queue list", "zone list", "zone notify", "zone notify a.example --view external", "zone retransfer a.example --view external", "zone compare a.example --against @192.0.2.1", "zone compare a.example --against [2001:db8::1]:53", "explain query a.example A", "explain mail --ip 192.0.2.1 --to a@b.example", "trace a@b.example", "quarantine list", "dkim list"} {
+	for _, line := range []string{"status", "reload", "user list", "queue list", "zone list", "zone notify", "zone notify a.example --view external", "zone retransfer a.example --view external", "zone compare a.example --against @192.0.2.1", "zone compare a.example --against [2001:db8::1]:53", "explain query a.example A", "explain mail --ip 192.0.2.1 --to a@b.example", "trace a@b.example", "quarantine list", "dkim list", "dkim rotate a.example"} {
 		code, _, errs := command(t, "", append(strings.Fields(line), "--config", conf)...)
 		if code != exitWrong || !strings.Contains(errs, "no Postern is running there") || !strings.Contains(errs, "postern serve") {
 			t.Errorf("postern %s: exit %d, %q", line, code, errs)

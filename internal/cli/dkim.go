@@ -13,7 +13,7 @@ import (
 )
 
 func (e *env) dkim() *cobra.Command {
-	return group("dkim", "Keys that sign the mail that leaves", e.dkimList())
+	return group("dkim", "Keys that sign the mail that leaves", e.dkimList(), e.dkimRotate())
 }
 
 func (e *env) dkimList() *cobra.Command {
@@ -38,6 +38,23 @@ func (e *env) dkimList() *cobra.Command {
 	}
 }
 
+func (e *env) dkimRotate() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rotate DOMAIN",
+		Short: "Replace the DKIM keys of a mail domain",
+		Long: "Make new DKIM keys for a mail domain and publish them. They sign an hour after their records are out, so that secondaries have them; " +
+			"two weeks later, when no mail can be on its way that was signed with the old ones, those are withdrawn and destroyed. Where you publish the records yourself, postern dkim list has them.",
+		Args: exactly(1, "a mail domain"),
+		RunE: func(c *cobra.Command, args []string) error {
+			keys := []manage.DKIMKey{}
+			if err := e.call(c.Context(), manage.VerbDKIMRotate, manage.DKIMArgs{Domain: args[0]}, &keys); err != nil {
+				return err
+			}
+			return e.print(keys, func(w io.Writer) { printDKIMKeys(w, keys) })
+		},
+	}
+}
+
 func printDKIMKeys(w io.Writer, keys []manage.DKIMKey) {
 	if len(keys) == 0 {
 		fmt.Fprintln(w, "no keys (hint: they are made for each of mail.domains)")
@@ -48,6 +65,10 @@ func printDKIMKeys(w io.Writer, keys []manage.DKIMKey) {
 			switch {
 			case k.Signs:
 				state = "signs"
+			case k.Published && !k.Next.IsZero() && k.Began.IsZero():
+				state = "published, signs from " + k.Next.Format(time.DateTime)
+			case k.Published && !k.Next.IsZero():
+				state = "replaced, withdrawn from " + k.Next.Format(time.DateTime)
 			case k.Published:
 				state = "published"
 			case k.Problem == "":

@@ -28,8 +28,8 @@ type Config struct {
 	// Settle waits until all that an account was handing over is in the queue;
 	// false: that took too long. nil: there is nothing to wait for.
 	Settle func(ctx context.Context, id int64) bool
-	Keys   *keyring.Ring            // of the zones that are signed
-	DKIM   func() []selector.Status // the keys that sign mail
+	Keys   *keyring.Ring  // of the zones that are signed
+	DKIM   *selector.Ring // the keys that sign mail
 
 	Secondaries Secondaries
 	Primaries   Primaries
@@ -95,6 +95,7 @@ func New(cfg Config) *Desk {
 		VerbUserAppAdd:     {true, with(d.userAppAdd)},
 		VerbUserAppRemove:  {true, with(d.userAppRemove)},
 		VerbDKIMList:       {false, with(d.dkimList)},
+		VerbDKIMRotate:     {true, with(d.dkimRotate)},
 		VerbQueueList:      {false, with(d.queueList)},
 		VerbQueueShow:      {false, with(d.queueShow)},
 		VerbQueueRetry:     {true, with(d.queueDo(cfg.Queue.Retry))},

@@ -33,6 +33,7 @@ const (
 	VerbUserAppAdd     = "user app add"    // AppArgs -> AppPassword
 	VerbUserAppRemove  = "user app remove" // AppArgs -> UserDetail
 	VerbDKIMList       = "dkim list"       // nothing -> []DKIMKey
+	VerbDKIMRotate     = "dkim rotate"     // DKIMArgs -> []DKIMKey
 	VerbQueueList      = "queue list"      // QueueArgs -> []Message
 	VerbQueueShow      = "queue show"      // QueueArgs -> Message
 	VerbQueueRetry     = "queue retry"     // QueueArgs -> Done

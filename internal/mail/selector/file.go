@@ -20,8 +20,8 @@ import (
 	"postern/internal/mail/seal"
 )
 
-// A key file, format 1: a first line, four lines "name: value", and the
-// private key as PKCS #8 in PEM, so that other tools can read it too.
+// A key file, format 1: a first line, lines "name: value", of which the last, when
+// it began to sign, may be missing, and the private key as PKCS #8 in PEM, so that other tools can read it too.
 const (
 	magic     = "POSTERN-DKIM-KEY 1"
 	extension = ".key"
@@ -32,6 +32,7 @@ const (
 type key struct {
 	Status
 	signer crypto.Signer
+	known  time.Time // since when it is known to be published; not in the file
 }
 
 func (r *Ring) path(s Status) string {
@@ -108,6 +109,12 @@ func parseKey(text []byte) (key, error) {
 				return key{}, fmt.Errorf("created: %w", err)
 			}
 			k.Created = at
+		case "began":
+			at, err := time.Parse(time.RFC3339, value)
+			if err != nil {
+				return key{}, fmt.Errorf("began: %w", err)
+			}
+			k.Began = at
 		}
 	}
 	if d, err := address.ParseDomain(k.Domain); err != nil || d != k.Domain || k.Selector == "" || strings.ContainsAny(k.Selector, "./") {
@@ -155,16 +162,23 @@ func (r *Ring) create(ctx context.Context, domain string) {
 		if ctx.Err() != nil {
 			return
 		}
-		k, err := r.createOne(domain, algorithm)
-		if err != nil {
+		if err := r.make(domain, algorithm); err != nil {
 			r.cfg.Log.Error("dkim key not made: mail goes out without its signature", "reason", "dkim-key-write",
 				"domain", domain, "algorithm", algorithm, "err", err)
-			continue
 		}
-		r.Counters.Created.Inc()
-		keys := append([]key{k}, *r.keys.Load()...)
-		r.keys.Store(&keys)
 	}
+}
+
+// make makes a key and takes it in.
+func (r *Ring) make(domain, algorithm string) error {
+	k, err := r.createOne(domain, algorithm)
+	if err != nil {
+		return fmt.Errorf("make a key of %s: %w", algorithm, err)
+	}
+	r.Counters.Created.Inc()
+	keys := append([]key{k}, *r.keys.Load()...)
+	r.keys.Store(&keys)
+	return nil
 }
 
 func (r *Ring) createOne(domain, algorithm string) (key, error) {
@@ -186,13 +200,22 @@ func (r *Ring) createOne(domain, algorithm string) (key, error) {
 	if k.Selector, err = r.freeName(k.Status); err != nil {
 		return key{}, err
 	}
+	return k, r.save(k)
+}
+
+// save writes the file of a key.
+func (r *Ring) save(k key) error {
 	der, err := x509.MarshalPKCS8PrivateKey(k.signer)
 	if err != nil {
-		return key{}, err
+		return err
 	}
-	text := fmt.Sprintf("%s\ndomain: %s\nselector: %s\nalgorithm: %s\ncreated: %s\n%s", magic, k.Domain, k.Selector, k.Algorithm,
-		k.Created.Format(time.RFC3339), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	return k, atomicfile.Write(r.path(k.Status), []byte(text), 0o600)
+	began := ""
+	if !k.Began.IsZero() {
+		began = "began: " + k.Began.Format(time.RFC3339) + "\n"
+	}
+	text := fmt.Sprintf("%s\ndomain: %s\nselector: %s\nalgorithm: %s\ncreated: %s\n%s%s", magic, k.Domain, k.Selector, k.Algorithm,
+		k.Created.Format(time.RFC3339), began, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return atomicfile.Write(r.path(k.Status), []byte(text), 0o600)
 }
 
 // freeName is "p", the year, a letter and the kind: p2026a-rsa. A file that is
@@ -200,11 +223,16 @@ func (r *Ring) createOne(domain, algorithm string) (key, error) {
 // key, since verifiers may have cached the first.
 func (r *Ring) freeName(s Status) (string, error) {
 	kind := map[string]string{RSA2048: "rsa", Ed25519: "ed"}[s.Algorithm]
-	for letter := 'a'; letter <= 'z'; letter++ {
+	free := ""
+	for letter := 'z'; letter >= 'a'; letter-- { // those before the last may have been withdrawn a moment ago
 		s.Selector = fmt.Sprintf("p%d%c-%s", s.Created.Year(), letter, kind)
-		if _, err := os.Lstat(r.path(s)); errors.Is(err, os.ErrNotExist) {
-			return s.Selector, nil
+		if _, err := os.Lstat(r.path(s)); !errors.Is(err, os.ErrNotExist) {
+			break
 		}
+		free = s.Selector
 	}
-	return "", errors.New("every selector name of the year is taken")
+	if free == "" {
+		return "", errors.New("every selector name of the year is taken")
+	}
+	return free, nil
 }

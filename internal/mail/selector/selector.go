@@ -2,11 +2,11 @@
 // made when the domain is first served, stored under STATE/keys/dkim, and
 // published as SELECTOR._domainkey.DOMAIN. A selector signs only once its
 // record has been published, so no signature leaves that nobody could verify.
+// Rotate replaces the keys of a domain: see turn.go.
 //
-// One goroutine, started by Start and ended by Stop, makes missing keys and
-// tries again to publish what could not be. Readers get an immutable list.
-// Rotation comes with its own issue; private keys leave here only as
-// crypto.Signer.
+// One goroutine, started by Start and ended by Stop, makes missing keys, tries
+// again to publish what could not be, and does what Rotate asks for. Readers get
+// an immutable list. Private keys leave here only as crypto.Signer.
 package selector
 
 import (
@@ -33,6 +33,8 @@ import (
 // it. owner is the record's name with its final dot, key names the publisher.
 type Publisher interface {
 	Publish(ctx context.Context, owner, key string, txts []string) error
+	// Withdraw takes back what was published; what is not there is no error.
+	Withdraw(ctx context.Context, owner, key string) error
 }
 
 // The algorithms.
@@ -61,6 +63,8 @@ type Counters struct {
 	Published metrics.Counter // records published
 	Refused   metrics.Counter // attempts to publish that failed
 	Broken    metrics.Counter // key files that could not be used
+	Switched  metrics.Counter // keys that began to sign in place of others
+	Withdrawn metrics.Counter // keys taken back after that
 }
 
 // Status is one selector for an operator.
@@ -70,9 +74,11 @@ type Status struct {
 	Algorithm string
 	Created   time.Time
 	Published bool
-	Signs     bool   // it signs what leaves: the newest of its domain and algorithm that is published
-	Record    string // the TXT record
-	Problem   string // why it is not published; "" if it is
+	Signs     bool      // it signs what leaves
+	Began     time.Time // to sign; zero: not yet
+	Next      time.Time // when it begins to sign, or is withdrawn; zero: neither is known
+	Record    string    // the TXT record
+	Problem   string    // why it is not published; "" if it is
 }
 
 // Owner is the name of the selector's record.
@@ -88,6 +94,7 @@ type Ring struct {
 	first   map[string]chan struct{} // by domain: closed after the first attempt to publish
 	keys    atomic.Pointer[[]key]    // what is known; replaced, never changed
 	busy    atomic.Bool              // a key is being made or published, which takes its time
+	orders  chan order               // to rotate; one at a time
 }
 
 // New checks the configuration. It touches no file.
@@ -103,7 +110,7 @@ func New(cfg Config) (*Ring, error) {
 			return nil, fmt.Errorf("dkim keys: unknown algorithm %q", a)
 		}
 	}
-	r := &Ring{cfg: cfg.withDefaults(), first: make(map[string]chan struct{})}
+	r := &Ring{cfg: cfg.withDefaults(), first: make(map[string]chan struct{}), orders: make(chan order)}
 	r.cfg.Domains = nil
 	for _, d := range cfg.Domains {
 		domain, err := address.ParseDomain(d)
@@ -148,6 +155,7 @@ func (r *Ring) Start(ctx context.Context) error {
 	}
 	r.keys.Store(&keys)
 	r.publish(ctx)
+	r.turn(ctx)
 	for _, d := range r.cfg.Domains {
 		if len(r.missing(d)) == 0 {
 			close(r.first[d])
@@ -180,6 +188,7 @@ func (r *Ring) run(ctx context.Context, pending map[string]chan struct{}) {
 		if c := pending[d]; c != nil {
 			r.create(ctx, d)
 			r.publish(ctx)
+			r.turn(ctx)
 			close(c)
 		}
 	}
@@ -194,6 +203,9 @@ func (r *Ring) run(ctx context.Context, pending map[string]chan struct{}) {
 				r.create(ctx, d) // what a full disk prevented before
 			}
 			r.publish(ctx)
+			r.turn(ctx)
+		case o := <-r.orders:
+			o.done <- r.rotate(ctx, o.domain)
 		}
 	}
 }
@@ -212,18 +224,19 @@ func (r *Ring) Keys(ctx context.Context, domain string) []seal.Key {
 	}
 	var out []seal.Key
 	for _, algorithm := range r.cfg.Algorithms {
-		if k, ok := newest(*r.keys.Load(), domain, algorithm); ok {
+		if k, ok := signing(*r.keys.Load(), domain, algorithm); ok {
 			out = append(out, seal.Key{Domain: k.Domain, Selector: k.Selector, Signer: k.signer})
 		}
 	}
 	return out
 }
 
-// newest is the latest published key of a kind.
-func newest(keys []key, domain, algorithm string) (key, bool) {
+// signing is the key of a kind that signs: of those that are published the one
+// that began last.
+func signing(keys []key, domain, algorithm string) (key, bool) {
 	var best key
 	for _, k := range keys {
-		if k.Published && k.Domain == domain && k.Algorithm == algorithm && k.Created.After(best.Created) {
+		if k.Published && k.Domain == domain && k.Algorithm == algorithm && k.Began.After(best.Began) {
 			best = k
 		}
 	}
@@ -235,8 +248,9 @@ func (r *Ring) List() []Status {
 	var out []Status
 	keys := *r.keys.Load()
 	for _, k := range keys {
-		best, _ := newest(keys, k.Domain, k.Algorithm)
-		k.Signs = best.Selector == k.Selector && k.Published && r.wants(k.Status)
+		best, _ := signing(keys, k.Domain, k.Algorithm)
+		k.Signs = best.Selector == k.Selector && r.wants(k.Status)
+		k.Next = next(keys, k)
 		out = append(out, k.Status)
 	}
 	slices.SortStableFunc(out, func(a, b Status) int {
