@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
@@ -91,6 +92,18 @@ func newWorld(t testing.TB, zones ...string) *world {
 	return w
 }
 
+// hinted asks again with a Hint: that changes nothing.
+func (w *world) hinted(t testing.TB, z *Zone, q *wire.Query, limit int, reply []byte, res Result) {
+	t.Helper()
+	var hint Hint
+	z.Look(q, &hint)
+	z.Draw(q, &hint)
+	a := Answer{Hint: &hint}
+	if got := a.Append(z, q.Start(nil), q, limit, w); !bytes.Equal(got, reply) || a.Result != res {
+		t.Fatalf("%s %s: with a hint %x %+v\nwithout %x %+v", q.Name(), dns.Type(q.Type), got, a.Result, reply, res)
+	}
+}
+
 // ask answers by the code under test; ok is false where no zone has the name.
 func (w *world) ask(t testing.TB, qname string, qtype uint16, limit int, edits ...func(*dns.Msg)) (*dns.Msg, Result, bool) {
 	t.Helper()
@@ -112,6 +125,7 @@ func (w *world) ask(t testing.TB, qname string, qtype uint16, limit int, edits .
 		return nil, Result{}, false
 	}
 	reply, res := z.Append(q.Start(nil), &q, limit, w)
+	w.hinted(t, z, &q, limit, reply, res)
 	if len(reply) > limit {
 		t.Fatalf("%s %d: %d octets, limit %d", qname, qtype, len(reply), limit)
 	}

@@ -183,9 +183,19 @@ const gone = 1<<32 - 1
 // lookup returns the owner of that name, or nil. The eight octets after the
 // name must be there, within its capacity, and zero.
 func (z *Zone) lookup(key []byte) *owner {
-	x, n := &z.index, padded(len(key))
-	p := unsafe.Pointer(unsafe.SliceData(key[:n]))
-	h := x.hash(p, n)
+	p, n := words(key)
+	return z.hashedTo(z.index.hash(p, n), p, n)
+}
+
+// words returns the name as whole words, zeros after it: see lookup.
+func words(key []byte) (p unsafe.Pointer, size int) {
+	n := padded(len(key))
+	return unsafe.Pointer(unsafe.SliceData(key[:n])), n
+}
+
+// hashedTo is lookup of a name whose hash is known.
+func (z *Zone) hashedTo(h uint64, p unsafe.Pointer, n int) *owner {
+	x := &z.index
 	for i := h & x.mask; ; i = (i + 1) & x.mask {
 		slot := x.slots[i]
 		if slot == 0 {

@@ -31,7 +31,7 @@ func (w *walk) wildcard(o, star *owner) bool {
 		// That there is no closer match.
 		switch z := w.zone; z.deny {
 		case byName: // RFC 4035, Section 3.1.3.3
-			w.prove(z.before(w.name))
+			w.prove(w.before())
 		case byHash: // RFC 5155, Section 7.2.6
 			h := z.of(w.closer(o))
 			w.denyHash(&h)
@@ -74,7 +74,7 @@ func (w *walk) denyType(o, encloser *owner) {
 func (w *walk) denyName(o *owner) {
 	switch z := w.zone; z.deny {
 	case byName: // RFC 4035, Section 3.1.3.2
-		w.prove(z.before(w.name))
+		w.prove(w.before())
 		w.prove(z.before(append(append(w.star[:0], 1, '*'), o.name()...)))
 	case byHash: // RFC 5155, Section 7.2.2
 		provable := w.enclose(o)
@@ -86,6 +86,14 @@ func (w *walk) denyName(o *owner) {
 	case byCost:
 		w.proveApex()
 	}
+}
+
+// before is that of the zone, for the name at hand.
+func (w *walk) before() *owner {
+	if h := w.hint; h != nil && h.before != unknown && w.res.Hops == 0 {
+		return w.zone.inRing(int(h.before))
+	}
+	return w.zone.before(w.name)
 }
 
 // denyDS adds to a referral the proof that the cut has no DS set.

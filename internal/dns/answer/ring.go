@@ -76,11 +76,19 @@ func (z *Zone) findHash(h *hash) (at int, found bool) {
 
 // before returns the last owner with an NSEC record that stands, in canonical
 // order, at or before the name, or nil.
-func (z *Zone) before(of []byte) *owner {
+func (z *Zone) before(of []byte) *owner { return z.inRing(z.beforeAt(of)) }
+
+// beforeAt returns where in the ring it stands, or -1.
+func (z *Zone) beforeAt(of []byte) int {
 	at, found := z.findName(of)
 	if !found {
 		at--
 	}
+	return at
+}
+
+// inRing returns the owner of the record at that place, or nil.
+func (z *Zone) inRing(at int) *owner {
 	if at < 0 {
 		return nil
 	}

@@ -32,12 +32,13 @@ type linger struct {
 func (l *linger) due(got int, now time.Time) bool {
 	fast := now.Sub(l.last) < time.Duration(got)*lingerEach
 	l.last = now
-	if !fast || got > batchLen/2 {
+	if !fast {
 		l.busy = 0
 		return false
 	}
 	l.busy++
-	if l.busy <= lingerAfter || l.row >= lingerRow {
+	// Half a batch is enough, but does not say that the next will be as large.
+	if got > MaxBurst/2 || l.busy <= lingerAfter || l.row >= lingerRow {
 		return false
 	}
 	l.row++

@@ -44,9 +44,13 @@ func TestLinger(t *testing.T) {
 	if !after(lingerEach-1, 1) {
 		t.Fatal("not due again after others had it")
 	}
-	if after(time.Microsecond, batchLen/2+1) || after(time.Microsecond, batchLen) {
+	if after(time.Microsecond, MaxBurst/2+1) || after(time.Microsecond, MaxBurst) {
 		t.Fatal("due though much waits")
 	}
+	if !after(lingerEach-1, 1) {
+		t.Fatal("not due after much has come at once")
+	}
+	quiet()
 	l.waited()
 	busy()
 	quiet()

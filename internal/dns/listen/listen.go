@@ -74,6 +74,9 @@ type Request struct {
 	// anything: what a certificate is worth is the handler's affair.
 	TLS *tls.ConnectionState
 
+	// Seen is, of a message that Ahead has looked at, its number there + 1; else 0.
+	Seen int
+
 	from keeper
 	slot int
 }
@@ -93,6 +96,16 @@ type Bare interface {
 	ServeBare(r *Request, dst []byte) []byte
 	// Failed is told of a panic of ServeBare.
 	Failed(cause any)
+}
+
+// Ahead is a Bare that may look at all messages of a burst before it answers the
+// first of them.
+type Ahead interface {
+	Bare
+	// Ahead is told that a burst of so many messages, at most MaxBurst, is at
+	// hand, and where to read them: they are lent until the last is served. It
+	// reports whether it has looked, at each of them.
+	Ahead(count int, message func(i int) []byte) bool
 }
 
 // guarded is a Handler as a Bare.

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// batchLen is how many datagrams one system call may bring or take away.
-	batchLen = 64
+	// MaxBurst is how many datagrams one system call may bring or take away.
+	MaxBurst = 64
 	// queryLen is the longest datagram read: queries are short, and no option
 	// of theirs comes near this.
 	queryLen = 4096

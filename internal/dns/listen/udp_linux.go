@@ -44,13 +44,15 @@ type batch struct {
 	lingered *metrics.Counter
 	stay     bool // before the next read
 
-	in, out  [batchLen]mmsghdr
-	inVec    [batchLen]unix.Iovec
-	outVec   [batchLen]unix.Iovec
-	names    [batchLen][sockaddrLen]byte
-	controls [batchLen][controlLen]byte
-	queries  [batchLen][queryLen + stagger]byte
-	replies  [batchLen][replyLen + stagger]byte
+	in, out  [MaxBurst]mmsghdr
+	inVec    [MaxBurst]unix.Iovec
+	outVec   [MaxBurst]unix.Iovec
+	names    [MaxBurst][sockaddrLen]byte
+	controls [MaxBurst][controlLen]byte
+	queries  [MaxBurst][queryLen + stagger]byte
+	replies  [MaxBurst][replyLen + stagger]byte
+
+	message func(i int) []byte // made once, like the two below
 
 	got, queued, sent int
 	errno             syscall.Errno
@@ -63,7 +65,7 @@ func newPackets(conn *net.UDPConn, local netip.Addr, wildcard bool, lingered *me
 		return nil, fmt.Errorf("raw connection: %w", err)
 	}
 	b := &batch{raw: raw, local: local, wildcard: wildcard, v6: local.Is6(), lingered: lingered}
-	b.recv, b.send = b.recvmmsg, b.sendmmsg
+	b.recv, b.send, b.message = b.recvmmsg, b.sendmmsg, b.query
 	for i := range b.in {
 		h := &b.in[i].hdr
 		b.inVec[i].Base = &b.queries[i][0]
@@ -76,7 +78,7 @@ func newPackets(conn *net.UDPConn, local netip.Addr, wildcard bool, lingered *me
 		b.out[i].hdr.Iov = &b.outVec[i]
 		b.out[i].hdr.SetIovlen(1)
 	}
-	b.got = batchLen
+	b.got = MaxBurst
 	return b, nil
 }
 
@@ -105,7 +107,7 @@ func (b *batch) recvmmsg(fd uintptr) bool {
 		sleep(lingerFor)
 	}
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.in[0])), batchLen, unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.in[0])), MaxBurst, unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
 			b.got = int(n)
@@ -136,6 +138,10 @@ func (b *batch) burst(h Bare, req *Request, from int, tooLong *metrics.Counter) 
 			next++ // without a reply to that one
 		}
 	}()
+	seen := 0
+	if ahead, ok := h.(Ahead); ok && from == 0 && b.got > 1 && ahead.Ahead(b.got, b.message) {
+		seen = 1
+	}
 	for ; next < b.got; next++ {
 		i := next
 		in := &b.in[i]
@@ -143,7 +149,7 @@ func (b *batch) burst(h Bare, req *Request, from int, tooLong *metrics.Counter) 
 			tooLong.Inc()
 			continue
 		}
-		req.Msg, req.Client, req.slot = b.queries[i][:in.len], b.client(i), i
+		req.Msg, req.Client, req.slot, req.Seen = b.query(i), b.client(i), i, seen*(i+1)
 		if b.wildcard {
 			req.Local = netip.AddrPortFrom(b.asked(i), req.Local.Port())
 		}
@@ -153,6 +159,9 @@ func (b *batch) burst(h Bare, req *Request, from int, tooLong *metrics.Counter) 
 	}
 	return next
 }
+
+// query is the i-th datagram.
+func (b *batch) query(i int) []byte { return b.queries[i][:b.in[i].len] }
 
 func (b *batch) client(i int) netip.AddrPort {
 	sa := &b.names[i]

@@ -26,6 +26,8 @@ type handler struct {
 	query    wire.Query
 	made     answer.Answer
 	opts     wire.Options // of the reply at hand
+	glances  []glance     // at the messages of a burst
+	near     *answer.Zone // what they were at
 	client   netip.Addr
 	came     time.Time     // when the request at hand came, where bounded
 	bounded  bool          // the reply at hand counts against the client's prefix
@@ -71,8 +73,8 @@ func (h *handler) ServeBare(r *listen.Request, dst []byte) []byte {
 	if forged {
 		return h.forged(r, dst, table)
 	}
-	q := &h.query
-	switch q.Parse(r.Msg) {
+	q, verdict := h.parsed(r)
+	switch verdict {
 	case wire.Drop:
 		h.Counters.Dropped.Inc()
 		return nil
@@ -236,6 +238,7 @@ func (h *handler) own(r *listen.Request, q *wire.Query, dst []byte, ra uint16, s
 	udp := r.Transport == listen.UDP
 	limit := q.Limit(udp) - q.Reserve(&h.opts)
 	res := &h.made.Result
+	h.made.Hint = h.hint(r, zone)
 	reply := h.made.Append(zone, q.Start(dst), q, limit, sel)
 	switch {
 	case res.TC && !udp:
