@@ -53,18 +53,21 @@ func PrintPage(w io.Writer, z *zone.Zone, from name.Name, octets int) (next name
 	return "", b.Flush()
 }
 
-// PrintRecord is the record as it can be read again, by other programs too. What the
-// library writes cannot always: it has words for types that are none, nothing
+// PrintRecord is the record as it can be read again, by other programs too. What
+// the library writes cannot always: it has words for types that are none, nothing
 // for data that is empty where it must not be, the class of an unknown type as a
-// number, which Knot does not read, and a dollar sign in a name as it is, which
-// Knot does not read either, and which makes a directive of the line that it
-// begins. A record that it has no words for is written by RFC 3597, Section 5.
+// number, which Knot does not read, and in names it leaves most octets that can
+// be printed as they are, of which Knot reads few, and of which a dollar sign
+// makes a directive of the line that it begins. A record that it has no words for
+// is written by RFC 3597, Section 5.
 func PrintRecord(rr dns.RR) string {
 	line := strings.Replace(rr.String(), "\tCLASS1\t", "\tIN\t", 1)
 	switch rr.(type) {
-	case *dns.A, *dns.AAAA, *dns.NS, *dns.CNAME, *dns.PTR, *dns.MX, *dns.SOA:
-		return escaped(line, len(line)) // most records, and nothing else to go wrong
-	case *dns.NSEC:
+	case *dns.A, *dns.AAAA:
+		return escaped(line, strings.IndexByte(line, '\t')) // most records, and nothing else to go wrong
+	case *dns.NS, *dns.CNAME, *dns.PTR, *dns.MX, *dns.SOA:
+		return escaped(line, len(line))
+	case *dns.NSEC, *dns.DNAME, *dns.SRV:
 		line = escaped(line, len(line))
 	default:
 		line = escaped(line, strings.IndexByte(line, '\t'))
@@ -83,13 +86,31 @@ func PrintRecord(rr dns.RR) string {
 	return escaped(line, strings.IndexByte(line, '\t'))
 }
 
-// escaped is a line with no bare dollar sign among its first octets, which hold
-// names, numbers and words alone.
+// escaped is a line whose first octets, which hold names, numbers and words
+// alone, have nothing bare that a program might not take in a name.
 func escaped(line string, octets int) string {
-	if strings.IndexByte(line[:octets], '$') < 0 {
+	plain := func(c byte) bool {
+		return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || c == '.' || c == '\t' || c == ' ' || c == '-' || c == '_' || c == '*' || c == '/'
+	}
+	at := 0
+	for at < octets && (plain(line[at]) || line[at] == '\\') {
+		at++
+	}
+	if at == octets {
 		return line
 	}
-	return strings.ReplaceAll(line[:octets], "$", `\$`) + line[octets:]
+	var b strings.Builder
+	for i := 0; i < octets; i++ {
+		switch c := line[i]; {
+		case c == '\\':
+			b.WriteByte(c)
+			i++ // what follows is escaped already, or is the first of three digits
+		case !plain(c):
+			b.WriteByte('\\')
+		}
+		b.WriteByte(line[i])
+	}
+	return b.String() + line[octets:]
 }
 
 // plainlyWritten reports whether a record of those that signing adds is written

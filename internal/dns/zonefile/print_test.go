@@ -10,13 +10,16 @@ import (
 )
 
 // TestPrintRecord: what is printed is read again as the same, by us and by others: an
-// owner is no directive, no class is a number, and no dollar sign stands bare in
-// a name.
+// owner is no directive, no class is a number, and nothing stands bare in a name
+// that Knot does not take there.
 func TestPrintRecord(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ in, want string }{
 		{`\$include.example. 5 A 192.0.2.1`, `\$include.example. 5 IN A 192.0.2.1`},
 		{`a\$b\$.example. 5 TXT "$5" x`, `a\$b\$.example. 5 IN TXT "$5" "x"`},
+		{`a\!\#\034b\~\\.example. 5 NS n\:s\046\\.example.`, `a\!\#\"b\~\\.example. 5 IN NS n\:s\.\\.example.`},
+		{`a\:b.example. 5 AAAA 2001:db8::1`, `a\:b.example. 5 IN AAAA 2001:db8::1`},
+		{`a.example. 5 SRV 1 2 3 \{x\}.example.`, `a.example. 5 IN SRV 1 2 3 \{x\}.example.`},
 		{`a.example. 5 NS \$ns.example.`, `a.example. 5 IN NS \$ns.example.`},
 		{`a.example. 5 NSEC \$b.\$.example. A TYPE65280 NSEC`, `a.example. 5 IN NSEC \$b.\$.example. A NSEC TYPE65280`},
 		{`\$.example. 5 TYPE65280 \# 2 abcd`, `\$.example. 5 IN TYPE65280 \# 2 abcd`},
