@@ -8,14 +8,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
 	"postern/internal/lab"
 )
 
-// signedFleetConfig serves two hard zones that Postern signs, one of them to
-// the inner network too.
+// signedFleetConfig serves hard zones that Postern signs, one of them to the
+// inner network too.
 const signedFleetConfig = `
 	[server]
 	hostname = "edge.alpha.lab"
@@ -42,10 +43,15 @@ const signedFleetConfig = `
 	[limits]
 	exempt = ["198.51.100.53", "203.0.113.0/24", "inner"]
 
-	[key."second."]
-	secret = "file:secrets/second"
+	[key."inner."]
+	secret = "file:secrets/inner"
 
 	[dnssec.chain]
+	denial   = "nsec"
+	check_ds = false
+
+	[dnssec.chain2]
+	keys     = "ksk+zsk"
 	denial   = "nsec"
 	check_ds = false
 
@@ -55,11 +61,9 @@ const signedFleetConfig = `
 	opt_out  = true
 	check_ds = false
 
-	[zone."chain.lab"]
-	dnssec = "chain"
-
-	[zone."hashed.lab"]
-	dnssec = "hashed"
+	[dnssec.hashed2]
+	denial   = "nsec3"
+	check_ds = false
 
 	[zone."chain.lab".view.internal]
 	secondaries = ["inner"]
@@ -67,14 +71,24 @@ const signedFleetConfig = `
 	[peer.inner]
 	notify        = ["10.0.0.90:53"]
 	transfer_from = ["10.0.0.90"]
-	keys          = ["second."]
+	keys          = ["inner."]
 	source        = ["10.0.0.53"]
 `
 
+// signedWays are the zones of that configuration, by policy, and how they are
+// verified; the long form has more.
+func signedWays() map[string]string {
+	ways := map[string]string{"chain": "-z", "hashed": "-x"}
+	if os.Getenv("POSTERN_PROVE") != "" { // make prove
+		ways["chain2"], ways["hashed2"] = "-x", "-z"
+	}
+	return ways
+}
+
 // TestSecondariesOfSigned: what BIND, NSD, Knot and PowerDNS have of zones that
 // Postern signs, by NSEC and by NSEC3, is what Postern has, to the octet, after
-// each of many edits by hand; and BIND's own verifier finds it whole. The inner
-// view of a zone is a Knot's.
+// each of many edits by hand, be it transferred with whatever algorithm; and
+// BIND's own verifier finds it whole. The inner view of a zone is a Knot's.
 func TestSecondariesOfSigned(t *testing.T) {
 	t.Parallel()
 	lab.In(t, func(l *lab.Lab) {
@@ -82,7 +96,7 @@ func TestSecondariesOfSigned(t *testing.T) {
 		if os.Getenv("POSTERN_PROVE") != "" { // make prove
 			edits = 40
 		}
-		s := newSignedFleet(l)
+		s := newSignedFleet(l, nil)
 		for i := range edits + 1 {
 			done := "nothing"
 			for zone, hard := range s.hard {
@@ -102,7 +116,8 @@ func TestSecondariesOfSigned(t *testing.T) {
 				t.Fatalf("after edit %d: %s", i, done)
 			}
 		}
-		for zone, how := range map[string]string{"chain.lab.": "-z", "hashed.lab.": "-x"} {
+		for policy, how := range signedWays() {
+			zone := policy + ".lab."
 			all, err := lab.Transfer(addressOf(0), zone)
 			if err != nil {
 				t.Fatal(err)
@@ -110,6 +125,7 @@ func TestSecondariesOfSigned(t *testing.T) {
 			file := l.Write(zone+"taken", zoneText(all))
 			l.Shell(filepath.Dir(file), fmt.Sprintf("dnssec-verify -q %s -o %s %staken", how, zone, zone)).Want(0)
 		}
+		s.wantKeys()
 		for _, second := range s.servers {
 			whole, differences := second.Transfers("hashed.lab.")
 			t.Logf("%s: %d times whole, %d differences", second.Program, whole, differences)
@@ -117,49 +133,98 @@ func TestSecondariesOfSigned(t *testing.T) {
 	})
 }
 
-// signedFleet is a Postern that signs, with its secondaries.
+// signedFleet is a Postern that signs, with its secondaries. Each of these has a
+// key for each zone, and all algorithms have their turn.
 type signedFleet struct {
-	l       *lab.Lab
-	edge    *lab.Postern
-	servers []*lab.Secondary
-	inner   *lab.Secondary
+	*fleet
 	hard    map[string]*hardZone
+	dynamic bool // updates are allowed, and so there is no ZONEMD
 }
 
-func newSignedFleet(l *lab.Lab) *signedFleet {
+// newSignedFleet starts it; dynamic is what the zones' configuration has of
+// updates, where there are any.
+func newSignedFleet(l *lab.Lab, dynamic func(zone string) string) *signedFleet {
 	l.T().Helper()
-	key := lab.TSIG{Name: "second.", Algorithm: "hmac-sha256", Secret: "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IDEyMzQ="}
-	s := &signedFleet{l: l, hard: map[string]*hardZone{"chain.lab.": nil, "hashed.lab.": nil}}
+	seed := uint64(1)
+	if os.Getenv("POSTERN_PROVE") != "" { // make prove
+		seed = uint64(time.Now().UnixNano())
+	}
+	l.T().Logf("seed %d", seed)
+	s := &signedFleet{fleet: &fleet{l: l, keys: map[string]lab.TSIG{}}, hard: map[string]*hardZone{}, dynamic: dynamic != nil}
+	s.key(innerPeer, "hmac-sha256")
 	files := map[string]string{"inside/chain.lab.zone": "$ORIGIN chain.lab.\n$TTL 300\nwww.deep.b.ent A 10.66.6.1\nvault TXT inside-only\n"}
 	var config strings.Builder
-	var names []string
-	for i, program := range programs {
-		names = append(names, string(program))
-		fmt.Fprintf(&config, "\n[peer.%[1]s]\nnotify = [\"%[2]s:53\"]\ntransfer_from = [%[2]q]\nkeys = [\"second.\"]\n", program, addressOf(i))
+	if s.dynamic {
+		s.key("upd", "hmac-sha256")
+		config.WriteString("\n[key.\"upd.\"]\nsecret = \"file:secrets/upd\"\n")
 	}
-	keys := map[string]lab.TSIG{}
-	for zone := range s.hard {
-		s.hard[zone] = newHardZone(l.T(), zone, uint64(len(zone)))
+	keys := map[lab.Program]map[string]lab.TSIG{}
+	for n, policy := range slices.Sorted(maps.Keys(signedWays())) {
+		zone := policy + ".lab."
+		s.hard[zone] = newHardZone(l.T(), zone, seed+uint64(n))
 		delete(s.hard[zone].sets, "large TXT") // NSD would send no more than 16 KB of it
-		if zone == "hashed.lab." {
+		if s.dynamic {
+			s.hard[zone].short()
+		}
+		if strings.HasPrefix(policy, "hashed") {
 			// NSD 4.6.1 dies of a name of 255 octets in a zone with NSEC3: it hashes
 			// the wildcard below it.
 			maps.DeleteFunc(s.hard[zone].sets, func(key string, _ rrsetOf) bool { return strings.HasPrefix(key, "nnn") })
 		}
 		files["zones/"+zone+"zone"] = s.hard[zone].file()
-		keys[zone] = key
-		fmt.Fprintf(&config, "[zone.%q.view.external]\nsecondaries = [\"%s\"]\n", strings.TrimSuffix(zone, "."), strings.Join(names, `", "`))
+		var names []string
+		for i, program := range programs {
+			name := string(program) + "-" + policy
+			s.key(name, algorithms()[(i+n)%len(algorithms())])
+			if keys[program] == nil {
+				keys[program] = map[string]lab.TSIG{}
+			}
+			names, keys[program][zone] = append(names, name), s.keys[name]
+			fmt.Fprintf(&config, "\n[key.%[1]q]\nalgorithm = %[2]q\nsecret = \"file:secrets/%[3]s\"\n[peer.%[3]s]\nnotify = [\"%[4]s:53\"]\ntransfer_from = [%[4]q]\nkeys = [%[1]q]\n",
+				name+".", s.keys[name].Algorithm, name, addressOf(i))
+		}
+		fmt.Fprintf(&config, "[zone.\"%[1]s.lab\"]\ndnssec = %[1]q\n[zone.\"%[1]s.lab\".view.external]\nsecondaries = [\"%[2]s\"]\n", policy, strings.Join(names, `", "`))
+		if s.dynamic {
+			config.WriteString(dynamic(policy + ".lab"))
+		}
 	}
 	s.edge = l.Prepare(lab.PosternConfig{Config: signedFleetConfig + config.String(), Files: files})
-	(&fleet{l: l, edge: s.edge}).secret("second", key.Secret+"\n")
+	s.secrets()
 	s.edge.Start()
 	for i, program := range programs {
-		s.servers = append(s.servers, l.Secondary(lab.SecondaryConfig{Program: program, Address: addressOf(i), Primary: alphaDNS, Keys: keys}))
+		s.servers = append(s.servers, l.Secondary(lab.SecondaryConfig{Program: program, Address: addressOf(i), Primary: alphaDNS, Keys: keys[program]}))
 	}
 	s.inner = l.Secondary(lab.SecondaryConfig{
-		Program: lab.Knot, Name: "inner", Address: "10.0.0.90", Primary: alphaInDNS, Keys: map[string]lab.TSIG{"chain.lab.": key},
+		Program: lab.Knot, Name: "inner", Address: "10.0.0.90", Primary: alphaInDNS, Keys: map[string]lab.TSIG{"chain.lab.": s.keys[innerPeer]},
 	})
 	return s
+}
+
+// wantKeys wants every transfer of a signed zone to be of the peer whose key it
+// is, and nobody to have one by another key or without.
+func (s *signedFleet) wantKeys() {
+	s.l.T().Helper()
+	for zone := range s.hard {
+		policy := strings.TrimSuffix(zone, ".lab.")
+		for i, program := range programs {
+			if program == lab.BIND {
+				continue // its address is in a namespace of its own
+			}
+			own, other := s.keys[string(program)+"-"+policy], s.keys[string(programs[(i+1)%len(programs)])+"-"+policy]
+			wrong := own
+			wrong.Secret = other.Secret
+			for _, c := range []struct {
+				who  string
+				key  *lab.TSIG
+				want int
+			}{{"its own key", &own, dns.RcodeSuccess}, {"another peer's", &other, dns.RcodeRefused}, {"another secret", &wrong, dns.RcodeNotAuth}, {"no key", nil, dns.RcodeRefused}} {
+				r := s.demand("tcp", alphaDNS, addressOf(i), zone, dns.TypeAXFR, c.key)
+				if r.Rcode != c.want || (len(r.Answer) > 0) != (c.want == dns.RcodeSuccess) {
+					s.l.T().Errorf("%s, %s, %s: %v", program, zone, c.who, r)
+				}
+			}
+		}
+	}
 }
 
 // same wants the servers to have a zone of a view as Postern has it.
@@ -167,7 +232,8 @@ func (s *signedFleet) same(zone, view, done string, servers ...*lab.Secondary) {
 	s.l.T().Helper()
 	all := parsed(s.l.T(), s.edge.Run("zone", "export", zone, "--view", view, "--signed").Want(0).Stdout)
 	soa, ok := all[0].(*dns.SOA)
-	if !ok || !slices.ContainsFunc(all, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeZONEMD }) {
+	mark := map[bool]uint16{false: dns.TypeZONEMD, true: dns.TypeRRSIG}[s.dynamic]
+	if !ok || !slices.ContainsFunc(all, func(rr dns.RR) bool { return rr.Header().Rrtype == mark }) {
 		s.l.T().Fatalf("%s is not signed: %s", zone, all[0])
 	}
 	want := byOctets(s.l.T(), all)
