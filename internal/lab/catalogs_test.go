@@ -2,8 +2,11 @@ package lab_test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -36,7 +39,9 @@ const catalogConfig = `
 
 // TestCatalogIsFollowed: BIND, Knot and PowerDNS follow a catalog that Postern
 // makes: a zone file that comes is a zone on each of them, and a zone that is
-// removed is one no more. To others the catalog does not exist.
+// removed is one no more. To others the catalog does not exist. Among the zones
+// are hard ones that Postern signs, by either denial: BIND answers for them as
+// Postern does, to the octet, and so does Knot.
 func TestCatalogIsFollowed(t *testing.T) {
 	t.Parallel()
 	lab.In(t, func(l *lab.Lab) {
@@ -53,7 +58,16 @@ func TestCatalogIsFollowed(t *testing.T) {
 			f.key(name, "hmac-sha256")
 			config += fmt.Sprintf("keys = [%[1]q]\n[key.%[1]q]\nsecret = \"file:secrets/%[2]s\"\n", name+".", name)
 		}
-		f.edge = l.Prepare(lab.PosternConfig{Config: config, Files: map[string]string{"zones/external/one.lab.zone": smallFile("one.lab.", 1)}})
+		files := map[string]string{"zones/external/one.lab.zone": smallFile("one.lab.", 1)}
+		hard := map[string]*hardZone{}
+		config += signingPolicies()
+		for i, how := range []string{"csk-nsec", "pair-nsec3"} {
+			hard[how] = carried(t, signedZone("", how), uint64(i))
+			config = strings.Replace(config, fmt.Sprintf("denial = %q\n", []string{"nsec", "nsec3"}[i]), fmt.Sprintf("denial = %q\ncheck_ds = false\n", []string{"nsec", "nsec3"}[i]), -1)
+			config += fmt.Sprintf("[zone.\"%[1]s.lab\"]\ndnssec = %[1]q\n", how)
+		}
+		files["zones/external/csk-nsec.lab.zone"] = hard["csk-nsec"].file()
+		f.edge = l.Prepare(lab.PosternConfig{Config: config, Files: files})
 		f.secrets()
 		f.edge.Start()
 		for i, program := range followers {
@@ -75,7 +89,26 @@ func TestCatalogIsFollowed(t *testing.T) {
 				})
 			}
 		}
-		l.Step("a zone that is there", func() { everyone("one.lab.", true) })
+		l.Step("a zone that is there", func() {
+			everyone("one.lab.", true)
+			f.alike("csk-nsec.lab.")
+		})
+		l.Step("hard zones that are signed", func() {
+			f.edge.Write("zones/external/pair-nsec3.lab.zone", hard["pair-nsec3"].file())
+			everyone("pair-nsec3.lab.", true)
+			f.alike("pair-nsec3.lab.")
+			for range 2 {
+				for how, z := range hard {
+					z.edit()
+					z.addBelow()
+					f.edge.Write("zones/external/"+how+".lab.zone", z.file())
+				}
+				f.edge.Reload()
+				for how := range hard {
+					f.alike(how + ".lab.")
+				}
+			}
+		})
 		l.Step("a zone that comes", func() {
 			f.edge.Write("zones/external/two.lab.zone", smallFile("two.lab.", 1))
 			everyone("two.lab.", true)
@@ -104,12 +137,69 @@ func TestCatalogIsFollowed(t *testing.T) {
 			f.edge.Restart()
 			f.edge.Write("zones/external/three.lab.zone", smallFile("three.lab.", 1))
 			everyone("three.lab.", true)
+			for how := range hard {
+				f.alike(how + ".lab.")
+			}
 		})
 	})
 }
 
+// carried is a hard zone that all programs can carry when it is signed.
+func carried(t *testing.T, zone string, seed uint64) *hardZone {
+	t.Helper()
+	z := newHardZone(t, zone, seed).short()
+	maps.DeleteFunc(z.sets, func(key string, _ rrsetOf) bool { return len(key) > 200 })
+	return z
+}
+
+// alike wants all secondaries to have a zone's serial, and to answer the hard
+// questions as Postern does, to the octet of each record.
+func (f *fleet) alike(zone string) {
+	t := f.l.T()
+	t.Helper()
+	serial, err := lab.Serial(alphaDNS, zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(server string, q dns.Question) *dns.Msg {
+		m := new(dns.Msg).SetQuestion(q.Name, q.Qtype)
+		m.SetEdns0(4096, true)
+		r, _, err := (&dns.Client{Net: "tcp", Timeout: 5 * time.Second}).Exchange(m, server+":53")
+		if err != nil {
+			t.Fatalf("%s at %s: %v", q.Name, server, err)
+		}
+		return r
+	}
+	signed := 0
+	for _, s := range f.servers {
+		f.l.Eventually(fmt.Sprintf("%s has %s", s.Program, zone), func() error {
+			if got, err := s.Serial(zone); err != nil || got != serial {
+				return fmt.Errorf("serial %d, want %d: %v", got, serial, err)
+			}
+			return nil
+		})
+		// PowerDNS proves in its own ways, by the rectified zone.
+		if s.Program == lab.PowerDNS {
+			continue
+		}
+		for _, q := range append(hardQuestions(zone), questions(zone, "fresh A")...) {
+			ours, theirs := ask(alphaDNS, q), ask(s.Address, q)
+			if ours.Rcode != theirs.Rcode || differ(t, ours.Answer, theirs.Answer) != "" {
+				t.Errorf("%s %s: %s says\n%v\nand we\n%v", q.Name, dns.Type(q.Qtype), s.Program, theirs, ours)
+			}
+			if slices.ContainsFunc(append(ours.Answer, ours.Ns...), func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeRRSIG }) {
+				signed++
+			}
+		}
+	}
+	if signed == 0 {
+		t.Errorf("%s is not signed", zone)
+	}
+}
+
 // TestFollowsACatalog: Postern follows the catalog that Knot makes of its zones,
-// and serves its members at once after a restart without it.
+// a hard one among them that BIND signed by NSEC3, and serves its members at once
+// after a restart without it.
 func TestFollowsACatalog(t *testing.T) {
 	t.Parallel()
 	lab.In(t, func(l *lab.Lab) {
@@ -117,6 +207,10 @@ func TestFollowsACatalog(t *testing.T) {
 		f.key("knot", "hmac-sha256")
 		maker := l.Maker(lab.FollowerConfig{Address: primaryAddress(0), Catalog: catalogName, Key: f.keys["knot"]}, alphaDNS)
 		maker.Add("one.lab.", smallFile("one.lab.", 1))
+		hard := carried(t, "hard.lab.", 1)
+		hard.serial = 1
+		sealed := maker.Sealed("hard.lab.", hard.plain(t, true))
+		maker.Add("hard.lab.", sealed)
 		f.edge = l.Prepare(lab.PosternConfig{
 			Config: catalogConfig + fmt.Sprintf("[key.\"knot.\"]\nsecret = \"file:secrets/knot\"\n[peer.knot]\naddress = [\"%s:53\"]\nkeys = [\"knot.\"]\n", primaryAddress(0)) +
 				"[zone.\"catalog.lab\"]\nprimaries = [\"knot\"]\nmembers = true\n",
@@ -135,7 +229,16 @@ func TestFollowsACatalog(t *testing.T) {
 				return nil
 			})
 		}
+		wantSealed := func() {
+			t.Helper()
+			serves("hard.lab.", 1)
+			all, _ := f.exported("hard.lab.")
+			if d := differ(l.T(), parsed(l.T(), sealed), all); d != "" {
+				l.T().Errorf("hard.lab.:%s", d)
+			}
+		}
 		l.Step("a zone that is there", func() { serves("one.lab.", 1) })
+		l.Step("a hard zone that BIND signed", wantSealed)
 		l.Step("a zone that comes", func() {
 			maker.Add("two.lab.", smallFile("two.lab.", 3))
 			serves("two.lab.", 3)
@@ -162,6 +265,7 @@ func TestFollowsACatalog(t *testing.T) {
 			if serial, err := lab.Serial(alphaDNS, "one.lab."); err != nil || serial != 1 {
 				t.Errorf("serial %d, %v", serial, err)
 			}
+			wantSealed()
 		})
 	})
 }
