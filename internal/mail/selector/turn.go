@@ -72,6 +72,7 @@ func (r *Ring) rotate(ctx context.Context, domain string) error {
 		errs = append(errs, r.make(domain, a))
 	}
 	r.publish(ctx)
+	r.turn(ctx)
 	return errors.Join(errs...)
 }
 
