@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"postern/internal/mail/address"
 	"postern/internal/mail/dsn"
@@ -36,7 +37,11 @@ func (a *Acceptor) Submitted(ctx context.Context, draft *spool.Draft, env envelo
 		if err != nil {
 			return because(err, 550, "5.6.0", "sender-syntax", "a Sender, Resent-From or Resent-Sender field of the message is malformed")
 		}
-		for _, who := range append(authors, senders...) {
+		named, err := h.Named()
+		if err != nil {
+			return because(err, 550, "5.6.0", "sender-syntax", "the From or a Sender field of the message is malformed")
+		}
+		for _, who := range slices.Concat(authors, senders, named) {
 			if !permits(who) {
 				return smtpline.Refuse(550, "5.7.1", "foreign-from",
 					fmt.Sprintf("the message names %s as its sender, which is not an address of this account", who.Path()))
