@@ -44,6 +44,18 @@ const xotConfig = `
 	secondaries = ["bind-mutual", "nsd-mutual", "outcast"]
 	[zone."strict.lab"]
 	secondaries = ["bind-strict", "nsd-strict"]
+	[zone."csk-nsec.lab"]
+	dnssec      = "csk-nsec"
+	secondaries = ["bind-mutual", "nsd-mutual"]
+	[zone."pair-nsec3.lab"]
+	dnssec      = "pair-nsec3"
+	secondaries = ["bind-strict", "nsd-strict"]
+	[dnssec.csk-nsec]
+	check_ds = false
+	[dnssec.pair-nsec3]
+	keys     = "ksk+zsk"
+	denial   = "nsec3"
+	check_ds = false
 	[zone."bare.lab"]
 	secondaries = ["bare"]
 	[peer.bare]
@@ -53,7 +65,13 @@ const xotConfig = `
 	client_name = "bare.isp.lab"
 `
 
-const strictName = "strict.lab."
+// The zones of the strict peers, and those that are hard and signed; the others
+// are of the peers that show a certificate.
+const (
+	strictName = "strict.lab."
+	cskName    = "csk-nsec.lab."
+	pairName   = "pair-nsec3.lab."
+)
 
 // vault is a Postern that gives zones within TLS alone.
 type vault struct {
@@ -61,13 +79,14 @@ type vault struct {
 	ca, other, expired, misnamed, foreign *lab.Paper
 	shown                                 map[string]*lab.Paper // by program
 	trusted                               string                // the authority of Postern's certificate
+	signed                                map[string]*hardZone
 }
 
 func newVault(l *lab.Lab, seed uint64) *vault {
 	l.T().Helper()
 	v := &vault{
 		fleet: &fleet{l: l, hard: newHardZone(l.T(), hardName, seed), keys: map[string]lab.TSIG{}, small: map[string]int{}},
-		shown: map[string]*lab.Paper{},
+		shown: map[string]*lab.Paper{}, signed: map[string]*hardZone{cskName: carried(l.T(), cskName, seed), pairName: carried(l.T(), pairName, seed)},
 	}
 	v.ca, v.other = l.Issue(nil, "authority.lab", false), l.Issue(nil, "others.lab", false)
 	for _, name := range []string{"bind", "nsd", "bare"} {
@@ -94,6 +113,7 @@ func newVault(l *lab.Lab, seed uint64) *vault {
 	v.edge = l.Prepare(lab.PosternConfig{Config: config, Files: map[string]string{
 		"zones/external/hard.lab.zone": v.hard.file(), "zones/external/strict.lab.zone": v.smallZone(strictName),
 		"zones/external/bare.lab.zone": v.smallZone("bare.lab."), "ca.pem": string(given),
+		"zones/external/csk-nsec.lab.zone": v.signed[cskName].file(), "zones/external/pair-nsec3.lab.zone": v.signed[pairName].file(),
 	}})
 	v.secrets()
 	v.edge.Start()
@@ -103,7 +123,9 @@ func newVault(l *lab.Lab, seed uint64) *vault {
 	}
 	v.trusted = l.Write("trusted.pem", string(own))
 	for i, program := range []lab.Program{lab.BIND, lab.NSD} {
-		v.servers = append(v.servers, v.take(program, string(program), addressOf(i), map[string]*lab.Paper{hardName: v.shown[string(program)], strictName: nil}))
+		v.servers = append(v.servers, v.take(program, string(program), addressOf(i), map[string]*lab.Paper{
+			hardName: v.shown[string(program)], strictName: nil, cskName: v.shown[string(program)], pairName: nil,
+		}))
 	}
 	return v
 }
@@ -115,7 +137,7 @@ func (v *vault) take(program lab.Program, name, address string, zones map[string
 	for zone, shown := range zones {
 		w := lab.Within{Name: "edge.alpha.lab", CA: v.trusted}
 		cfg.Keys[zone] = v.keys[name]
-		if mode := map[string]string{hardName: "-mutual", strictName: "-strict"}[zone]; name != "outcast" {
+		if mode := map[string]string{hardName: "-mutual", cskName: "-mutual", strictName: "-strict", pairName: "-strict"}[zone]; name != "outcast" {
 			cfg.Keys[zone] = v.keys[name+mode]
 		}
 		if shown != nil {
@@ -126,8 +148,8 @@ func (v *vault) take(program lab.Program, name, address string, zones map[string
 	return v.l.Secondary(cfg)
 }
 
-// TestXoT: BIND and NSD take zones within TLS, strict and mutual, and nobody
-// takes one otherwise.
+// TestXoT: BIND and NSD take zones within TLS, strict and mutual, hard ones that
+// are signed among them, and nobody takes one otherwise.
 func TestXoT(t *testing.T) {
 	t.Parallel()
 	lab.In(t, func(l *lab.Lab) {
@@ -142,6 +164,7 @@ func TestXoT(t *testing.T) {
 			v.settle(strictName, v.servers...)
 		})
 		l.Step("as differences", func() { v.editByHand(edits) })
+		l.Step("signed zones", func() { v.editSigned(1 + edits/5) })
 		l.Step("otherwise", v.refuseOtherwise)
 		l.Step("through a box that ends TLS", v.endTLS)
 		l.Step("a secondary whose certificate is expired", v.castOut)
@@ -149,10 +172,39 @@ func TestXoT(t *testing.T) {
 	})
 }
 
+// editSigned edits hard zones that are signed: what the secondaries have of them
+// is what Postern has, to the octet, and whole to verifiers.
+func (v *vault) editSigned(edits int) {
+	v.l.T().Helper()
+	s := &signedFleet{fleet: v.fleet}
+	for n := range edits {
+		done := "nothing"
+		for zone, hard := range v.signed {
+			if n > 0 {
+				done = hard.edit()
+				v.write(zone, hard.file())
+			}
+		}
+		v.edge.Reload()
+		for zone := range v.signed {
+			s.same(zone, "external", done, v.servers...)
+		}
+	}
+	for zone := range v.signed {
+		wellMade(v.l, zone, zone, v.edge.Run("zone", "export", zone, "--signed").Want(0).Stdout)
+		for _, s := range v.servers {
+			// Some edits sign nearly all anew, and then the whole is shorter.
+			if whole, differences := s.Transfers(zone); edits > 10 && differences < edits/4 {
+				v.l.T().Errorf("%s took %s %d times whole, and %d differences of %d edits", s.Program, zone, whole, differences, edits-1)
+			}
+		}
+	}
+}
+
 // refuseOtherwise: what dig and kdig get, with the peers' own keys.
 func (v *vault) refuseOtherwise() {
 	v.l.T().Helper()
-	zones := map[string]string{"bind-mutual": "hard.lab", "bind-strict": "strict.lab", "": "bare.lab"}
+	zones := map[string]string{"bind-mutual": "csk-nsec.lab", "bind-strict": "pair-nsec3.lab", "": "bare.lab"}
 	tls := func(more ...string) []string {
 		return append([]string{"+tls", "+tls-ca=" + v.trusted, "+tls-hostname=edge.alpha.lab"}, more...)
 	}
@@ -261,5 +313,6 @@ func (v *vault) away() {
 	v.write(hardName, v.hard.file())
 	v.edge.Start()
 	v.settle(hardName, v.servers...)
+	v.editSigned(1)
 	v.edge.Run("status").Want(0)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ type wells struct {
 	*fleet
 	mutual, strict, old, nsd *lab.TLSPrimary
 	serials                  map[string]int // of zones that are not hard
+	sealed                   map[string]*sealedZone
 }
 
 const wellsConfig = `
@@ -61,6 +63,8 @@ func (w *wells) all(ca, pin, otherPin string) []well {
 	return []well{
 		{"mutual", hardName, "203.0.113.31:853", fmt.Sprintf(byName, "mutual.isp.lab"), ""},
 		{"strict", "strict.lab.", strict, fmt.Sprintf(byName, "strict.isp.lab"), ""},
+		{"sealed", "sealed.lab.", "203.0.113.31:853", fmt.Sprintf(byName, "mutual.isp.lab"), ""},
+		{"chained", "chained.lab.", strict, fmt.Sprintf(byName, "strict.isp.lab"), ""},
 		{"pinned", "pinned.lab.", strict, "server_pin = [\"" + pin + "\"]\n", ""},
 		{"both", "both.lab.", strict, fmt.Sprintf(byName, "strict.isp.lab") + "server_pin = [\"" + otherPin + "\", \"" + pin + "\"]\n", ""},
 		{"loose", "loose.lab.", strict, "verify = \"none\"\n", ""},
@@ -79,6 +83,9 @@ func (w *wells) text(zone string) string {
 		w.hard.serial++
 		return w.hard.file()
 	}
+	if z := w.sealed[zone]; z != nil {
+		return z.next(w.l)
+	}
 	w.serials[zone]++
 	n := w.serials[zone]
 	return lab.ZoneFile(zone, "203.0.113.32", n, fmt.Sprintf("www A 203.0.113.%d\n*.w.ent TXT v%[1]d\nsub NS ns.sub\nns.sub A 192.0.2.%[1]d\nOld DNAME new\n", n%250))
@@ -89,6 +96,10 @@ func newWells(l *lab.Lab, seed uint64) (*wells, []well) {
 	w := &wells{
 		fleet:   &fleet{l: l, hard: newHardZone(l.T(), hardName, seed), keys: map[string]lab.TSIG{}, small: map[string]int{}},
 		serials: map[string]int{},
+		sealed: map[string]*sealedZone{
+			"sealed.lab.":  {hard: carried(l.T(), "sealed.lab.", seed), how: "-z -3 - -H 0"},
+			"chained.lab.": {hard: carried(l.T(), "chained.lab.", seed), pair: true},
+		},
 	}
 	w.key("wells", "hmac-sha256")
 	ca, other := l.Issue(nil, "authority.lab", false), l.Issue(nil, "others.lab", false)
@@ -126,6 +137,46 @@ func newWells(l *lab.Lab, seed uint64) (*wells, []well) {
 	w.secret("own.key", read(own.Key))
 	w.edge.Start()
 	return w, all
+}
+
+// sealedZone is a hard zone that dnssec-signzone signs.
+type sealedZone struct {
+	hard *hardZone
+	how  string // its options
+	pair bool   // a KSK and a ZSK
+	text string // as it is signed
+}
+
+// next is its file at the next serial.
+func (z *sealedZone) next(l *lab.Lab) string {
+	l.T().Helper()
+	z.hard.serial++
+	zone := z.hard.origin
+	dir := filepath.Dir(l.Write(l.Path("sealing", zone+"in"), z.hard.plain(l.T(), true)))
+	keys := "dnssec-keygen -q -K . -a ECDSAP256SHA256 -f KSK " + zone
+	if z.pair {
+		keys += " && dnssec-keygen -q -K . -a ECDSAP256SHA256 " + zone
+	}
+	l.Shell(dir, fmt.Sprintf("ls K%[1]s*.key || { %s; }; dnssec-signzone -S -K . -d . -P -O full %s -o %[1]s -f %[1]sout %[1]sin", zone, keys, z.how)).Want(0)
+	z.text = l.Shell(dir, "cat "+zone+"out").Want(0).Stdout
+	return z.text
+}
+
+// fetchedSealed waits until Postern has the zone as BIND signed it.
+func (w *wells) fetchedSealed(zone string) {
+	w.l.T().Helper()
+	z := w.sealed[zone]
+	w.l.Eventually(fmt.Sprintf("%s at serial %d", zone, z.hard.serial), func() error {
+		if got, err := lab.Serial(alphaDNS, zone); err != nil || got != z.hard.serial {
+			return fmt.Errorf("serial %d, %v", got, err)
+		}
+		return nil
+	})
+	got, _ := w.exported(zone)
+	if d := differ(w.l.T(), parsed(w.l.T(), z.text), got); d != "" {
+		w.l.T().Errorf("%s:%s", zone, d)
+	}
+	wellMade(w.l, zone, map[bool]string{false: "csk", true: "pair"}[z.pair], w.edge.Run("zone", "export", zone).Want(0).Stdout)
 }
 
 // upstream is a secondary zone in what status prints.
@@ -168,7 +219,8 @@ func (w *wells) fetched() {
 }
 
 // TestXoTIn: Postern takes zones within TLS from BIND, strict and mutual, by
-// name and by pin, and takes nothing from a server that is not the right one.
+// name and by pin, hard ones that are signed by either denial among them, and
+// takes nothing from a server that is not the right one.
 func TestXoTIn(t *testing.T) {
 	t.Parallel()
 	lab.In(t, func(l *lab.Lab) {
@@ -192,12 +244,23 @@ func TestXoTIn(t *testing.T) {
 				}
 			}
 			w.fetched()
+			for zone := range w.sealed {
+				w.fetchedSealed(zone)
+			}
 		})
 		l.Step("edits by hand", func() {
-			for range edits {
+			for n := range edits {
 				w.hard.edit()
 				w.mutual.Change(hardName, w.text(hardName))
 				w.fetched()
+				if n%4 != 0 {
+					continue
+				}
+				for zone, from := range map[string]*lab.TLSPrimary{"sealed.lab.": w.mutual, "chained.lab.": w.strict} {
+					w.sealed[zone].hard.edit()
+					from.Change(zone, w.text(zone))
+					w.fetchedSealed(zone)
+				}
 			}
 			if !strings.Contains(w.edge.Log.String(), "form=incremental") {
 				l.T().Error("no differences came")
