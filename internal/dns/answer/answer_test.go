@@ -98,7 +98,8 @@ func (w *world) hinted(t testing.TB, z *Zone, q *wire.Query, limit int, reply []
 	var hint Hint
 	z.Look(q, &hint)
 	z.Draw(q, &hint)
-	a := Answer{Hint: &hint}
+	var a Answer
+	a.Hint = &hint
 	if got := a.Append(z, q.Start(nil), q, limit, w); !bytes.Equal(got, reply) || a.Result != res {
 		t.Fatalf("%s %s: with a hint %x %+v\nwithout %x %+v", q.Name(), dns.Type(q.Type), got, a.Result, reply, res)
 	}

@@ -90,7 +90,7 @@ func (w *walk) denyName(o *owner) {
 
 // before is that of the zone, for the name at hand.
 func (w *walk) before() *owner {
-	if h := w.hint; h != nil && h.before != unknown && w.res.Hops == 0 {
+	if h := w.Hint; h != nil && h.before != unknown && w.res.Hops == 0 {
 		return w.zone.inRing(int(h.before))
 	}
 	return w.zone.before(w.name)

@@ -40,7 +40,6 @@ func (z *Zone) Append(dst []byte, q *wire.Query, limit int, find Finder) ([]byte
 // the last. It belongs to one goroutine.
 type Answer struct {
 	Result
-	Hint *Hint // of the zone that is asked next about the name that is asked for; nil: none
 	walk
 }
 
@@ -50,13 +49,14 @@ type Answer struct {
 func (a *Answer) Append(z *Zone, dst []byte, q *wire.Query, limit int, find Finder) []byte {
 	a.Result = Result{AA: true, Zone: z, Counts: wire.Counts{Question: 1}}
 	key := q.Wire()
-	var o *owner
-	if h := a.Hint; h != nil {
-		p, n := words(key)
-		o = z.hashedTo(h.hash, p, n)
+	p, n := words(key)
+	hash := uint64(0)
+	if a.Hint != nil {
+		hash = a.Hint.hash
 	} else {
-		o = z.lookup(key)
+		hash = z.index.hash(p, n)
 	}
+	o := z.hashedTo(hash, p, n)
 	if o != nil && o.over == 0 {
 		// The short way: what is asked for is there and needs nothing else. The
 		// long way gives the same octets (see TestShortWay).
@@ -72,7 +72,6 @@ func (a *Answer) Append(z *Zone, dst []byte, q *wire.Query, limit int, find Find
 		}
 	}
 	a.walk.begin(&a.Result, z, dst, q, limit, find)
-	a.walk.hint = a.Hint
 	for more := a.step(o); more; more = a.step(a.zone.lookup(a.name)) {
 	}
 	a.putProofs()
@@ -117,7 +116,7 @@ type walk struct {
 	name     []byte              // the name at hand, in lower case, zeros after it
 	at       int                 // where in msg it stands
 	origin   int                 // where in msg the zone's name stands
-	hint     *Hint               // about QNAME, of the first zone
+	Hint     *Hint               // of the zone that is asked first, about QNAME; nil: none
 	collided bool                // a proof cannot be given
 	owners   [maxHops + 1]uint16 // where the owner of each CNAME stands
 	dnames   [maxHops + 2]uint16 // and the DNAME that made it; 0 for none

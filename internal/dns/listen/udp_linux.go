@@ -149,7 +149,7 @@ func (b *batch) burst(h Bare, req *Request, from int, tooLong *metrics.Counter) 
 			tooLong.Inc()
 			continue
 		}
-		req.Msg, req.Client, req.slot, req.Seen = b.query(i), b.client(i), i, seen*(i+1)
+		req.Msg, req.Client, req.slot, req.Seen = b.queries[i][:in.len], b.client(i), i, seen*(i+1)
 		if b.wildcard {
 			req.Local = netip.AddrPortFrom(b.asked(i), req.Local.Port())
 		}

@@ -42,15 +42,6 @@ func (h *handler) Ahead(count int, message func(i int) []byte) bool {
 	return true
 }
 
-// parsed returns the message as a query.
-func (h *handler) parsed(r *listen.Request) (*wire.Query, wire.Verdict) {
-	if r.Seen > 0 {
-		g := &h.glances[r.Seen-1]
-		return &g.query, g.verdict
-	}
-	return &h.query, h.query.Parse(r.Msg)
-}
-
 // hint is what is known ahead about the message's name in that zone, or nil.
 func (h *handler) hint(r *listen.Request, zone *answer.Zone) *answer.Hint {
 	if r.Seen > 0 && zone == h.near {

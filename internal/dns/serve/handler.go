@@ -73,7 +73,14 @@ func (h *handler) ServeBare(r *listen.Request, dst []byte) []byte {
 	if forged {
 		return h.forged(r, dst, table)
 	}
-	q, verdict := h.parsed(r)
+	q := &h.query
+	var verdict wire.Verdict
+	if r.Seen > 0 {
+		seen := &h.glances[r.Seen-1]
+		q, verdict = &seen.query, seen.verdict
+	} else {
+		verdict = q.Parse(r.Msg)
+	}
 	switch verdict {
 	case wire.Drop:
 		h.Counters.Dropped.Inc()
