@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"postern/config"
 	"postern/internal/atomicfile"
@@ -53,7 +52,7 @@ func newCookieKey(path string) (*gate.Jar, error) {
 }
 
 // cookies is what the name service asks for every query with a cookie.
-func (a *App) cookies(now time.Time) *gate.Secrets {
+func (a *App) cookies(now int64) *gate.Secrets {
 	if jar := a.jar.Load(); jar != nil {
 		return jar.At(now)
 	}

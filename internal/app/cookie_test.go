@@ -18,7 +18,7 @@ func TestCookieKey(t *testing.T) {
 	if jar, err := a.cookieJar(&config.Checked{}); jar != nil || err != nil {
 		t.Fatal("off:", jar, err)
 	}
-	if _, err := os.Stat(path); err == nil || a.cookies(now) != nil {
+	if _, err := os.Stat(path); err == nil || a.cookies(now.Unix()) != nil {
 		t.Error("off, but a key was made")
 	}
 	first, err := a.cookieJar(on)
@@ -29,11 +29,11 @@ func TestCookieKey(t *testing.T) {
 		t.Error(info, err)
 	}
 	again, err := a.cookieJar(on)
-	if err != nil || again.At(now).Current != first.At(now).Current {
+	if err != nil || again.At(now.Unix()).Current != first.At(now.Unix()).Current {
 		t.Error("a restart made another key:", err)
 	}
 	a.jar.Store(again)
-	if a.cookies(now) == nil {
+	if a.cookies(now.Unix()) == nil {
 		t.Error("on")
 	}
 	for _, broken := range []string{"", "00", strings.Repeat("0", 66), strings.Repeat("x", 64)} {

@@ -29,7 +29,7 @@ func TestReloadedLimitsReachTheNameService(t *testing.T) {
 	h := build(t)
 	check := func(on bool) {
 		t.Helper()
-		if h.app.serve.RRL.On() != on || (h.app.cookies(time.Unix(1_800_000_000, 0)) != nil) != on {
+		if h.app.serve.RRL.On() != on || (h.app.cookies(1_800_000_000) != nil) != on {
 			t.Errorf("want both %v", on)
 		}
 	}

@@ -3,6 +3,7 @@ package answer
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -22,6 +23,28 @@ type peer struct {
 	name, address string
 }
 
+// freePort returns a port that is free for UDP and TCP, and below those that
+// connections take for themselves.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for range 1000 {
+		port := 20000 + rand.IntN(12000)
+		address := fmt.Sprintf("127.0.0.1:%d", port)
+		udp, err := net.ListenPacket("udp", address)
+		if err != nil {
+			continue
+		}
+		tcp, err := net.Listen("tcp", address)
+		udp.Close()
+		if err == nil {
+			tcp.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
+}
+
 // startPeers serves the file with NSD, Knot and BIND.
 func startPeers(t *testing.T, file string) []peer {
 	t.Helper()
@@ -36,13 +59,8 @@ func startPeers(t *testing.T, file string) []peer {
 	}
 	var peers []peer
 	for _, c := range confs {
-		free, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		address := free.LocalAddr().String()
-		port := free.LocalAddr().(*net.UDPAddr).Port
-		free.Close()
+		port := freePort(t)
+		address := fmt.Sprintf("127.0.0.1:%d", port)
 		conf := filepath.Join(dir, c.name+".conf")
 		if err := os.WriteFile(conf, []byte(fmt.Sprintf(c.conf, port, dir, file)), 0o600); err != nil {
 			t.Fatal(err)

@@ -103,12 +103,11 @@ func (s *Secrets) Make(dst *[wire.FullCookie]byte, cookie []byte, client netip.A
 // hash is that of client cookie, version, reserved octets, time and address
 // (RFC 9018, Section 4.4); those of the first sixteen octets come as sent.
 func (k *Secret) hash(cookie []byte, client netip.Addr) uint64 {
-	h := newSip(k)
-	first, second := binary.LittleEndian.Uint64(cookie), binary.LittleEndian.Uint64(cookie[8:])
+	h := newSip(k).two(binary.LittleEndian.Uint64(cookie), binary.LittleEndian.Uint64(cookie[8:]))
 	if client.Is4() || client.Is4In6() {
 		a := client.As4()
-		return h.sum(first, second, 20<<56|uint64(binary.LittleEndian.Uint32(a[:])))
+		return h.end(20<<56 | uint64(binary.LittleEndian.Uint32(a[:])))
 	}
 	a := client.As16()
-	return h.sum(first, second, binary.LittleEndian.Uint64(a[:]), binary.LittleEndian.Uint64(a[8:]), 32<<56)
+	return h.two(binary.LittleEndian.Uint64(a[:]), binary.LittleEndian.Uint64(a[8:])).end(32 << 56)
 }

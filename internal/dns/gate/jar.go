@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"sync/atomic"
-	"time"
 )
 
 // Jar makes the secrets of each day (UTC) from one key, so that they roll over
@@ -27,11 +26,11 @@ const halfDay = 12 * 60 * 60
 // NewJar returns a jar of the key.
 func NewJar(key [32]byte) *Jar { return &Jar{key: key} }
 
-// At returns the secrets of the moment. Before noon the other secret is that
+// At returns the secrets of the moment, in seconds of Unix time. Before noon the other secret is that
 // of yesterday, for cookies that are still out; after noon that of tomorrow,
 // for those of a server whose clock is ahead.
-func (j *Jar) At(now time.Time) *Secrets {
-	half := now.Unix() / halfDay
+func (j *Jar) At(now int64) *Secrets {
+	half := now / halfDay
 	if have := j.today.Load(); have != nil && have.half == half {
 		return &have.Secrets
 	}

@@ -28,14 +28,23 @@ func (s sip) round() sip {
 	return s
 }
 
-// sum returns the hash of the words: the last holds what is left of the
-// message and, in its highest octet, the length of the whole.
-func (s sip) sum(words ...uint64) uint64 {
-	for _, m := range words {
-		s.v3 ^= m
-		s = s.round().round()
-		s.v0 ^= m
-	}
+// two takes two words of the message in.
+func (s sip) two(a, b uint64) sip {
+	s.v3 ^= a
+	s = s.round().round()
+	s.v0 ^= a
+	s.v3 ^= b
+	s = s.round().round()
+	s.v0 ^= b
+	return s
+}
+
+// end returns the hash. The last word holds what is left of the message and, in
+// its highest octet, the length of the whole.
+func (s sip) end(last uint64) uint64 {
+	s.v3 ^= last
+	s = s.round().round()
+	s.v0 ^= last
 	s.v2 ^= 0xff
 	s = s.round().round().round().round()
 	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3

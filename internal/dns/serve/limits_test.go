@@ -54,7 +54,7 @@ func (d *desk) ask(from string, t listen.Transport, m *dns.Msg) *dns.Msg {
 
 var testSecrets = &gate.Secrets{Current: gate.Secret{1, 2, 3}}
 
-func secrets(time.Time) *gate.Secrets { return testSecrets }
+func secrets(int64) *gate.Secrets { return testSecrets }
 
 func options(list ...dns.EDNS0) func(*dns.Msg) {
 	return func(m *dns.Msg) {
@@ -117,7 +117,7 @@ func TestCookies(t *testing.T) {
 		{"no question, no cookie", d, from, 0, question("a.", dns.TypeA, noQuestion, withEDNS), "FORMERR", false, false},
 		{"off", newDesk(t, Config{}), from, 0, question("www.example.", dns.TypeA, options(cookie(clientCookie))), "NOERROR aa A=192.0.2.80", false, false},
 		{"off, no question", newDesk(t, Config{}), from, 0, question("a.", dns.TypeA, noQuestion, options(cookie(clientCookie))), "FORMERR", false, false},
-		{"off by the provider", newDesk(t, Config{Cookies: func(time.Time) *gate.Secrets { return nil }}), from, 0, question("a.", dns.TypeA, noQuestion, options(cookie(clientCookie))), "FORMERR", false, false},
+		{"off by the provider", newDesk(t, Config{Cookies: func(int64) *gate.Secrets { return nil }}), from, 0, question("a.", dns.TypeA, noQuestion, options(cookie(clientCookie))), "FORMERR", false, false},
 	} {
 		start := c.d.now
 		c.d.now = start.Add(c.after)

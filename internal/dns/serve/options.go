@@ -28,9 +28,9 @@ func (s *Server) options(o *wire.Options, r *listen.Request, q *wire.Query) gate
 		}
 	}
 	if sent := q.Cookie(); sent != nil && s.config.Cookies != nil {
-		now := s.at(r)
+		now := s.at(r).Unix()
 		if secrets := s.config.Cookies(now); secrets != nil {
-			return s.bake(secrets, o, r.Client.Addr(), sent, uint32(now.Unix()))
+			return s.bake(secrets, o, r.Client.Addr(), sent, uint32(now))
 		}
 	}
 	return gate.NoCookie

@@ -68,7 +68,7 @@ type Config struct {
 	Exempt   []netip.Prefix
 	// Cookies returns the secrets of DNS cookies; called for every query with
 	// a cookie. It, or what it returns, may be nil: cookies are not answered.
-	Cookies func(now time.Time) *gate.Secrets
+	Cookies func(unix int64) *gate.Secrets
 	// Keys returns the keys of signed requests; called for each of them. It, or
 	// what it returns, may be nil: no key is known.
 	Keys func() *tsig.Keys
