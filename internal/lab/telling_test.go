@@ -119,10 +119,10 @@ func (w *telling) made(zone, how string) (ds, imports string) {
 	l := w.l
 	l.T().Helper()
 	dir := filepath.Dir(l.Write(l.Path("made", "note"), "the keys of the name servers' zones"))
-	l.Shell(dir, "dnssec-keygen -q -K . -a ECDSAP256SHA256 -f KSK "+zone).Want(0)
+	l.Shell(dir, "dnssec-keygen -q -K . -P -1h -A -1h -a ECDSAP256SHA256 -f KSK "+zone).Want(0)
 	ds = l.Shell(dir, "dnssec-dsfromkey -2 K"+zone+"*.key").Want(0).Stdout
 	if strings.HasPrefix(how, "pair") {
-		l.Shell(dir, "dnssec-keygen -q -K . -a ECDSAP256SHA256 "+zone).Want(0)
+		l.Shell(dir, "dnssec-keygen -q -K . -P -1h -A -1h -a ECDSAP256SHA256 "+zone).Want(0)
 	}
 	keys, err := filepath.Glob(filepath.Join(dir, "K"+zone+"*.private"))
 	if err != nil || len(keys) == 0 {
