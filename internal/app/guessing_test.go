@@ -23,23 +23,7 @@ func TestGuessesFromAKnownNetworkAreBounded(t *testing.T) {
 	if code := h.loginFrom("127.0.0.1", annaPassword); code != 235 {
 		t.Fatal(code)
 	}
-	tried, turnedAway := 0, 0
-	for turnedAway < 10 {
-		switch code := h.loginFrom("127.0.0.66", "a wrong guess"); code {
-		case 535:
-			tried++
-		case 421:
-			turnedAway++
-		default:
-			t.Fatalf("%d", code)
-		}
-		if tried > 200 {
-			t.Fatal("nothing bounds the guesses")
-		}
-	}
-	if tried < 20 {
-		t.Errorf("%d guesses were tried: the lockout has stopped them", tried)
-	}
+	tried := h.guesses("127.0.0.66", anna)
 	if n := h.app.accounts.Counters.LoginSpared.Value(); n != uint64(tried-1) {
 		t.Errorf("%d counted as spared of %d", n, tried)
 	}
@@ -64,29 +48,36 @@ func TestGuessesFromAnExemptAddressAreBounded(t *testing.T) {
 			t.Fatal(code)
 		}
 	}
-	tried, turnedAway := 0, 0
-	for turnedAway < 10 {
-		switch code := h.loginAs([]string{anna, "ANNA@city.example", "\"anna\"@City.example"}[tried%3], "127.0.0.1", "a wrong guess"); code {
-		case 535:
-			tried++
-		case 421:
-			turnedAway++
-		default:
-			t.Fatalf("%d", code)
-		}
-		if tried > 200 {
-			t.Fatal("nothing bounds the guesses")
-		}
-	}
-	if tried < 20 {
-		t.Errorf("%d guesses were tried: the lockout has stopped them", tried)
-	}
+	h.guesses("127.0.0.1", anna, "ANNA@city.example", "\"anna\"@City.example")
 	if code := h.loginAs(ben, "127.0.0.1", annaPassword); code != 235 {
 		t.Errorf("another user meanwhile: %d", code)
 	}
 	if code := h.loginAs(anna, "127.0.0.66", annaPassword); code != 235 {
 		t.Errorf("the user from another address of the network: %d", code)
 	}
+}
+
+// guesses tries wrong passwords of these logins in turn until ten are turned away
+// by a rate, and returns how many were tried.
+func (h *house) guesses(from string, logins ...string) (tried int) {
+	h.t.Helper()
+	for turnedAway := 0; turnedAway < 10; {
+		switch code := h.loginAs(logins[tried%len(logins)], from, "a wrong guess"); code {
+		case 535:
+			tried++
+		case 421:
+			turnedAway++
+		default:
+			h.t.Fatalf("%d", code)
+		}
+		if tried > 200 {
+			h.t.Fatal("nothing bounds the guesses")
+		}
+	}
+	if tried < 20 {
+		h.t.Errorf("%d guesses were tried: the lockout has stopped them", tried)
+	}
+	return tried
 }
 
 func (h *house) loginFrom(from, password string) int {

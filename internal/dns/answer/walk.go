@@ -48,9 +48,8 @@ type Answer struct {
 // that find knows; a nil find keeps to z.
 func (a *Answer) Append(z *Zone, dst []byte, q *wire.Query, limit int, find Finder) []byte {
 	a.Result = Result{AA: true, Zone: z, Counts: wire.Counts{Question: 1}}
-	key := q.Wire()
-	p, n := words(key)
-	hash := uint64(0)
+	p, n := words(q.Wire())
+	var hash uint64
 	if a.Hint != nil {
 		hash = a.Hint.hash
 	} else {

@@ -6,7 +6,8 @@ import (
 	"postern/internal/dns/wire"
 )
 
-// glance is what is known about a message of a burst before its turn.
+// glance is what is known about a message of a burst before its turn. It may be
+// of an earlier burst: Request.Seen says whether it is of this one.
 type glance struct {
 	query   wire.Query
 	verdict wire.Verdict

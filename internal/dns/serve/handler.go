@@ -27,7 +27,7 @@ type handler struct {
 	made     answer.Answer
 	opts     wire.Options // of the reply at hand
 	glances  []glance     // at the messages of a burst
-	near     *answer.Zone // what they were at
+	near     *answer.Zone // the zone they were taken in
 	client   netip.Addr
 	came     time.Time     // when the request at hand came, where bounded
 	bounded  bool          // the reply at hand counts against the client's prefix
