@@ -5,8 +5,6 @@ import (
 	"net"
 	"testing"
 	"time"
-
-	"postern/internal/metrics"
 )
 
 // TestReadAfterLingering: what came meanwhile is there after a stay, all of it,
@@ -18,8 +16,9 @@ func TestReadAfterLingering(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	lingered := new(metrics.Counter)
-	p, err := newPackets(conn, conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(), false, lingered)
+	counters := new(Counters)
+	lingered := &counters.UDPLingered
+	p, err := newPackets(conn, conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(), false, counters)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -186,6 +186,7 @@ type Counters struct {
 	UDPSendErrors metrics.Counter // replies the system did not take
 	UDPTooLong    metrics.Counter // datagrams longer than any query
 	UDPLingered   metrics.Counter // times a busy reader let questions gather
+	UDPBundled    metrics.Counter // replies that left together with others
 
 	TCPAccepted      metrics.Counter // connections
 	TCPRefusedTotal  metrics.Counter // connections over the common bound

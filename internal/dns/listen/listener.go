@@ -145,7 +145,7 @@ func (l *listener) bind(ctx context.Context, config Config) error {
 		u.local = addr
 		if config.Plain {
 			u.packets = &plain{conn: conn, local: addr.Addr()}
-		} else if u.packets, err = newPackets(conn, addr.Addr(), wildcard, &l.counters.UDPLingered); err != nil {
+		} else if u.packets, err = newPackets(conn, addr.Addr(), wildcard, l.counters); err != nil {
 			return err
 		}
 	}

@@ -41,30 +41,31 @@ type batch struct {
 	wildcard bool
 	v6       bool
 	linger   linger
-	lingered *metrics.Counter
+	counters *Counters
 	stay     bool // before the next read
 
-	in, out  [MaxBurst]mmsghdr
+	in       [MaxBurst]mmsghdr
 	inVec    [MaxBurst]unix.Iovec
-	outVec   [MaxBurst]unix.Iovec
 	names    [MaxBurst][sockaddrLen]byte
 	controls [MaxBurst][controlLen]byte
 	queries  [MaxBurst][queryLen + stagger]byte
 	replies  [MaxBurst][replyLen + stagger]byte
 
+	bundles bundles
+
 	message func(i int) []byte // made once, like the two below
 
-	got, queued, sent int
-	errno             syscall.Errno
-	recv, send        func(fd uintptr) bool // made once: a closure a call would be garbage a call
+	got        int
+	errno      syscall.Errno
+	recv, send func(fd uintptr) bool // made once: a closure a call would be garbage a call
 }
 
-func newPackets(conn *net.UDPConn, local netip.Addr, wildcard bool, lingered *metrics.Counter) (packets, error) {
+func newPackets(conn *net.UDPConn, local netip.Addr, wildcard bool, counters *Counters) (packets, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, fmt.Errorf("raw connection: %w", err)
 	}
-	b := &batch{raw: raw, local: local, wildcard: wildcard, v6: local.Is6(), lingered: lingered}
+	b := &batch{raw: raw, local: local, wildcard: wildcard, v6: local.Is6(), counters: counters}
 	b.recv, b.send, b.message = b.recvmmsg, b.sendmmsg, b.query
 	for i := range b.in {
 		h := &b.in[i].hdr
@@ -75,10 +76,9 @@ func newPackets(conn *net.UDPConn, local netip.Addr, wildcard bool, lingered *me
 		if wildcard {
 			h.Control = &b.controls[i][0]
 		}
-		b.out[i].hdr.Iov = &b.outVec[i]
-		b.out[i].hdr.SetIovlen(1)
 	}
 	b.got = MaxBurst
+	b.bundles.off = !bundling(raw)
 	return b, nil
 }
 
@@ -103,7 +103,7 @@ func (b *batch) read() (int, error) {
 func (b *batch) recvmmsg(fd uintptr) bool {
 	if b.stay {
 		b.stay = false
-		b.lingered.Inc()
+		b.counters.UDPLingered.Inc()
 		sleep(lingerFor)
 	}
 	for {
@@ -154,7 +154,7 @@ func (b *batch) burst(h Bare, req *Request, from int, tooLong *metrics.Counter) 
 			req.Local = netip.AddrPortFrom(b.asked(i), req.Local.Port())
 		}
 		if reply := h.ServeBare(req, b.replies[i][:0:replyLen]); len(reply) > 0 {
-			b.reply(i, reply)
+			b.bundles.add(&in.hdr, reply)
 		}
 	}
 	return next
@@ -198,46 +198,36 @@ func (b *batch) asked(i int) netip.Addr {
 	return b.local
 }
 
-// reply queues the reply to the i-th.
-func (b *batch) reply(i int, msg []byte) {
-	in, out := &b.in[i].hdr, &b.out[b.queued].hdr
-	vec := &b.outVec[b.queued]
-	vec.Base = &msg[0]
-	vec.SetLen(len(msg))
-	out.Name, out.Namelen = in.Name, in.Namelen
-	if b.wildcard {
-		out.Control, out.Controllen = in.Control, in.Controllen
-	}
-	b.queued++
-}
-
 func (b *batch) flush(now time.Time) (sent, failed int) {
 	b.stay = b.linger.due(b.got, now)
-	b.sent = 0
-	for b.sent < b.queued {
+	out := &b.bundles
+	out.seal()
+	for out.sent < out.made {
 		b.errno = 0
-		before := b.sent
+		before := out.sent
 		if err := b.raw.Write(b.send); err != nil {
-			failed += b.queued - b.sent // closed while we were at it
+			failed += out.count(out.sent, out.made) // closed while we were at it
 			break
 		}
-		sent += b.sent - before
+		sent += out.count(before, out.sent)
+		out.taken(out.sent - before)
 		if b.errno != 0 {
-			// The first of the rest cannot be sent; the others may.
-			failed++
-			b.sent++
+			failed += out.refused(b.errno)
 		}
 	}
-	b.queued = 0
+	if together := out.clear(); together > 0 {
+		b.counters.UDPBundled.Add(uint64(together))
+	}
 	return sent, failed
 }
 
 func (b *batch) sendmmsg(fd uintptr) bool {
+	out := &b.bundles
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.out[b.sent])), uintptr(b.queued-b.sent), unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&out.out[out.sent])), uintptr(out.made-out.sent), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
-			b.sent += int(n)
+			out.sent += int(n)
 			return true
 		case unix.EINTR:
 		case unix.EAGAIN:

@@ -6,14 +6,12 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
-
-	"postern/internal/metrics"
 )
 
 // maxSockets: sharing a port evenly is a matter of Linux.
 const maxSockets = 1
 
-func newPackets(conn *net.UDPConn, local netip.Addr, _ bool, _ *metrics.Counter) (packets, error) {
+func newPackets(conn *net.UDPConn, local netip.Addr, _ bool, _ *Counters) (packets, error) {
 	return &plain{conn: conn, local: local}, nil
 }
 
