@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/crypto/argon2"
 
+	"postern/internal/argon"
 	"postern/internal/lifecycle"
 )
 
@@ -94,14 +95,19 @@ func parseCost(s string) (Cost, error) {
 	return Cost{uint32(n[0]), uint32(n[1]), uint8(n[2])}, nil
 }
 
-func (p phc) derive(password string) []byte {
-	return argon2.IDKey([]byte(password), p.salt, p.cost.Passes, p.cost.Memory, p.cost.Threads, uint32(len(p.key)))
+// ask is what to hash for a password to be held against the stored one.
+func (p phc) ask(password string) argon.Ask {
+	return argon.Ask{
+		Password: []byte(password), Salt: p.salt, Length: uint32(len(p.key)),
+		Passes: p.cost.Passes, Memory: p.cost.Memory, Threads: p.cost.Threads,
+	}
 }
 
 // hasher hashes, few at a time.
 type hasher struct {
 	cost    Cost
 	rand    io.Reader
+	aside   func(argon.Ask) ([]byte, error)
 	room    func() (leave func())
 	slots   chan struct{}
 	wait    time.Duration
@@ -112,7 +118,7 @@ type hasher struct {
 
 func newHasher(c Config) (*hasher, error) {
 	h := &hasher{
-		cost: c.Cost.withDefaults(), rand: c.Rand, room: c.Room, slots: make(chan struct{}, c.HashSlots),
+		cost: c.Cost.withDefaults(), rand: c.Rand, aside: c.Aside, room: c.Room, slots: make(chan struct{}, c.HashSlots),
 		wait: c.HashWait, queue: int64(c.HashQueue),
 	}
 	salt, err := h.salt()
@@ -152,12 +158,18 @@ func (h *hasher) matches(p phc, password string) bool {
 	return subtle.ConstantTimeCompare(h.derive(p, password), p.key) == 1
 }
 
-// derive takes some tens of milliseconds of a core. In a place of the readers',
-// on one core, nobody would be answered until the runtime takes it back, after
-// ten; so it has a thread of its own that stands back, for that time.
+// derive takes some tens of milliseconds of a core, aside if that can be. Here, in
+// a place of the readers', on one core, nobody would be answered until the runtime
+// takes it back, after ten; so it has room and a thread that stands back.
 func (h *hasher) derive(p phc, password string) []byte {
+	ask := p.ask(password)
+	if h.aside != nil {
+		if key, err := h.aside(ask); err == nil {
+			return key
+		}
+	}
 	if h.room == nil {
-		return p.derive(password)
+		return ask.Key()
 	}
 	leave := h.room()
 	defer leave()
@@ -165,7 +177,7 @@ func (h *hasher) derive(p phc, password string) []byte {
 	go func() {
 		// At the usual priority it is no less right.
 		_ = lifecycle.StandBack()
-		made <- p.derive(password)
+		made <- ask.Key()
 	}()
 	return <-made
 }

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"postern/internal/argon"
 	"postern/internal/metrics"
 	"postern/internal/store"
 )
@@ -62,9 +63,12 @@ type Config struct {
 	HashSlots      int           // hashes at once; half the processors, at least 1
 	HashWait       time.Duration // longest wait for a slot; 5s
 	HashQueue      int           // logins waiting for a slot; 64
-	// Room makes room for a hash while questions are answered, until what it
-	// returns is called; the hash then has a thread that stands back. nil: a hash
-	// goes beside all else.
+	// Aside makes a hash where it is in nobody's way. nil, or where it fails: it is
+	// made here.
+	Aside func(argon.Ask) ([]byte, error)
+	// Room makes room for a hash that is made here while questions are answered,
+	// until what it returns is called; the hash then has a thread that stands back.
+	// nil: a hash goes beside all else.
 	Room func() (leave func())
 	// Ended is told of an account some of whose sessions must end, once that is
 	// on disk: Active says which. nil: they end when they next ask.

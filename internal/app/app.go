@@ -15,6 +15,7 @@ import (
 	"postern/config"
 	"postern/internal/account"
 	"postern/internal/admin"
+	"postern/internal/argon"
 	"postern/internal/certs"
 	"postern/internal/control"
 	"postern/internal/dns/authority"
@@ -56,6 +57,7 @@ type App struct {
 	certs      *certs.Keeper
 	store      *store.Store    // nil: unusable
 	accounts   *account.Keeper // nil with it
+	hashes     *argon.Children // nil: passwords are hashed here
 	authority  *authority.Authority
 	resolver   *resolver.Resolver
 	serve      *serve.Server
@@ -213,6 +215,12 @@ func (a *App) close() error {
 	var errs []error
 	if a.spool != nil {
 		errs = append(errs, a.spool.Close())
+	}
+	if a.hashes != nil {
+		// Background: children are killed, and nobody waits for what they make.
+		ctx, cancel := context.WithTimeout(context.Background(), stopShort)
+		defer cancel()
+		errs = append(errs, a.hashes.Stop(ctx))
 	}
 	if a.store != nil {
 		errs = append(errs, a.store.Close())

@@ -199,6 +199,9 @@ func (a *App) count() error {
 	if a.accounts != nil {
 		errs = append(errs, count(reg, "account", one(&a.accounts.Counters), nil))
 	}
+	if a.hashes != nil {
+		errs = append(errs, count(reg, "account_hash", one(&a.hashes.Counters), nil))
+	}
 	for _, door := range []string{"mx", "submission", "relay"} {
 		errs = append(errs, count(reg, "mail_smtpd", func() []*smtpd.Counters { return a.doors.counters(door) }, metrics.Labels{"door": door}))
 	}

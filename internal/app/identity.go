@@ -8,6 +8,7 @@ import (
 
 	"postern/config"
 	"postern/internal/account"
+	"postern/internal/argon"
 	"postern/internal/certs"
 	"postern/internal/store"
 )
@@ -85,7 +86,12 @@ func (a *App) buildAccounts(cfg *config.Checked) error {
 	if err != nil {
 		return err
 	}
-	a.accounts, err = account.New(account.Config{Store: s, Log: a.log, Now: a.now, Rules: rules, Room: a.room.enter, Ended: a.signOut, Guessed: a.tellOfGuesses})
+	var aside func(argon.Ask) ([]byte, error)
+	if len(a.opts.Hashing) > 0 {
+		a.hashes = argon.New(argon.Config{Command: a.opts.Hashing, Log: a.log})
+		aside = a.hashes.Key
+	}
+	a.accounts, err = account.New(account.Config{Store: s, Log: a.log, Now: a.now, Rules: rules, Aside: aside, Room: a.room.enter, Ended: a.signOut, Guessed: a.tellOfGuesses})
 	if err == nil && a.opts.Config == "" {
 		err = demoAccount(ctx, a.accounts)
 	}

@@ -24,6 +24,10 @@ type Options struct {
 	JSON      bool      // log in JSON
 	TestKnobs bool
 	TestClock string // path of a file of Unix seconds; "" for the machine's clock
+
+	// Hashing is the program, and its arguments, that comes to argon.Serve. nil:
+	// passwords are hashed in this process.
+	Hashing []string
 }
 
 // stopWithin is how long a stop may take: CONTRACT.md promises five seconds.

@@ -119,7 +119,7 @@ func (e *env) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (hint: %s --help lists the flags)", err, c.CommandPath())}
 	})
-	root.AddCommand(e.serve(), e.initCmd(), e.status(), e.reload(), e.configCmd(), e.zone(), e.dnssec(), e.dkim(), e.user(), e.queue(), e.quarantine(), e.key(), e.explain(), e.trace(), e.test(), e.man(), e.versionCmd())
+	root.AddCommand(e.serve(), e.initCmd(), e.status(), e.reload(), e.configCmd(), e.zone(), e.dnssec(), e.dkim(), e.user(), e.queue(), e.quarantine(), e.key(), e.explain(), e.trace(), e.test(), e.man(), e.versionCmd(), e.hash())
 	root.SetHelpCommand(e.help())
 	return root
 }

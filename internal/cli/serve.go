@@ -31,6 +31,7 @@ nothing sent to the world. SIGTERM ends it within five seconds, SIGHUP reloads.`
 			if err := e.whatToServe(&o); err != nil {
 				return err
 			}
+			o.Hashing = hashing()
 			o.Version, o.Stderr, o.JSON, o.Invoked = e.version, e.err, logFormat == "json", e.invoked
 			ctx, stop := untilSignal(c.Context())
 			defer stop()
