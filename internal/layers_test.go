@@ -15,7 +15,7 @@ import (
 // with an arrow beneath. dns/* and mail/* never import each other; only the
 // roof imports postern/config.
 const lattice = `
-0 floor:   argon atomicfile lifecycle lookup lookup/lookuptest metrics ratelimit secret
+0 floor:   argon atomicfile handshake lifecycle lookup lookup/lookuptest metrics ratelimit secret
 1 words:   dns/name dns/wire mail/address mail/message mail/envelope
 2 rules:   dns/zone dns/zonefile dns/zonelint dns/answer dns/view dns/gate
 2 rules:   dns/attest dns/tsig dns/resolver/iterate
@@ -35,6 +35,7 @@ const lattice = `
 // arrows are the imports allowed inside one layer: importer -> imported.
 const arrows = `
 argon             -> lifecycle metrics
+handshake         -> metrics
 lookup/lookuptest -> lookup
 dns/wire          -> dns/name
 mail/message      -> mail/address

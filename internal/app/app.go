@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,7 @@ import (
 	"postern/internal/dns/serve"
 	"postern/internal/dns/tsig"
 	"postern/internal/dns/xfr"
+	"postern/internal/handshake"
 	"postern/internal/lifecycle"
 	"postern/internal/mail/deliver"
 	"postern/internal/mail/inspect"
@@ -58,6 +60,7 @@ type App struct {
 	store      *store.Store    // nil: unusable
 	accounts   *account.Keeper // nil with it
 	hashes     *argon.Children // nil: passwords are hashed here
+	turns      *handshake.Turns
 	authority  *authority.Authority
 	resolver   *resolver.Resolver
 	serve      *serve.Server
@@ -97,7 +100,7 @@ type App struct {
 
 // newApp takes the state and opens what keeps data in it. Nothing runs yet.
 func newApp(o Options, cfg *config.Checked) (_ *App, err error) {
-	a := &App{opts: o, cfg: cfg, failures: &failures{}, registry: metrics.NewRegistry(), trail: trail.New(trail.Config{})}
+	a := &App{opts: o, cfg: cfg, turns: handshake.NewTurns(runtime.GOMAXPROCS(0) / 2), failures: &failures{}, registry: metrics.NewRegistry(), trail: trail.New(trail.Config{})}
 	a.log = slog.New(a.trail.Handler(o.logger(a.failures).Handler()))
 	if a.now, err = o.clock(); err != nil {
 		return nil, err

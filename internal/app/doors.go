@@ -157,6 +157,7 @@ func (a *App) doorsOf(cfg *config.Checked) map[doorKey]smtpd.Config {
 
 func (a *App) doorOf(cfg *config.Checked, l config.Listen) (smtpd.Config, bool) {
 	c := smtpd.Config{
+		Turns:    a.turns,
 		Hostname: hostname(cfg), Mode: smtpd.STARTTLS, TLS: a.tlsConfig(cfg), MaxSize: cfg.Mail.Inbound.MaxSize,
 		DSN: true, Chunking: cfg.Mail.Inbound.Chunking, Clients: l.Clients, Exempt: cfg.Limits.Exempt, Log: a.log,
 		Proxy: l.Proxy, Proxies: cfg.Mail.Inbound.TrustedProxies,

@@ -199,6 +199,7 @@ func (a *App) count() error {
 	if a.accounts != nil {
 		errs = append(errs, count(reg, "account", one(&a.accounts.Counters), nil))
 	}
+	errs = append(errs, count(reg, "mail_handshakes", one(&a.turns.Counters), nil))
 	if a.hashes != nil {
 		errs = append(errs, count(reg, "account_hash", one(&a.hashes.Counters), nil))
 	}

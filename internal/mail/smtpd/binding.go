@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 
+	"postern/internal/handshake"
 	"postern/internal/mail/sasl"
 )
 
@@ -26,6 +27,9 @@ func noting(c *tls.Config) {
 	choose, certs := c.GetCertificate, c.Certificates
 	c.Certificates = nil // or GetCertificate is not asked where a client names no host
 	c.GetCertificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if err := handshake.Take(h); err != nil {
+			return nil, err // says what it waited for
+		}
 		cert, err := chosen(h, choose, certs)
 		if s, ok := h.Context().Value(shownKey{}).(*shown); ok {
 			s.cert = cert

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"postern/internal/handshake"
 	"postern/internal/lifecycle"
 	"postern/internal/mail/smtpline"
 	"postern/internal/metrics"
@@ -125,16 +126,18 @@ func withoutTickets(base *tls.Config, m Mode) *tls.Config {
 	if m == ImplicitTLS {
 		c.NextProtos = []string{"smtp"}
 	}
-	if perClient := base.GetConfigForClient; perClient != nil {
-		c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
-			chosen, err := perClient(h)
-			if chosen != nil {
-				chosen = chosen.Clone()
-				chosen.SessionTicketsDisabled, chosen.NextProtos = true, c.NextProtos
-				noting(chosen)
-			}
-			return chosen, err
+	perClient := base.GetConfigForClient
+	c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		if err := handshake.Take(h); err != nil || perClient == nil {
+			return nil, err
 		}
+		chosen, err := perClient(h)
+		if chosen != nil {
+			chosen = chosen.Clone()
+			chosen.SessionTicketsDisabled, chosen.NextProtos = true, c.NextProtos
+			noting(chosen)
+		}
+		return chosen, err
 	}
 	return c
 }

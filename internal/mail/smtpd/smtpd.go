@@ -32,6 +32,7 @@ import (
 	"net/netip"
 	"time"
 
+	"postern/internal/handshake"
 	"postern/internal/mail/address"
 	"postern/internal/mail/smtpline"
 )
@@ -54,6 +55,8 @@ type Config struct {
 	Listener net.Listener   // used in place of Addr where set; the Server closes it
 	Mode     Mode           // required
 	TLS      *tls.Config    // required but for Plain; session tickets are switched off in a copy
+
+	Turns *handshake.Turns // of TLS handshakes, also of other servers; nil: any number at once
 
 	MaxSize    int64          // of a message, in octets; 0: 25 MB
 	RequireTLS bool           // refuse all but EHLO, STARTTLS, NOOP and QUIT until TLS is up

@@ -37,7 +37,9 @@ func (c *conn) handshake(ctx context.Context) bool {
 	if err := c.pipe.arm(c.conf.Limits.Handshake, true); err != nil {
 		return false
 	}
-	t := tls.Server(c.raw, c.conf.TLS)
+	raw := c.conf.Turns.Wrap(c.raw)
+	defer raw.Done()
+	t := tls.Server(raw, c.conf.TLS)
 	if err := t.HandshakeContext(withShown(ctx, &c.shown)); err != nil {
 		c.srv.Counters.TLSFailed.Inc()
 		c.log.Info("no TLS", "reason", "tls-handshake", "err", err)
