@@ -19,6 +19,12 @@ const (
 	bundleLen = 65000
 	// bundleMost is how many replies the system takes as one (UDP_MAX_SEGMENTS).
 	bundleMost = 64
+	// bundleFrom is how many questions must have come together for bundles to be
+	// worth their making.
+	bundleFrom = 4
+	// bundleRest is how many such batches are answered without, after one of whose
+	// replies fewer than three in four could join another.
+	bundleRest = 63
 	// bins is the size of the table that finds the bundle for a reply.
 	bins = 128
 )
@@ -39,56 +45,115 @@ func bundling(raw syscall.RawConn) bool {
 type bundles struct {
 	off     bool // the system, or the way out, does not take them
 	doubted bool // it has just refused one
+	rest    int  // batches to be answered without
+	active  bool // this batch is bundled
+
+	asked *[MaxBurst]mmsghdr           // headers of the questions
+	names *[MaxBurst][sockaddrLen]byte // whom they came from
+	short bool                         // the first eight octets of a name say it all, and there is no control
 
 	queued int
-	asked  [MaxBurst]*unix.Msghdr // header of the question
-	vecs   [MaxBurst]unix.Iovec
+	slot   [MaxBurst]uint8 // of the question
 	next   [MaxBurst]uint8 // reply of the same bundle
+	vecs   [MaxBurst]unix.Iovec
 
 	made  int
 	all   [MaxBurst]bundle
 	bin   [bins]uint8 // newest bundle of the bin, counted from 1
 	sent  int         // bundles
 	out   [MaxBurst]mmsghdr
-	parts [MaxBurst]unix.Iovec // vecs, bundle by bundle
+	parts [MaxBurst]unix.Iovec // vecs of bundles of several, one by one
 }
 
 // bundle is a list of replies.
 type bundle struct {
-	first, last, count uint8
-	control            [controlLen + 24]byte // source address and length of each
+	name                     uint64 // the first octets of whose it is: family, port and IPv4 address
+	length                   int    // of each
+	first, last, count, most uint8
+	control                  [controlLen + 24]byte // source address and length of each
 }
 
-// add queues the reply to the question that came with that header.
-func (b *bundles) add(asked *unix.Msghdr, msg []byte) {
-	i := b.queued
+// begin is told how many questions have come together. Where they come from many
+// sockets, as resolvers' do, to look for bundles is in vain: then it is done for few
+// batches only.
+func (b *bundles) begin(got int) {
+	was := b.active
+	b.active = !b.off && got >= bundleFrom && b.rest == 0
+	if b.rest > 0 && got >= bundleFrom {
+		b.rest--
+	}
+	if was && !b.active {
+		b.reset()
+	}
+}
+
+// reset makes the headers fit for single replies: whose it is and how long differs.
+func (b *bundles) reset() {
+	for i := range b.out {
+		h := &b.out[i].hdr
+		h.Control, h.Iov = nil, &b.vecs[i]
+		h.SetControllen(0)
+		h.SetIovlen(1)
+	}
+}
+
+// add queues the reply to the question in that slot.
+func (b *bundles) add(slot int, msg []byte) {
+	i := b.queued & (MaxBurst - 1)
 	b.queued++
-	b.asked[i] = asked
+	if !b.active {
+		b.vecs[i].Base = &msg[0]
+		b.vecs[i].SetLen(len(msg))
+		in, out := &b.asked[slot].hdr, &b.out[i].hdr
+		out.Name, out.Namelen = in.Name, in.Namelen
+		if in.Control != nil {
+			out.Control, out.Controllen = in.Control, in.Controllen
+		}
+		b.made++
+		return
+	}
+	b.join(i, slot, msg)
+}
+
+// join has the i-th reply join others, if it can.
+func (b *bundles) join(i, slot int, msg []byte) {
+	b.slot[i] = uint8(slot)
 	b.vecs[i].Base = &msg[0]
 	b.vecs[i].SetLen(len(msg))
-	name := unsafe.Slice(asked.Name, asked.Namelen)
-	port := uint(binary.NativeEndian.Uint16(name[2:]))
-	bin := &b.bin[(port^port>>7^uint(len(msg)))%bins]
+	name := binary.LittleEndian.Uint64(b.names[slot][:])
+	bin := &b.bin[(name>>16^name>>23^uint64(len(msg)))%bins] // by port and length
 	if *bin > 0 {
-		if k := &b.all[*bin-1]; b.joins(k, asked, name, len(msg)) {
-			b.next[k.last] = uint8(i)
+		k := &b.all[(*bin-1)&(MaxBurst-1)]
+		if k.name == name && k.length == len(msg) && k.count < k.most && (b.short || b.same(i, int(k.first))) {
+			b.next[k.last&(MaxBurst-1)] = uint8(i)
 			k.last = uint8(i)
 			k.count++
 			return
 		}
 	}
-	b.alone(uint8(i))
-	if !b.off && len(msg) <= bundledLen {
+	b.alone(i).name = name
+	if len(msg) <= bundledLen {
 		*bin = uint8(b.made)
 	}
 }
 
-// joins reports whether a reply of that length goes the way of a bundle, which
-// has room for it.
-func (b *bundles) joins(k *bundle, asked *unix.Msghdr, name []byte, length int) bool {
-	other, count := b.asked[k.first], int(k.count)+1
-	return int(b.vecs[k.first].Len) == length && count <= bundleMost && count*length <= bundleLen &&
-		bytes.Equal(name, unsafe.Slice(other.Name, other.Namelen)) && bytes.Equal(control(asked), control(other))
+// alone makes a bundle of one reply.
+func (b *bundles) alone(i int) *bundle {
+	k := &b.all[b.made&(MaxBurst-1)]
+	k.first, k.last, k.count, k.most = uint8(i), uint8(i), 1, bundleMost
+	k.length = int(b.vecs[i&(MaxBurst-1)].Len)
+	if k.length*bundleMost > bundleLen {
+		k.most = uint8(bundleLen / k.length)
+	}
+	b.made++
+	return k
+}
+
+// same reports whether two replies go the same way.
+func (b *bundles) same(i, j int) bool {
+	one, other := int(b.slot[i]), int(b.slot[j])
+	return b.asked[one].hdr.Namelen == b.asked[other].hdr.Namelen && b.names[one] == b.names[other] &&
+		bytes.Equal(control(&b.asked[one].hdr), control(&b.asked[other].hdr))
 }
 
 // control returns the control message a question came with: where it was sent to.
@@ -101,35 +166,40 @@ func control(h *unix.Msghdr) []byte {
 
 // seal makes the headers.
 func (b *bundles) seal() {
+	if !b.active {
+		return
+	}
 	n := 0
 	for i := range b.made {
-		k := &b.all[i]
-		asked := b.asked[k.first]
-		h := &b.out[i].hdr
+		k, h := &b.all[i], &b.out[i].hdr
+		asked := &b.asked[b.slot[k.first&(MaxBurst-1)]&(MaxBurst-1)].hdr
 		h.Name, h.Namelen = asked.Name, asked.Namelen
 		h.Control, h.Controllen = asked.Control, 0
 		if asked.Control != nil {
 			h.Controllen = asked.Controllen
 		}
-		h.Iov = &b.parts[n]
 		h.SetIovlen(int(k.count))
-		if k.count > 1 {
-			k.measure(h, int(b.vecs[k.first].Len))
+		if k.count == 1 {
+			h.Iov = &b.vecs[k.first&(MaxBurst-1)]
+			continue
 		}
-		for at, more := k.first, k.count; more > 0; at, more = b.next[at], more-1 {
-			b.parts[n] = b.vecs[at]
+		h.Iov = &b.parts[n&(MaxBurst-1)]
+		k.measure(h)
+		for at, more := k.first, k.count; more > 0; more-- {
+			b.parts[n&(MaxBurst-1)] = b.vecs[at&(MaxBurst-1)]
+			at = b.next[at&(MaxBurst-1)]
 			n++
 		}
 	}
 }
 
 // measure says in a header how long each reply of the bundle is.
-func (k *bundle) measure(h *unix.Msghdr, length int) {
+func (k *bundle) measure(h *unix.Msghdr) {
 	at := copy(k.control[:controlLen], control(h))
 	head := (*unix.Cmsghdr)(unsafe.Pointer(&k.control[at]))
 	head.Level, head.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
 	head.SetLen(unix.CmsgLen(2))
-	*(*uint16)(unsafe.Pointer(&k.control[at+unix.CmsgLen(0)])) = uint16(length)
+	*(*uint16)(unsafe.Pointer(&k.control[at+unix.CmsgLen(0)])) = uint16(k.length)
 	h.Control = &k.control[0]
 	h.SetControllen(at + unix.CmsgSpace(2))
 }
@@ -139,7 +209,7 @@ func (k *bundle) measure(h *unix.Msghdr, length int) {
 // refusal may be of one address only, or of bundles. It returns how many replies
 // are given up.
 func (b *bundles) refused(why syscall.Errno) int {
-	if b.all[b.sent].count == 1 {
+	if !b.active || b.all[b.sent].count == 1 {
 		b.sent++
 		b.doubted = false
 		return 1
@@ -172,20 +242,16 @@ func (b *bundles) part() {
 	}
 	b.made = b.sent
 	for _, at := range left[:n] {
-		b.alone(at)
+		b.alone(int(at))
 	}
 	b.seal()
 }
 
-// alone makes a bundle of one reply.
-func (b *bundles) alone(i uint8) {
-	k := &b.all[b.made]
-	k.first, k.last, k.count = i, i, 1
-	b.made++
-}
-
 // count returns the replies in some of the bundles.
 func (b *bundles) count(from, to int) (n int) {
+	if !b.active {
+		return to - from
+	}
 	for i := from; i < to; i++ {
 		n += int(b.all[i].count)
 	}
@@ -195,12 +261,17 @@ func (b *bundles) count(from, to int) (n int) {
 // clear forgets what was queued. It returns how many of the replies that were
 // sent were not alone.
 func (b *bundles) clear() (together int) {
-	for i := range b.sent {
-		if n := int(b.all[i].count); n > 1 {
-			together += n
+	if b.active {
+		for i := range b.sent {
+			if n := int(b.all[i].count); n > 1 {
+				together += n
+			}
 		}
+		if b.made*4 > b.queued {
+			b.rest = bundleRest
+		}
+		b.bin = [bins]uint8{}
 	}
 	b.queued, b.made, b.sent, b.doubted = 0, 0, 0, false
-	b.bin = [bins]uint8{}
 	return together
 }

@@ -41,6 +41,7 @@ type desk struct {
 	clients  []*net.UDPConn
 	expected []map[string]int // replies by client
 	asked    int
+	rests    bool // as servers do; else each batch is bundled
 }
 
 func newDesk(t *testing.T, listen string, clients int) *desk {
@@ -94,6 +95,9 @@ func (d *desk) answer(before func()) (sent, failed int) {
 	}
 	if before != nil {
 		before()
+	}
+	if !d.rests {
+		d.bundles.rest = 0
 	}
 	d.burst(measured{}, &d.req, 0, new(metrics.Counter))
 	return d.flush(time.Now())
@@ -235,11 +239,10 @@ func TestBundlesRefusedOnce(t *testing.T) {
 		why syscall.Errno
 		off bool
 	}{{unix.ENOBUFS, false}, {unix.EPERM, false}, {unix.EIO, true}, {unix.EINVAL, true}} {
-		b := new(bundles)
-		name := make([]byte, sockaddrLen)
-		asked := &unix.Msghdr{Name: &name[0], Namelen: sockaddrLen}
-		for _, msg := range []string{"a", "bb", "a", "cc"} {
-			b.add(asked, []byte(msg))
+		b := &bundles{asked: new([MaxBurst]mmsghdr), names: new([MaxBurst][sockaddrLen]byte)}
+		b.begin(4)
+		for i, msg := range []string{"a", "bb", "a", "cc"} {
+			b.add(i, []byte(msg))
 		}
 		b.seal()
 		if b.made != 2 || b.refused(c.why) != 0 || b.made != 4 {
@@ -255,5 +258,53 @@ func TestBundlesRefusedOnce(t *testing.T) {
 		if b.taken(1); b.off != c.off {
 			t.Errorf("%v: off %t", c.why, b.off)
 		}
+	}
+}
+
+// TestBundlesRest: where few replies could join others, it is seldom tried; where
+// most do, always, but for the smallest batches.
+func TestBundlesRest(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, "0.0.0.0", 8)
+	d.rests = true
+	batches := func(count, clients, questions int) (bundled int) {
+		for range count {
+			for i := range questions {
+				d.ask(i%clients, netip.MustParseAddr("127.0.0.1"), 100+i/clients)
+			}
+			if sent, failed := d.answer(nil); sent != questions || failed > 0 {
+				t.Fatalf("%d sent, %d failed", sent, failed)
+			}
+			if d.bundles.active {
+				bundled++
+			}
+			d.hear()
+		}
+		return bundled
+	}
+	many := func(count, questions int) (bundled int) {
+		for range count {
+			for range questions {
+				d.ask(0, netip.MustParseAddr("127.0.0.2"), 200)
+			}
+			d.answer(nil)
+			if d.bundles.active {
+				bundled++
+			}
+			d.hear()
+		}
+		return bundled
+	}
+	if n := batches(2*(bundleRest+1)+1, 8, 16); n != 3 {
+		t.Errorf("%d of %d batches in vain", n, 2*(bundleRest+1)+1)
+	}
+	if n := many(bundleRest, 16); n != 0 {
+		t.Errorf("%d batches tried before the rest is over", n)
+	}
+	if n := many(50, 16); n != 50 {
+		t.Errorf("%d of 50 batches are bundled", n)
+	}
+	if n := many(10, bundleFrom-1); n != 0 {
+		t.Errorf("%d batches of %d are bundled", n, bundleFrom-1)
 	}
 }

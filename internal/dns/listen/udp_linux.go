@@ -78,7 +78,10 @@ func newPackets(conn *net.UDPConn, local netip.Addr, wildcard bool, counters *Co
 		}
 	}
 	b.got = MaxBurst
+	b.bundles.asked, b.bundles.names = &b.in, &b.names
+	b.bundles.short = !b.v6 && !wildcard
 	b.bundles.off = !bundling(raw)
+	b.bundles.reset()
 	return b, nil
 }
 
@@ -138,6 +141,9 @@ func (b *batch) burst(h Bare, req *Request, from int, tooLong *metrics.Counter) 
 			next++ // without a reply to that one
 		}
 	}()
+	if from == 0 {
+		b.bundles.begin(b.got)
+	}
 	seen := 0
 	if ahead, ok := h.(Ahead); ok && from == 0 && b.got > 1 && ahead.Ahead(b.got, b.message) {
 		seen = 1
@@ -154,7 +160,7 @@ func (b *batch) burst(h Bare, req *Request, from int, tooLong *metrics.Counter) 
 			req.Local = netip.AddrPortFrom(b.asked(i), req.Local.Port())
 		}
 		if reply := h.ServeBare(req, b.replies[i][:0:replyLen]); len(reply) > 0 {
-			b.bundles.add(&in.hdr, reply)
+			b.bundles.add(i, reply)
 		}
 	}
 	return next
