@@ -160,7 +160,11 @@ func (b *batch) burst(h Bare, req *Request, from int, tooLong *metrics.Counter) 
 			req.Local = netip.AddrPortFrom(b.asked(i), req.Local.Port())
 		}
 		if reply := h.ServeBare(req, b.replies[i][:0:replyLen]); len(reply) > 0 {
-			b.bundles.add(i, reply)
+			if b.bundles.active {
+				b.bundles.add(i, reply)
+			} else {
+				b.bundles.plain(&in.hdr, reply)
+			}
 		}
 	}
 	return next
