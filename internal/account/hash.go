@@ -14,7 +14,6 @@ import (
 	"golang.org/x/crypto/argon2"
 
 	"postern/internal/argon"
-	"postern/internal/lifecycle"
 )
 
 // Cost is what one argon2id hash costs (RFC 9106, Section 3.1).
@@ -160,7 +159,7 @@ func (h *hasher) matches(p phc, password string) bool {
 
 // derive takes some tens of milliseconds of a core, aside if that can be. Here, in
 // a place of the readers', on one core, nobody would be answered until the runtime
-// takes it back, after ten; so it has room and a thread that stands back.
+// takes it back, after ten; so it has room.
 func (h *hasher) derive(p phc, password string) []byte {
 	ask := p.ask(password)
 	if h.aside != nil {
@@ -173,13 +172,7 @@ func (h *hasher) derive(p phc, password string) []byte {
 	}
 	leave := h.room()
 	defer leave()
-	made := make(chan []byte, 1)
-	go func() {
-		// At the usual priority it is no less right.
-		_ = lifecycle.StandBack()
-		made <- ask.Key()
-	}()
-	return <-made
+	return ask.Key()
 }
 
 // enter waits for a slot, not for long and not behind many.

@@ -67,8 +67,7 @@ type Config struct {
 	// made here.
 	Aside func(argon.Ask) ([]byte, error)
 	// Room makes room for a hash that is made here while questions are answered,
-	// until what it returns is called; the hash then has a thread that stands back.
-	// nil: a hash goes beside all else.
+	// until what it returns is called. nil: it goes beside all else.
 	Room func() (leave func())
 	// Ended is told of an account some of whose sessions must end, once that is
 	// on disk: Active says which. nil: they end when they next ask.
