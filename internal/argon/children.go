@@ -129,6 +129,7 @@ func (k *Children) take() (*child, error) {
 
 func (k *Children) launch() (*child, error) {
 	cmd := exec.CommandContext(k.ctx, k.c.Command[0], k.c.Command[1:]...)
+	cmd.Args[0] = "postern" // in lists of processes, whatever the file
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("pipe to a process for hashes: %w", err)
